@@ -1,0 +1,27 @@
+# Two commands do all the set-up: `make reproduce` and `make test`. Each first makes .venv where it is missing or out of date.
+.DELETE_ON_ERROR:
+.PHONY: reproduce test check
+
+# The first Python of 3.11 or newer on the path; override with `make PYTHON=...`.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+reproduce: .venv/installed
+	$(BIN)/python scripts/train.py -m experiment=memorization
+	$(BIN)/python scripts/report.py runs
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it with make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,7 @@
+"""The measurement: clamp a network's units and see its accuracy fall."""
+
+from single_directions.ablation.curve import AblationCurve, ablation_curve
+from single_directions.ablation.importance import unit_importance
+from single_directions.ablation.sites import Site, resolve_sites
+
+__all__ = ["AblationCurve", "Site", "ablation_curve", "resolve_sites", "unit_importance"]

@@ -1,0 +1,57 @@
+"""Which answers count as correct: top-k with one rule for ties."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+_LOGITS_AT_ONCE = 2**20
+
+
+def correct(logits: Tensor, targets: Tensor, top_k: int = 1) -> Tensor:
+    """Whether the target is among the `top_k` largest logits; of equal logits the lowest class comes first.
+
+    ``torch.topk`` and ``torch.argmax`` break ties differently, and ablated networks have ties (every image gets the
+    same output once all units are clamped), so the rank is counted: the number of classes with a larger logit, or with
+    an equal one and a lower index. A NaN is larger than everything and is never right.
+
+    Args:
+        logits: (..., images, classes).
+        targets: int64, (images,).
+        top_k: how many classes may be named, 1 or more.
+
+    Returns:
+        bool, (..., images).
+    """
+    index = targets.expand(logits.shape[:-1]).unsqueeze(-1)
+    own = logits.gather(-1, index)
+    if top_k == 1:  # the first of the largest, as argmax is documented to return; far faster than counting
+        return (logits.argmax(-1) == index.squeeze(-1)) & ~own.isnan().squeeze(-1)
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    before = ~(logits <= own) | ((logits == own) & (classes < index))
+    return before.sum(-1) < top_k
+
+
+def tally(stream: Iterable[tuple[int, Tensor]], targets: Tensor, top_k: int, counts: Tensor) -> None:
+    """Add up how many images are answered right at each point of a stream.
+
+    Many points are judged together, without waiting for the device.
+
+    Args:
+        stream: pairs (point, logits (images, classes)); the logits may be overwritten once the next pair is asked for.
+        targets: int64, (images,).
+        top_k: as `correct`.
+        counts: int64, (points,), added to in place.
+    """
+    points: list[int] = []
+    waiting: Tensor | None = None
+    for point, logits in stream:
+        if waiting is None:
+            waiting = logits.new_empty(max(1, _LOGITS_AT_ONCE // logits.numel()), *logits.shape)
+        waiting[len(points)] = logits
+        points.append(point)
+        if len(points) == len(waiting):
+            counts[points] += correct(waiting, targets, top_k).sum(-1)
+            points = []
+    if waiting is not None and points:
+        counts[points] += correct(waiting[: len(points)], targets, top_k).sum(-1)

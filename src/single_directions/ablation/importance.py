@@ -1,0 +1,46 @@
+"""The importance of each unit alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from single_directions.ablation.accuracy import correct, tally
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
+
+
+def unit_importance(
+    network: nn.Module,
+    batches: Batches,
+    sites: Sequence[str] | None = None,
+    clamp: Clamp = "zero",
+    top_k: int = 1,
+    method: str = "auto",
+    progress: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Tensor:
+    """What accuracy loses when one unit alone is clamped, for each unit (section 2, "Ablations").
+
+    Args:
+        network, batches, sites, clamp, top_k, method, progress, memory_budget: as `ablation_curve`.
+
+    Returns:
+        float64, (units,), accuracy with nothing clamped less accuracy with the unit clamped, -1 to 1; the units of all
+        sites, site by site.
+
+    Raises:
+        BadInput: something asked for cannot be; before anything is measured.
+    """
+    with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
+        units = range(measured.network.units)
+        alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)
+        plain = torch.zeros((), dtype=torch.int64, device=measured.values.device)
+        images = 0
+        with measured.bar(1, progress) as bar:
+            for inputs, targets in measured.images():
+                measured.method.start(inputs)
+                tally(measured.method.single(units), targets, top_k, alone)
+                plain += correct(network(inputs), targets, top_k).sum()
+                images += len(targets)
+                bar.update(len(targets))
+    return ((plain - alone).double() / images).cpu()

@@ -1,0 +1,205 @@
+"""What every measurement starts with: batches, sites, clamp values, and the method that serves them."""
+
+import itertools
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.prefix import Prefix
+from single_directions.ablation.reference import Reference
+from single_directions.ablation.sites import SitedNetwork, locate, undisturbed
+from single_directions.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+METHODS = ("auto", "incremental", "prefix", "reference")
+MEMORY_BUDGET = 2**30
+
+Batches = Iterable[Any]
+Clamp = str | float
+
+
+class Method(Protocol):
+    """A way to get the logits of a network with units clamped. All give the same, at different cost."""
+
+    name: str
+    images_at_once: int | None
+    """How many images it likes to take at once; ``None`` leaves the batches as they are."""
+
+    def start(self, inputs: Tensor) -> None:
+        """Take the images (images, ...) that the next calls measure on."""
+
+    def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Logits (images, classes) with the first ``ablated[point]`` units of an ordering (units,) clamped.
+
+        Yields (point, logits), in any order of points; the logits may be overwritten by the next step.
+        """
+
+    def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Logits (images, classes) with one unit clamped alone, as (unit, logits), as above."""
+
+
+@dataclass
+class Measurement:
+    """A network ready to be measured.
+
+    Attributes:
+        network: with its sites.
+        values: (units,), what each unit is clamped to.
+        method: the method chosen; `why` says why.
+    """
+
+    network: SitedNetwork
+    batches: Batches
+    values: Tensor
+    method: Method
+    why: str
+
+    def images(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stream the images and targets, on the network's device, in the portions that the method likes."""
+        size = self.method.images_at_once
+        waiting: list[tuple[Tensor, Tensor]] = []
+        for batch in self.batches:
+            waiting.append(_to_device(batch, self.values.device))
+            if size is None or sum(len(targets) for _, targets in waiting) >= size:
+                *whole, rest = _portions(waiting, size)
+                yield from whole
+                waiting = [rest]
+                if size is None or len(rest[1]) == size:
+                    yield rest
+                    waiting = []
+        if waiting:
+            yield from _portions(waiting, size)
+
+    def bar(self, passes: int, shown: bool) -> tqdm:
+        """A progress bar over images times `passes` (orderings, or units)."""
+        dataset = getattr(self.batches, "dataset", None)
+        if isinstance(self.batches, Sequence):
+            images = sum(len(targets) for _, targets in self.batches)
+        else:
+            images = len(dataset) if isinstance(dataset, Sized) else None
+        total = images and images * passes
+        return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, disable=not shown, leave=False)
+
+
+def _portions(pairs: list[tuple[Tensor, Tensor]], size: int | None) -> list[tuple[Tensor, Tensor]]:
+    inputs, targets = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*pairs, strict=True))
+    return list(zip(inputs.split(size or len(inputs)), targets.split(size or len(targets)), strict=True))
+
+
+@contextmanager
+def measurement(
+    network: nn.Module,
+    batches: Batches,
+    sites: Sequence[str] | None,
+    clamp: Clamp,
+    top_k: int,
+    method: str,
+    memory_budget: int,
+) -> Iterator[Measurement]:
+    """Prepare to measure; within it the network is undisturbed (see `sites.undisturbed`).
+
+    Raises:
+        BadInput: as `sites.locate`; or an unknown method or clamp, no batch, batches that are not (inputs, targets),
+            targets that are no classes of the network.
+    """
+    if method not in METHODS:
+        raise BadInput(f"method={method!r}: one of {', '.join(METHODS)}")
+    if not (isinstance(clamp, int | float) or clamp in ("zero", "mean")):
+        raise BadInput(f'clamp={clamp!r}: "zero", "mean" or a number')
+    if top_k < 1:
+        raise BadInput(f"top_k={top_k}: at least 1 is needed")
+    with undisturbed(network):
+        first, batches = _peek(batches, again=clamp == "mean")
+        parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
+        inputs, _ = _to_device(first, parameter.device)
+        sited = locate(network, sites, inputs)
+        values = _values(sited, batches, clamp, inputs)
+        chosen, why = _choose(sited, values, inputs, method, memory_budget)
+        log.info("ablation by method %s: %s", chosen.name, why)
+        yield Measurement(sited, batches, values, chosen, why)
+
+
+def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
+    """The first batch, and batches that still hold it."""
+    iterator = iter(batches)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise BadInput("batches: there is none to measure on") from None
+    if iterator is not batches:
+        return first, batches
+    if again:
+        raise BadInput('batches: clamp="mean" goes over them twice; give a list or a DataLoader, not an iterator')
+    return first, itertools.chain([first], iterator)
+
+
+def _to_device(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    if not (pair and all(isinstance(part, Tensor) for part in batch)):
+        raise BadInput("batches: each must be a pair of tensors (inputs, targets)")
+    inputs, targets = batch
+    if targets.dim() != 1 or len(targets) != len(inputs) or targets.is_floating_point():
+        raise BadInput(
+            f"batches: targets must be classes, one whole number an image; "
+            f"they are {targets.dtype} {tuple(targets.shape)} for {len(inputs)} images"
+        )
+    return inputs.to(device, non_blocking=True), targets.to(device, torch.int64, non_blocking=True)
+
+
+def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor) -> Tensor:
+    """What each unit is clamped to, (units,)."""
+    dtype = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
+    if clamp != "mean":
+        return torch.full((sited.units,), 0.0 if clamp == "zero" else float(clamp), dtype=dtype, device=inputs.device)
+    sums = [torch.zeros(site.units, dtype=torch.float64, device=inputs.device) for site in sited.sites]
+    counts = [0] * len(sums)
+
+    def add(site: int, activation: Tensor) -> Tensor:
+        per_unit = activation.transpose(0, 1).flatten(1)
+        sums[site] += per_unit.sum(1, dtype=torch.float64)
+        counts[site] += per_unit.shape[1]
+        return activation
+
+    for batch in batches:
+        sited.run(_to_device(batch, inputs.device)[0], add)
+    return torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
+
+
+def _choose(
+    sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int
+) -> tuple[Method, str]:
+    """The method asked for where it can be had, else the next best one, and why."""
+    if method == "reference":
+        return Reference(sited, values), "as asked"
+    obstacle = sited.untraced and f"the network cannot be traced: {sited.untraced}"
+    if not obstacle and _mixes_images(sited.network, inputs):
+        obstacle = "an image's output depends on the other images of its batch"
+    if obstacle:
+        if method != "auto":
+            warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
+        return Reference(sited, values), f"since {obstacle}"
+    if method != "prefix":
+        incremental = Incremental(sited, values, inputs, memory_budget)
+        if method == "incremental" or incremental.gains:
+            return incremental, "as asked" if method == "incremental" else incremental.gains
+    why = "as asked" if method == "prefix" else "since no layer that reads a site can be updated or sliced"
+    return Prefix(sited, values, inputs, memory_budget), why
+
+
+def _mixes_images(network: nn.Module, inputs: Tensor) -> bool:
+    """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
+        return True
+    inputs = inputs[:16]
+    half = (len(inputs) + 1) // 2
+    whole, part = network(inputs)[:half], network(inputs[:half])
+    return bool(((whole - part).abs().max() / whole.abs().max().clamp_min(1e-3)) > 1e-3)

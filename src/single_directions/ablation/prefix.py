@@ -1,0 +1,112 @@
+"""Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
+from single_directions.ablation.sites import SitedNetwork, clamp
+from single_directions.ablation.trace import out_of_place
+
+
+class Prefix:
+    """The fixed part of the network once a batch; several points in one forward pass of the rest.
+
+    Points are stacked along the dimension of images, as many as the memory budget allows, so a small batch still fills
+    the machine: `images_stacked` images times the outputs of all nodes that vary.
+    """
+
+    name = "prefix"
+
+    images_at_once: int | None = None
+
+    def __init__(self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int) -> None:
+        self.network, self.values = network, network.split(values)
+        flow = self.flow = Dataflow(network)
+        self.border = [
+            node
+            for node in flow.needed
+            if node in flow.fixed and (node in flow.site_of or any(user not in flow.fixed for user in node.users))
+        ]
+        # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
+        self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
+        self.interpreter = _Rest(network, flow)
+        example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
+        varying = [value for node, value in example.items() if not flow.is_steady(node)]
+        self.images_stacked = images_at_once(varying, 1, inputs.device, memory_budget)
+
+    def start(self, inputs: Tensor) -> None:
+        """Run the fixed part on images (images, ...)."""
+        self.images = len(inputs)
+        self.inputs = inputs
+        self.cache = self.flow.run(ancestors(self.border), inputs, self.border)
+        stackable = all(isinstance(self.cache[n], Tensor) and len(self.cache[n]) == self.images for n in self.rows)
+        self.stacked = max(1, self.images_stacked // self.images) if stackable else 1
+
+    def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """As `Reference.cumulative`."""
+        ranks = torch.empty_like(ordering)
+        ranks[ordering] = torch.arange(len(ordering))
+        yield from self._run((point, ranks < count) for point, count in enumerate(ablated))
+
+    def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """As `Reference.single`."""
+        every = torch.arange(self.network.units)
+        yield from self._run((unit, every == unit) for unit in units)
+
+    def _run(self, masks: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        group: list[tuple[int, Tensor]] = []
+        for keyed in masks:
+            group.append(keyed)
+            if len(group) == self.stacked:
+                yield from self._stack(group)
+                group = []
+        if group:
+            yield from self._stack(group)
+
+    def _stack(self, group: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        masks = torch.stack([mask for _, mask in group]).to(self.inputs.device)
+        logits = self.interpreter.logits(self.inputs, self.cache, self.rows, masks, self.values)
+        for (key, _), rows in zip(group, logits.split(self.images), strict=True):
+            yield key, rows
+
+
+class _Rest(fx.Interpreter):
+    """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
+
+    def __init__(self, network: SitedNetwork, flow: Dataflow) -> None:
+        super().__init__(network.network, graph=network.graph)
+        self.network, self.flow = network, flow
+
+    def logits(
+        self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
+    ) -> Tensor:
+        """(masks * images, classes), mask by mask, for masks (masks, units)."""
+        self.masks, self.values = self.network.split(masks), values
+        env: dict[fx.Node, Any] = dict.fromkeys(node for node in self.graph.nodes if node.op != "output")
+        for node in self.flow.needed:
+            if node not in self.flow.fixed:
+                del env[node]  # what is in `env` is not run
+        for node, value in cache.items():
+            repeated = value.repeat(len(masks), *[1] * (value.dim() - 1)) if node in rows and len(masks) > 1 else value
+            env[node] = self._seen(node, repeated)
+        with out_of_place(self.module):
+            return self.run(inputs, initial_env=env)
+
+    def run_node(self, n: fx.Node) -> Any:
+        return self._seen(n, super().run_node(n))
+
+    def _seen(self, node: fx.Node, value: Any) -> Any:
+        """What the rest of the network sees of a node: clamped, if it is a site."""
+        number = self.flow.site_of.get(node)
+        if number is None:
+            return value
+        mask, constants = self.masks[number], self.values[number]
+        if len(mask) == 1:
+            return clamp(value, mask[0], constants)
+        shape = (len(mask), 1, -1) + (1,) * (value.dim() - 2)
+        stacked = value.view(len(mask), -1, *value.shape[1:])
+        constants = constants.to(value.dtype).view((1,) + shape[1:])
+        return torch.where(mask.view(shape), constants, stacked).flatten(0, 1)

@@ -1,0 +1,81 @@
+"""The graph of a network, with the names that torchvision's feature extraction gives its nodes."""
+
+import inspect
+import math
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
+
+RELU_MODULES = (nn.ReLU, nn.ReLU6)
+RELU_FUNCTIONS = (torch.relu, nn.functional.relu, nn.functional.relu6)
+RELU_METHODS = ("relu",)
+
+_OUT_OF_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
+
+def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
+    """Trace a network in its current mode, every operation out of place.
+
+    Out of place because the fast methods hold on to activations that an in-place operation would overwrite. Where a
+    network counts on the overwriting, its graph computes something else; whoever traces must compare the two.
+
+    Returns:
+        the graph, and its nodes by name, in the order in which they run.
+
+    Raises:
+        Exception: whatever tracing a network with data-dependent control flow raises.
+    """
+    operations = [member for _, member in inspect.getmembers(torchvision.ops, inspect.isclass)]
+    leaves = [member for member in operations if issubclass(member, nn.Module)]
+    tracer = NodePathTracer(autowrap_modules=(math, torchvision.ops), leaf_modules=leaves)
+    graph = tracer.trace(network)
+    for node in graph.nodes:
+        _make_out_of_place(node)
+    return graph, {name: node for node, name in tracer.node_to_qualname.items()}
+
+
+def _make_out_of_place(node: fx.Node) -> None:
+    if "inplace" in node.kwargs:
+        node.kwargs = {**node.kwargs, "inplace": False}
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        if node.target in _OUT_OF_PLACE:
+            node.target = _OUT_OF_PLACE[node.target]
+        elif name.endswith("_") and not name.endswith("__") and hasattr(torch, name[:-1]):
+            node.target = getattr(torch, name[:-1])
+    elif node.op == "call_method" and isinstance(node.target, str):
+        name = node.target
+        if name.endswith("_") and not name.endswith("__") and hasattr(Tensor, name[:-1]):
+            node.target = name[:-1]
+
+
+@contextmanager
+def out_of_place(network: nn.Module) -> Iterator[None]:
+    """Within it, the network's modules with an `inplace` switch work out of place."""
+    switched = [module for module in network.modules() if getattr(module, "inplace", False) is True]
+    try:
+        for module in switched:
+            module.inplace = False
+        yield
+    finally:
+        for module in switched:
+            module.inplace = True
+
+
+def is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node is a ReLU, in any of the ways to write one."""
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], RELU_MODULES)
+    return (node.op == "call_function" and node.target in RELU_FUNCTIONS) or (
+        node.op == "call_method" and node.target in RELU_METHODS
+    )
