@@ -29,7 +29,7 @@ def correct(logits: Tensor, targets: Tensor, top_k: int = 1) -> Tensor:
         return (logits.argmax(-1) == index.squeeze(-1)) & ~own.isnan().squeeze(-1)
     classes = torch.arange(logits.shape[-1], device=logits.device)
     before = ~(logits <= own) | ((logits == own) & (classes < index))
-    return before.sum(-1) < top_k
+    return (before.sum(-1) < top_k) & ~own.isnan().squeeze(-1)
 
 
 def tally(stream: Iterable[tuple[int, Tensor]], targets: Tensor, top_k: int, counts: Tensor) -> None:

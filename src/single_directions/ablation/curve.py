@@ -28,8 +28,8 @@ class AblationCurve:
         accuracy: float64, (orderings, points), fraction of images answered right, 0 to 1.
         units_ablated: int64, (points,), how many units are clamped.
         units: of all sites together.
-        orderings: int64, (orderings, units), the permutations; unit numbers run through the sites in order. ``None`` for
-            a curve read back from a table.
+        orderings: int64, (orderings, units), the permutations; unit numbers run through the sites in order.
+            ``None`` for a curve read back from a table.
         sites: names and unit counts; empty for a curve read back from a table.
         images: how many were measured.
         clamp, top_k: as asked.
@@ -96,7 +96,9 @@ class AblationCurve:
         wide = frame.pivot(index="ordering", columns="units_ablated", values="accuracy")
         if wide.isna().to_numpy().any() or wide.empty:
             raise BadInput("curve: the table lacks a point of some ordering")
-        last = frame.loc[frame["units_ablated"].idxmax()]
+        last = frame.iloc[int(frame["units_ablated"].to_numpy().argmax())]
+        if last["fraction_ablated"] == 0:
+            raise BadInput("curve: the table holds no point with a unit ablated")
         return cls(
             accuracy=torch.tensor(wide.to_numpy(), dtype=torch.float64),
             units_ablated=torch.tensor(wide.columns.to_numpy(), dtype=torch.int64),

@@ -38,6 +38,7 @@ class Dataflow:
         for node in self.needed:
             if all(self.is_steady(source) for source in node.all_input_nodes):
                 self.fixed.add(node)
+        self.input = next(node for node in graph.nodes if node.op == "placeholder")
         self._interpreter = fx.Interpreter(self.network, graph=graph)
 
     def is_steady(self, node: fx.Node) -> bool:
@@ -50,19 +51,24 @@ class Dataflow:
         nodes = list(nodes)
         last_use = {source: node for node in nodes for source in node.all_input_nodes}
         values: dict[fx.Node, Any] = {}
-        with out_of_place(self.network):
-            for node in nodes:
-                values[node] = inputs if node.op == "placeholder" else self.apply(node, values)
-                for source in node.all_input_nodes:
-                    if last_use[source] is node and source not in kept:
-                        values.pop(source, None)
+        for node in nodes:
+            values[node] = inputs if node is self.input else self.apply(node, values)
+            for source in node.all_input_nodes:
+                if last_use[source] is node and source not in kept:
+                    values.pop(source, None)
         return {node: values[node] for node in kept}
 
     def apply(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
-        """Run one node on the values of the nodes that it reads."""
+        """Run one node on the values of the nodes that it reads, none of which it overwrites."""
+        if node.op == "placeholder":  # an argument of `forward` behind the inputs: its default
+            return node.args[0]
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
+        run = getattr(self._interpreter, node.op)
+        if node.op != "call_module":
+            return run(node.target, args, kwargs)
+        with out_of_place(self.network.get_submodule(str(node.target))):
+            return run(node.target, args, kwargs)
 
 
 def images_at_once(values: Iterable[Any], copies: int, device: torch.device, memory_budget: int) -> int:

@@ -12,8 +12,8 @@ facts make almost all of it unnecessary.
    first. Then the living are always the first so many, every tensor is a slice, and a layer between two sites
    multiplies the living rows of its weight with the living columns.
 
-Clamping to another value c than zero costs little more: a layer computes W x + b = W (x - c) + (W c + b), where x - c is
-zero for the clamped and the second term is a constant.
+Clamping to another value c than zero costs little more: a layer computes W x + b = W (x - c) + (W c + b), where x - c
+is zero for the clamped and the second term is a constant.
 
 Whatever this file does not know (an operation, a skip connection that reads a site in another order) is run as it is,
 on all channels in the network's own order. So the method is exact for every network that can be traced and that treats
@@ -30,7 +30,16 @@ import torch
 from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
-from single_directions.ablation.operations import Add, Affine, Flatten, Linear, Operation, PerChannel, recognise
+from single_directions.ablation.operations import (
+    NARROW,
+    Add,
+    Affine,
+    Flatten,
+    Linear,
+    Operation,
+    PerChannel,
+    recognise,
+)
 from single_directions.ablation.sites import SitedNetwork
 
 _ROUND_TO = 16
@@ -43,7 +52,7 @@ Layout = int | None
 class Incremental:
     """The plan for one network: what is computed in which order of channels.
 
-    A tensor in the layout of a site holds only its first slots, those of the living units (rounded up, see `_ROUND_TO`).
+    A tensor in the layout of a site holds only its first slots, those of the living units (rounded up to `_ROUND_TO`).
     Before the site, the rest is not needed; behind it, the rest is known: the constant that clamped units give there.
 
     Memory, beside the network and the inputs: the weights behind the first site once more; and for each of the
@@ -95,7 +104,8 @@ class Incremental:
                 reads = reads[:1]  # not the size that `view` is told
             if isinstance(operation, Affine):
                 before = operations.get(reads[0])
-                if isinstance(before, Linear) and len(reads[0].users) == 1 and reads[0] not in self.flow.site_of:
+                alone = len(reads[0].users) == 1 and reads[0] not in self.flow.site_of
+                if isinstance(before, Linear) and alone and before.weight.dtype == operation.scale.dtype:
                     operation, reads = before.followed_by(operation), sources[reads[0]]
             operations[node], sources[node] = operation, reads
         return operations, sources
@@ -146,13 +156,14 @@ class Incremental:
             else:
                 self.layout[node] = feeds[node]
             if site is not None:
-                constant = _per_feature(values[site], self.example[node]).expand_as(self.example[node][:1])
+                example = self.example[node][:1]
+                constant = _per_feature(values[site].to(example.dtype), example).expand_as(example)
                 self._behind(node, site, constant.contiguous(), block=1)
                 if node in self.flow.fixed:
                     self.masked.add(node)
                     continue
             step = self._step(node, operation)
-            self.steps.append((node, step if site is None else _clamping(node, step)))
+            self.steps.append((node, step if site is None else _clamping(node, step, _is_fresh(operation))))
 
     def _behind(self, node: fx.Node, layout: Layout, constant: Tensor, block: int) -> None:
         self.layout[node], self.constants[node], self.block[node] = layout, constant, block
@@ -177,6 +188,8 @@ class Incremental:
                 return lambda sweep: sweep.affine(node, operation, sweep.read(source, layout))
             case Flatten() if layout is not None and layout == self.layout.get(source):
                 return lambda sweep: sweep.read(source, layout).flatten(1)
+            case Flatten():
+                return lambda sweep: sweep.laid_out(sweep.read(source, None).flatten(1), layout)
             case Add():
                 other = sources[-1]  # the same one in x + x
                 return lambda sweep: sweep.read(source, layout) + sweep.read(other, layout)
@@ -185,21 +198,23 @@ class Incremental:
     def _gains(self) -> str:
         linear = [node for node, _ in self.steps if isinstance(self.operations[node], Linear)]
         helped = [node for node in linear if self.layout[node] is not None or self.sources[node][0] in self.constants]
-        return f"{len(helped)} of the {len(linear)} layers behind the first site are updated or sliced" if helped else ""
+        return (
+            f"{len(helped)} of the {len(linear)} layers behind the first site are updated or sliced" if helped else ""
+        )
 
     def start(self, inputs: Tensor) -> None:
-        """As `Reference.start`: run what no clamp reaches."""
+        """As `Method.start`: run what no clamp reaches."""
         self.inputs = inputs
         self.cache = self.flow.run(self.cached_path, inputs, self.cached)
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """As `Reference.cumulative`, from the last point to the first; the next step may overwrite the logits."""
+        """As `Method.cumulative`, from the last point to the first; the next step may overwrite the logits."""
         sweep = _Sweep(self, ordering, ablated)
         for point in reversed(range(len(ablated))):
             yield point, sweep.logits(point)
 
     def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """As `Reference.single`: a layer that reads the unit's site is updated by that unit alone."""
+        """As `Method.single`: a layer that reads the unit's site is updated by that unit alone."""
         whole = self.flow.run(self.flow.needed, self.inputs, keep=self.needed)
         owners = [(site, unit) for site, owned in enumerate(self.network.sites) for unit in range(owned.units)]
         for number in units:
@@ -208,6 +223,8 @@ class Incremental:
 
     def _alone(self, site: fx.Node, unit: int, whole: dict[fx.Node, Any]) -> Tensor:
         """Logits with one unit of a site clamped, from the values of all nodes with nothing clamped."""
+        if site not in self.constants:  # nothing reads it
+            return whole[self.flow.output]
         channel = {site: self.constants[site][:, unit : unit + 1]}  # nodes that differ in this unit's features alone
         changed: dict[fx.Node, Any] = {}  # nodes that differ everywhere
 
@@ -242,7 +259,7 @@ class Incremental:
 
 
 class _Sweep:
-    """One ordering on one portion of images: at each point the values of all nodes, and what carries over between points.
+    """One ordering on one portion of images: the values of nodes at a point, and what carries over between points.
 
     Attributes:
         slots: for each site the units in its slots, those clamped last first.
@@ -308,7 +325,7 @@ class _Sweep:
             constant = plan.constants[node].to(value.dtype)
             order = self.order(present, plan.block[node])
             value = constant.repeat(len(value), *[1] * (value.dim() - 1)).index_copy_(1, order[: value.shape[1]], value)
-        return value if layout is None else value.index_select(1, self.slots[layout][: self.width[layout]])
+        return self.laid_out(value, layout)
 
     def fixed(self, node: fx.Node) -> Tensor:
         """The slots of a masked node, before anything is clamped."""
@@ -337,16 +354,20 @@ class _Sweep:
             block = self.plan.block.get(node, 1)
             scale = self.in_slots(("scale", node), scale, layout, block, dim=0)[: value.shape[1]]
             shift = self.in_slots(("shift", node), shift, layout, block, dim=0)[: value.shape[1]]
-        return torch.addcmul(_per_feature(shift, value), value, _per_feature(scale, value))
+        return _affine(value, scale, shift)
 
     def as_it_is(self, node: fx.Node, layout: Layout) -> Any:
         """Run a node that is not known, on all channels."""
         value = self.plan.flow.apply(node, {source: self.read(source, None) for source in node.all_input_nodes})
+        return self.laid_out(value, layout)
+
+    def laid_out(self, value: Any, layout: Layout) -> Any:
+        """A value of all channels in the network's own order, in a layout."""
         return value if layout is None else value.index_select(1, self.slots[layout][: self.width[layout]])
 
 
 class _LinearStep:
-    """A layer's output for the living units of the site that it feeds, from the living units of the site that it reads."""
+    """A layer: the living units of the site that it feeds, computed from those of the site that it reads."""
 
     def __init__(self, plan: Incremental, node: fx.Node, layer: Linear) -> None:
         self.plan, self.node, self.layer = plan, node, layer
@@ -366,9 +387,11 @@ class _LinearStep:
         weight = self._weight(sweep)[out, : x.shape[1]]
         if self.constant is None:
             return self.layer.product(x, weight, self._outputs(sweep, self.layer.bias, 0)[out])
-        assert self.behind is not None and self.offset is not None
+        assert self.behind is not None
+        assert self.offset is not None
         shift = sweep.in_slots(("constant", self.source), self.constant, self.behind, self.plan.block[self.source])
-        return self.layer.product(x - shift[:, : x.shape[1]], weight, None) + self._outputs(sweep, self.offset, 1)[:, out]
+        deviation = x - shift[:, : x.shape[1]]
+        return self.layer.product(deviation, weight, None) + self._outputs(sweep, self.offset, 1)[:, out]
 
     def _grow(self, sweep: _Sweep) -> Tensor:
         """Fact 2: the sum over living inputs, carried from point to point.
@@ -422,20 +445,29 @@ class _LinearStep:
 
     def _outputs(self, sweep: _Sweep, tensor: Tensor, dim: int) -> Tensor:
         """A tensor whose dimension `dim` is the layer's outputs, in slots."""
-        if self.before is None:
+        site = self.before
+        if site is None:
             return tensor
-        return sweep.once((self, dim, tensor.dim()), lambda: tensor.index_select(dim, sweep.slots[self.before]))
+        return sweep.once((self, dim, tensor.dim()), lambda: tensor.index_select(dim, sweep.slots[site]))
 
     def _add(self, total: Tensor, x: Tensor, weight: Tensor) -> None:
         if x.dim() == 2 and x.dtype == weight.dtype == total.dtype and not torch.is_autocast_enabled(x.device.type):
-            total.addmm_(x, weight.t())
+            if len(weight) > NARROW:
+                total.addmm_(x, weight.t())
+            else:
+                total.t().addmm_(weight, x.t())
         else:
             total += self.layer.product(x, weight, None)
 
 
-def _clamping(node: fx.Node, step: Callable[[_Sweep], Tensor]) -> Callable[[_Sweep], Tensor]:
+def _clamping(node: fx.Node, step: Callable[[_Sweep], Tensor], fresh: bool) -> Callable[[_Sweep], Tensor]:
     """A step at a site that varies: compute, then clamp."""
-    return lambda sweep: sweep.clamped(node, step(sweep), fresh=False)
+    return lambda sweep: sweep.clamped(node, step(sweep), fresh)
+
+
+def _is_fresh(operation: Operation) -> bool:
+    """Whether an operation's result is its own, to be written to."""
+    return isinstance(operation, Add | Affine) or (isinstance(operation, PerChannel) and operation.fresh)
 
 
 def _on_all_channels(operation: Operation, x: Tensor) -> Tensor:
@@ -443,8 +475,12 @@ def _on_all_channels(operation: Operation, x: Tensor) -> Tensor:
         case PerChannel():
             return operation.function(x)
         case Affine():
-            return torch.addcmul(_per_feature(operation.shift, x), x, _per_feature(operation.scale, x))
+            return _affine(x, operation.scale, operation.shift)
     return x.flatten(1)
+
+
+def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return torch.addcmul(_per_feature(shift, x), x, _per_feature(scale, x)).to(x.dtype)  # as batch norm answers
 
 
 def _per_feature(vector: Tensor, like: Tensor) -> Tensor:

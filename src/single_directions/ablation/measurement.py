@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ class Measurement:
         network: with its sites.
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
+        shape: of one image.
+        classes: how many the network tells apart.
     """
 
     network: SitedNetwork
@@ -62,13 +65,17 @@ class Measurement:
     values: Tensor
     method: Method
     why: str
+    shape: torch.Size
+    classes: int
 
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Stream the images and targets, on the network's device, in the portions that the method likes."""
         size = self.method.images_at_once
         waiting: list[tuple[Tensor, Tensor]] = []
         for batch in self.batches:
-            waiting.append(_to_device(batch, self.values.device))
+            inputs, targets = _to_device(batch, self.values.device)
+            self._check(inputs, targets)
+            waiting.append((inputs, targets))
             if size is None or sum(len(targets) for _, targets in waiting) >= size:
                 *whole, rest = _portions(waiting, size)
                 yield from whole
@@ -79,11 +86,23 @@ class Measurement:
         if waiting:
             yield from _portions(waiting, size)
 
+    def _check(self, inputs: Tensor, targets: Tensor) -> None:
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
+            lowest, highest = int(targets.min()), int(targets.max())
+            raise BadInput(
+                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {self.classes - 1}"
+            )
+        if self.method.images_at_once is not None and inputs.shape[1:] != self.shape:
+            raise BadInput(
+                f"batches: images of shapes {tuple(self.shape)} and {tuple(inputs.shape[1:])}; "
+                f'method="{self.method.name}" needs one shape, method="prefix" takes any'
+            )
+
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
         dataset = getattr(self.batches, "dataset", None)
         if isinstance(self.batches, Sequence):
-            images = sum(len(targets) for _, targets in self.batches)
+            images: int | None = sum(len(targets) for _, targets in self.batches)
         else:
             images = len(dataset) if isinstance(dataset, Sized) else None
         total = images and images * passes
@@ -113,8 +132,8 @@ def measurement(
     """
     if method not in METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(METHODS)}")
-    if not (isinstance(clamp, int | float) or clamp in ("zero", "mean")):
-        raise BadInput(f'clamp={clamp!r}: "zero", "mean" or a number')
+    if not (math.isfinite(clamp) if isinstance(clamp, int | float) else clamp in ("zero", "mean")):
+        raise BadInput(f'clamp={clamp!r}: "zero", "mean" or a finite number')
     if top_k < 1:
         raise BadInput(f"top_k={top_k}: at least 1 is needed")
     with undisturbed(network):
@@ -125,7 +144,7 @@ def measurement(
         values = _values(sited, batches, clamp, inputs)
         chosen, why = _choose(sited, values, inputs, method, memory_budget)
         log.info("ablation by method %s: %s", chosen.name, why)
-        yield Measurement(sited, batches, values, chosen, why)
+        yield Measurement(sited, batches, values, chosen, why, inputs.shape[1:], network(inputs[:1]).shape[1])
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
@@ -174,9 +193,7 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
     return torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
 
 
-def _choose(
-    sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int
-) -> tuple[Method, str]:
+def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int) -> tuple[Method, str]:
     """The method asked for where it can be had, else the next best one, and why."""
     if method == "reference":
         return Reference(sited, values), "as asked"
@@ -199,7 +216,7 @@ def _mixes_images(network: nn.Module, inputs: Tensor) -> bool:
     """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
         return True
-    inputs = inputs[:16]
+    inputs = inputs[:16] if len(inputs) > 1 else torch.cat([inputs, torch.zeros_like(inputs)])
     half = (len(inputs) + 1) // 2
     whole, part = network(inputs)[:half], network(inputs[:half])
     return bool(((whole - part).abs().max() / whole.abs().max().clamp_min(1e-3)) > 1e-3)

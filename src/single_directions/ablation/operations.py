@@ -1,7 +1,7 @@
 """What the nodes of a graph do, as far as the fast path can make use of it.
 
-A node is recognised only if it does exactly what its class says: a subclass, a layer with hooks, groups, a padding other
-than zeros or training-mode batch norm is not, and is then run as it is.
+A node is recognised only if it does exactly what its class says: a subclass, a layer with hooks or a `forward` put on
+it, groups, a padding other than zeros or batch norm in training mode is not, and is then run as it is.
 """
 
 import copy
@@ -14,7 +14,15 @@ import torch
 from torch import Size, Tensor, fx, nn
 from torch.nn import functional as F
 
-_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_IDENTITIES = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 _PER_CHANNEL_MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
     *(nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid),
@@ -33,6 +41,17 @@ _FLATTENING = {torch.flatten, torch.reshape, "flatten", "view", "reshape"}
 _ADDITIONS = {operator.add, torch.add, "add"}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+
+
+NARROW = 16
+"""So few outputs of a dense layer are faster computed as (outputs, images) and transposed."""
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias``, (images, outputs)."""
+    if len(weight) > NARROW or bias is None or x.dtype != weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)
+    return torch.addmm(bias.unsqueeze(1), weight, x.t()).t()
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,8 @@ def recognise(node: fx.Node, modules: dict[str, nn.Module], shapes: dict[fx.Node
     if node.op == "call_module":
         module = modules[str(node.target)]
         hooked = module._forward_hooks or module._forward_pre_hooks
-        return None if hooked or len(node.all_input_nodes) > 1 else _of_module(module, before, after)
+        changed = hooked or "forward" in vars(module)
+        return None if changed or len(node.all_input_nodes) > 1 else _of_module(module, before, after)
     if node.target in _FLATTENING:
         return _flattening(before, after)
     if node.target in _ADDITIONS:
@@ -105,32 +125,36 @@ def recognise(node: fx.Node, modules: dict[str, nn.Module], shapes: dict[fx.Node
     return None
 
 
-def _of_module(module: nn.Module, before: Size, after: Size) -> Operation:
+def _of_module(module: Any, before: Size, after: Size) -> Operation:
     kind: type = type(module)
     if kind in _IDENTITIES:
         return PerChannel(lambda x: x, fresh=False)
-    if kind in _PER_CHANNEL_MODULES and not getattr(module, "return_indices", False):
+    per_channel = kind in _PER_CHANNEL_MODULES and _keeps_channels(kind.__name__, len(before))
+    if per_channel and not getattr(module, "return_indices", False):
         module = copy.copy(module)  # shallow: it shares everything but the switch
         if hasattr(module, "inplace"):
             module.inplace = False
         return PerChannel(module)
     if kind is nn.Flatten:
         return _flattening(before, after)
-    if isinstance(module, _BATCH_NORMS) and kind in _BATCH_NORMS and not module.training:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and kind in _BATCH_NORMS and not module.training:
         return _affine(module)
-    if kind is nn.Linear and len(before) == 2:
-        return Linear(module.weight, _bias(module, module.weight), F.linear)
+    if isinstance(module, nn.Linear) and kind is nn.Linear and len(before) == 2:
+        return Linear(module.weight, _bias(module.weight, module.bias), dense)
     if kind in _CONVOLUTIONS and module.groups == 1 and module.padding_mode == "zeros" and len(before) == len(after):
         settings = {name: getattr(module, name) for name in ("stride", "padding", "dilation")}
-        convolve = _CONVOLUTIONS[kind]
-        return Linear(module.weight, _bias(module, module.weight), lambda x, w, b: convolve(x, w, b, **settings))
+        convolve: Any = _CONVOLUTIONS[kind]
+        return Linear(module.weight, _bias(module.weight, module.bias), lambda x, w, b: convolve(x, w, b, **settings))
     return None
 
 
 def _of_function(node: fx.Node, dims: int) -> Operation:
-    rest, settings, target = node.args[1:], dict(node.kwargs), node.target
-    if target in _PER_CHANNEL_FUNCTIONS and not settings.get("return_indices", False):
-        return PerChannel(lambda x: target(x, *rest, **settings))  # type: ignore[operator]
+    rest: Any = node.args[1:]
+    settings: dict[str, Any] = dict(node.kwargs)
+    target: Any = node.target
+    per_channel = target in _PER_CHANNEL_FUNCTIONS and _keeps_channels(target.__name__, dims)
+    if per_channel and not settings.get("return_indices", False):
+        return PerChannel(lambda x: target(x, *rest, **settings))
     if target is F.dropout and settings.get("training") is False:
         return PerChannel(lambda x: x, fresh=False)
     if node.op == "call_method" and target in _IDENTITY_METHODS:
@@ -138,8 +162,13 @@ def _of_function(node: fx.Node, dims: int) -> Operation:
     if target in (torch.mean, "mean") and _over_positions(rest[0] if rest else settings.get("dim"), dims):
         return PerChannel(lambda x: torch.mean(x, *rest, **settings))
     if node.op == "call_method" and target in _PER_CHANNEL_METHODS:
-        return PerChannel(lambda x: getattr(x, str(target))(*rest, **settings))
+        return PerChannel(lambda x: getattr(x, target)(*rest, **settings))
     return None
+
+
+def _keeps_channels(name: str, dims: int) -> bool:
+    """Whether the channels of a tensor are not among the positions that a pooling of this name pools over."""
+    return not name.endswith(("1d", "2d", "3d")) or dims == 2 + int(name[-2])
 
 
 def _over_positions(dim: Any, dims: int) -> bool:
@@ -151,8 +180,8 @@ def _flattening(before: Size, after: Size) -> Operation:
     return Flatten() if after == (before[0], before[1:].numel()) else None
 
 
-def _affine(norm: nn.Module) -> Operation:
-    if norm.running_mean is None:
+def _affine(norm: nn.modules.batchnorm._BatchNorm) -> Operation:
+    if norm.running_mean is None or norm.running_var is None:
         return None
     scale = (norm.running_var + norm.eps).rsqrt()
     if norm.affine:
@@ -161,5 +190,5 @@ def _affine(norm: nn.Module) -> Operation:
     return Affine(scale, shift + norm.bias if norm.affine else shift)
 
 
-def _bias(layer: nn.Module, weight: Tensor) -> Tensor:
-    return weight.new_zeros(weight.shape[0]) if layer.bias is None else layer.bias
+def _bias(weight: Tensor, bias: Any) -> Tensor:
+    return weight.new_zeros(weight.shape[0]) if bias is None else bias

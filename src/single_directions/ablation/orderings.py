@@ -1,6 +1,8 @@
 """Random orderings of units, and the points along them at which accuracy is taken."""
 
+import operator
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -55,13 +57,18 @@ def grid(units: int, points: Points = None) -> Tensor:
         if points != "all":
             raise BadInput(f'points={points!r}: a number, a list of numbers, or "all"')
         points = most
+    if isinstance(points, Integral):  # numpy's too
+        points = int(points)
     if isinstance(points, int):
         if points < 2:
             raise BadInput(f"points={points}: at least 2 are needed, none ablated and all ablated")
         if points > most:
             raise BadInput(f'points={points} is more than {units} units can give: at most {most}, or points="all"')
         return torch.linspace(0, units, points, dtype=torch.float64).round().long()
-    numbers = torch.tensor(list(points), dtype=torch.int64)
+    try:
+        numbers = torch.tensor([operator.index(point) for point in points], dtype=torch.int64)
+    except TypeError:
+        raise BadInput(f'points={points!r}: a number, a list of numbers, or "all"') from None
     if not len(numbers) or (numbers.diff() <= 0).any() or numbers[0] < 0 or numbers[-1] > units:
         raise BadInput(f"points={list(points)}: strictly increasing numbers from 0 to {units} are needed")
     return numbers

@@ -33,26 +33,30 @@ class Prefix:
         # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
         self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
         self.interpreter = _Rest(network, flow)
+        self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
         example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
         varying = [value for node, value in example.items() if not flow.is_steady(node)]
         self.images_stacked = images_at_once(varying, 1, inputs.device, memory_budget)
+
+    def _one_row_an_image(self, inputs: Tensor) -> bool:
+        rows = self.flow.run(ancestors(self.rows), inputs, self.rows).values()
+        return all(isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) for value in rows)
 
     def start(self, inputs: Tensor) -> None:
         """Run the fixed part on images (images, ...)."""
         self.images = len(inputs)
         self.inputs = inputs
         self.cache = self.flow.run(ancestors(self.border), inputs, self.border)
-        stackable = all(isinstance(self.cache[n], Tensor) and len(self.cache[n]) == self.images for n in self.rows)
-        self.stacked = max(1, self.images_stacked // self.images) if stackable else 1
+        self.stacked = max(1, self.images_stacked // self.images) if self.stackable else 1
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """As `Reference.cumulative`."""
+        """As `Method.cumulative`."""
         ranks = torch.empty_like(ordering)
         ranks[ordering] = torch.arange(len(ordering))
         yield from self._run((point, ranks < count) for point, count in enumerate(ablated))
 
     def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """As `Reference.single`."""
+        """As `Method.single`."""
         every = torch.arange(self.network.units)
         yield from self._run((unit, every == unit) for unit in units)
 
@@ -108,5 +112,5 @@ class _Rest(fx.Interpreter):
             return clamp(value, mask[0], constants)
         shape = (len(mask), 1, -1) + (1,) * (value.dim() - 2)
         stacked = value.view(len(mask), -1, *value.shape[1:])
-        constants = constants.to(value.dtype).view((1,) + shape[1:])
+        constants = constants.to(value.dtype).view(1, *shape[1:])
         return torch.where(mask.view(shape), constants, stacked).flatten(0, 1)

@@ -18,18 +18,18 @@ class Reference:
         self.network, self.values = network, values
 
     def start(self, inputs: Tensor) -> None:
-        """Take images (images, ...) to measure on."""
+        """As `Method.start`."""
         self.inputs = inputs
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Logits with the first ``ablated[point]`` units of an ordering (units,) clamped, as (point, (images, classes))."""
+        """As `Method.cumulative`."""
         for point, count in enumerate(ablated):
             mask = torch.zeros(self.network.units, dtype=torch.bool)
             mask[ordering[:count]] = True
             yield point, self._logits(mask)
 
     def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Logits with one unit clamped alone, as (unit, (images, classes))."""
+        """As `Method.single`."""
         for unit in units:
             mask = torch.zeros(self.network.units, dtype=torch.bool)
             mask[unit] = True

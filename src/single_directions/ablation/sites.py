@@ -242,10 +242,8 @@ def _unknown_site(name: str, known: list[str]) -> str:
 
 
 def _warn_of_idle_sites(sited: SitedNetwork, inputs: Tensor, plain: Tensor) -> None:
-    if not sited.nodes:  # hooks run the network itself; a graph differs from it by rounding
-        reference = plain
-    else:
-        reference = sited.run(inputs, lambda _, activation: activation)
+    # A graph may differ from the network by rounding.
+    reference = sited.run(inputs, lambda _, activation: activation) if sited.nodes else plain
     zeros = plain.new_zeros(sited.units)
     for number, site in enumerate(sited.sites):
         mask = [torch.full((other.units,), n == number, device=plain.device) for n, other in enumerate(sited.sites)]

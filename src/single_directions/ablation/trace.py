@@ -5,6 +5,7 @@ import math
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torchvision
@@ -16,10 +17,8 @@ RELU_FUNCTIONS = (torch.relu, nn.functional.relu, nn.functional.relu6)
 RELU_METHODS = ("relu",)
 
 _OUT_OF_PLACE = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
+    getattr(operator, "i" + name): getattr(operator, f"__{name}__")
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 }
 
 
@@ -33,6 +32,7 @@ def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
         the graph, and its nodes by name, in the order in which they run.
 
     Raises:
+        RuntimeError: an operation works in place and has no twin that does not.
         Exception: whatever tracing a network with data-dependent control flow raises.
     """
     operations = [member for _, member in inspect.getmembers(torchvision.ops, inspect.isclass)]
@@ -47,22 +47,23 @@ def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
 def _make_out_of_place(node: fx.Node) -> None:
     if "inplace" in node.kwargs:
         node.kwargs = {**node.kwargs, "inplace": False}
-    if node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        if node.target in _OUT_OF_PLACE:
-            node.target = _OUT_OF_PLACE[node.target]
-        elif name.endswith("_") and not name.endswith("__") and hasattr(torch, name[:-1]):
-            node.target = getattr(torch, name[:-1])
-    elif node.op == "call_method" and isinstance(node.target, str):
-        name = node.target
-        if name.endswith("_") and not name.endswith("__") and hasattr(Tensor, name[:-1]):
-            node.target = name[:-1]
+    name = getattr(node.target, "__name__", str(node.target))
+    in_place = node.op in ("call_function", "call_method") and name.endswith("_") and not name.endswith("__")
+    twin = name[:-1]
+    if node.target in _OUT_OF_PLACE:
+        node.target = _OUT_OF_PLACE[node.target]
+    elif in_place and node.op == "call_method" and hasattr(Tensor, twin):
+        node.target = twin
+    elif in_place and node.op == "call_function" and (hasattr(torch, twin) or hasattr(nn.functional, twin)):
+        node.target = getattr(torch, twin, None) or getattr(nn.functional, twin)
+    elif in_place or "out" in node.kwargs:
+        raise RuntimeError(f"{name} overwrites a tensor")
 
 
 @contextmanager
 def out_of_place(network: nn.Module) -> Iterator[None]:
     """Within it, the network's modules with an `inplace` switch work out of place."""
-    switched = [module for module in network.modules() if getattr(module, "inplace", False) is True]
+    switched: list[Any] = [module for module in network.modules() if getattr(module, "inplace", False) is True]
     try:
         for module in switched:
             module.inplace = False

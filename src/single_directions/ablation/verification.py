@@ -29,7 +29,9 @@ class Verification:
         )
         self.tolerance = _TOLERANCE_OF_FEWER_BITS if fewer_bits else _TOLERANCE.get(values.dtype, 3e-2)
 
-    def watch(self, stream: Iterator[tuple[int, Tensor]], inputs: Tensor, ordering: int) -> Iterator[tuple[int, Tensor]]:
+    def watch(
+        self, stream: Iterator[tuple[int, Tensor]], inputs: Tensor, ordering: int
+    ) -> Iterator[tuple[int, Tensor]]:
         """Pass on the (point, logits) of an ordering, comparing those that were drawn.
 
         Raises:

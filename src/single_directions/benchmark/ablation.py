@@ -1,0 +1,185 @@
+"""Methods of ablation against the definition."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, mm_flop
+
+from single_directions.ablation.accuracy import tally
+from single_directions.ablation.curve import ablation_curve
+from single_directions.ablation.measurement import MEMORY_BUDGET, Measurement, measurement
+from single_directions.ablation.orderings import Points, draw_orderings, grid
+from single_directions.ablation.reference import Reference
+from single_directions.benchmark.clock import Record, product_rate, surroundings, timed
+from single_directions.errors import BadInput
+from single_directions.networks import MLP, ConvNet, ResNet50
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network and one curve to measure of it.
+
+    Attributes:
+        network: makes it.
+        input_shape: (C, H, W) of an image; contents are noise, which changes no time.
+        images, orderings, points: of the curve.
+        reference_batches: batch sizes to try the reference with; the fastest counts.
+        methods: what is timed against the reference.
+    """
+
+    network: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]
+    images: int
+    orderings: int = 10
+    points: Points = 51
+    reference_batches: tuple[int, ...] = ()
+    methods: tuple[str, ...] = ("incremental", "prefix")
+    classes: int = 10
+
+    def batches(self, size: int, device: str) -> Batches:
+        """The images and targets, in batches."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(self.images, *self.input_shape, generator=generator).to(device)
+        targets = torch.randint(self.classes, (self.images,), generator=generator).to(device)
+        return list(zip(images.split(size), targets.split(size), strict=True))
+
+
+def _mlp() -> nn.Module:
+    return MLP((1, 28, 28), 10, hidden=(512, 512))
+
+
+CASES = {
+    "mlp": Case(_mlp, (1, 28, 28), 10_000, reference_batches=(1000, 10_000)),
+    "convnet": Case(lambda: ConvNet((3, 32, 32), 10), (3, 32, 32), 500, reference_batches=(50, 100, 250, 500)),
+    "resnet50": Case(
+        lambda: ResNet50((3, 224, 224), 1000), (3, 224, 224), 16, reference_batches=(4, 8, 16), classes=1000
+    ),
+    "exact": Case(_mlp, (1, 28, 28), 10_000, points="all", reference_batches=(1000, 10_000), methods=("incremental",)),
+}
+
+
+def ablation(names: Sequence[str] = tuple(CASES), repeats: int = 3, device: str = "cpu") -> Iterator[list[Record]]:
+    """Time each method in each case; one list of records a case, as soon as it is done.
+
+    The reference and the prefix method are timed on a few points of one ordering and scaled, since each of their points
+    costs the same. `floor_seconds` is the arithmetic of the method over the rate of matrix products in this run,
+    `max_logit_difference` is in parts of the largest logit.
+    """
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        raise BadInput(f"case {unknown[0]!r}: one of {', '.join(CASES)}")
+    rate = product_rate(device)
+    for name in names:
+        yield _time_case(name, CASES[name], repeats, device, rate)
+
+
+def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) -> list[Record]:
+    torch.manual_seed(0)
+    network = case.network().to(device).eval()
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for _ in range(repeats):
+        for size in case.reference_batches:
+            seconds.setdefault(("reference", size), []).append(_scaled(network, case, "reference", size, device))
+        for method in case.methods:
+            time = _whole if method == "incremental" else _scaled
+            seconds.setdefault((method, case.images), []).append(time(network, case, method, case.images, device))
+    medians = {key: statistics.median(values) for key, values in seconds.items()}
+    reference = min(value for (method, _), value in medians.items() if method == "reference")
+    records = []
+    for method in ("reference", *case.methods):
+        own, size = min((value, size) for (other, size), value in medians.items() if other == method)
+        operations, difference = _arithmetic_and_difference(network, case, method, device)
+        points = case.points if isinstance(case.points, int) else case.points or 51
+        records.append(
+            {
+                "case": name,
+                "method": method,
+                "seconds": own,
+                "ratio_to_reference": reference / own,
+                "floor_seconds": operations / rate,
+                "max_logit_difference": difference,
+                "tflop": operations / 1e12,
+                "images": case.images,
+                "orderings": case.orderings,
+                "points": points,
+                "batch": size,
+                "timed": "whole curve" if method == "incremental" else f"{_FEW} points of one ordering, scaled",
+                "repeats": repeats,
+                **surroundings(device),
+                "product_gflops": rate / 1e9,
+            }
+        )
+    return records
+
+
+_FEW = 5
+
+
+def _open(network: nn.Module, case: Case, method: str, size: int, device: str) -> Any:
+    return measurement(network, case.batches(size, device), None, "zero", 1, method, MEMORY_BUDGET)
+
+
+def _run(measured: Measurement, orderings: Tensor, ablated: Tensor) -> None:
+    counts = torch.zeros(len(orderings), len(ablated), dtype=torch.int64, device=measured.values.device)
+    for inputs, targets in measured.images():
+        measured.method.start(inputs)
+        for ordering, row in zip(orderings, counts, strict=True):
+            tally(measured.method.cumulative(ordering, ablated.tolist()), targets, 1, row)
+
+
+def _scaled(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
+    """Seconds of a whole curve, from a few points of one ordering, the work done once a batch left out."""
+    with _open(network, case, method, size, device) as measured:
+        units = measured.network.units
+        few = grid(units, _FEW)
+        ordering = draw_orderings(units, 1)
+        _run(measured, ordering, few[:1])
+        seconds = timed(lambda: _run(measured, ordering, few), device)
+        return seconds * case.orderings * len(grid(units, case.points)) / _FEW
+
+
+def _whole(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
+    """Seconds of a whole curve, with all that is needed once."""
+    batches = case.batches(size, device)
+    return timed(
+        lambda: ablation_curve(network, batches, orderings=case.orderings, points=case.points, method=method), device
+    )
+
+
+def _arithmetic_and_difference(network: nn.Module, case: Case, method: str, device: str) -> tuple[float, float]:
+    """Operations of the whole curve, and how far logits are from the reference, in parts of the largest."""
+    with _open(network, case, method, case.images, device) as measured:
+        units = measured.network.units
+        ablated = grid(units, case.points) if method == "incremental" else grid(units, _FEW)
+        orderings = draw_orderings(units, case.orderings)
+        inputs, _ = next(measured.images())
+        reference = Reference(measured.network, measured.values)
+        with _counter() as before:
+            measured.method.start(inputs)
+        with _counter() as sweep:
+            for _ in measured.method.cumulative(orderings[0], ablated.tolist()):
+                pass
+        reference.start(inputs[:64])
+        measured.method.start(inputs[:64])
+        few = grid(units, _FEW).tolist()
+        expected = dict(reference.cumulative(orderings[0], few))
+        found = measured.method.cumulative(orderings[0], few)
+        scale = max(float(logits.abs().max()) for logits in expected.values())
+        difference = max(float((logits - expected[point]).abs().max()) for point, logits in found) / scale
+        points = len(grid(units, case.points))
+        portions = case.images / len(inputs)
+        per_ordering = sweep.get_total_flops() * points / len(ablated)
+        return portions * (before.get_total_flops() + case.orderings * per_ordering), difference
+
+
+def _counter() -> FlopCounterMode:
+    def in_place(_: Any, a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+        return mm_flop(a, b)
+
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: in_place})

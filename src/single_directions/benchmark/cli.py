@@ -1,0 +1,57 @@
+"""The command line of the benchmark."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from single_directions.benchmark.ablation import CASES, ablation
+from single_directions.benchmark.clock import Record
+from single_directions.errors import BadInput
+
+_SHOWN = [
+    *("case", "method", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
+    *("ratio_to_bare_loop", "ratio_to_single_directions"),
+]
+
+
+def benchmark() -> None:
+    """Print a table, and with `--json` write records."""
+    parser = argparse.ArgumentParser(description="Times ablation methods, or ways to train, against each other.")
+    parser.add_argument("what", choices=["ablation", "training"])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--repeats", type=int, default=3, help="medians are over so many")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, help="of the CPU; default: torch's choice")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the records there")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("--device cuda: this machine has none that torch can use")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    try:
+        records = _run(arguments)
+    except BadInput as error:
+        sys.exit(str(error))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(records, indent=1) + "\n")
+
+
+def _run(arguments: Any) -> list[Record]:
+    records: list[Record] = []
+    if arguments.what == "training":
+        from single_directions.benchmark.training import training  # Lightning takes seconds to import
+
+        cases = training(arguments.repeats, device=arguments.device)
+    else:
+        cases = ablation(arguments.cases, arguments.repeats, arguments.device)
+    for case in cases:
+        records += case
+        print(pd.DataFrame(case).filter(_SHOWN).to_string(index=False, float_format="{:.3g}".format), flush=True)
+    last = records[-1]
+    print(f"{last['device']}, {last['threads']} threads, torch {last['torch']}, medians of {last['repeats']}")
+    return records

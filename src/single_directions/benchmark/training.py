@@ -1,0 +1,154 @@
+"""An epoch of training: this package's, a bare PyTorch loop, and Lightning over per-sample transforms."""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from single_directions.ablation import ablation_curve
+from single_directions.benchmark.clock import Record, surroundings, timed
+from single_directions.data import DataSet, Images
+from single_directions.networks import MLP
+from single_directions.training import Classifier, Loaders, quiet
+
+IMAGES, BATCH, SHAPE, CLASSES = 60_000, 128, (1, 28, 28), 10
+LR, MOMENTUM = 0.01, 0.9
+AUC_IMAGES, AUC_ORDERINGS, AUC_POINTS = 2000, 5, 21
+
+
+def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Iterator[list[Record]]:
+    """Time an epoch of the MLP (2 x 512) on MNIST-shaped noise, batches of 128, in each way, in turns.
+
+    All train alike: SGD with momentum, shuffled anew each epoch, nothing measured. The last row is what measuring the
+    AUC at the end of an epoch adds (2,000 images, 5 orderings, 21 points).
+    """
+    pixels = torch.randint(256, (images, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(CLASSES, (images,), generator=torch.Generator().manual_seed(1))
+    held = Images(pixels, labels, [0.1307], [0.3081])
+    data = DataSet("noise", held, held, held, CLASSES, SHAPE, "", 0)
+    network = MLP(SHAPE, CLASSES).to(device)
+    ours, samples = _lightning(network, data, device), _per_sample(network, pixels, labels, device)
+    ways: dict[str, Callable[[], float]] = {
+        "bare loop": _bare_loop(network, held, device),
+        "single-directions": ours,
+        "per-sample transforms": samples,
+        "AUC of an epoch": _auc(network, held, device),
+    }
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            seconds[name].append(way())
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    yield [
+        {
+            "case": "training",
+            "method": name,
+            "seconds": median,
+            "ratio_to_bare_loop": median / medians["bare loop"],
+            "ratio_to_single_directions": median / medians["single-directions"],
+            "images": images,
+            "batch": BATCH,
+            "repeats": repeats,
+            **surroundings(device),
+        }
+        for name, median in medians.items()
+    ]
+
+
+def _sgd(parameters: Any) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM)
+
+
+def _bare_loop(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
+    inputs = held.__getitems__(torch.arange(len(held)))[0].to(device)
+    labels, optimizer = held.labels.to(device), _sgd(network.parameters())
+
+    def epoch() -> None:
+        network.train()
+        for chosen in torch.randperm(len(labels), device=device).split(BATCH):
+            optimizer.zero_grad()
+            cross_entropy(network(inputs[chosen]), labels[chosen]).backward()
+            optimizer.step()
+
+    return lambda: timed(epoch, device)
+
+
+class _EpochSeconds(pl.Callback):
+    """How long the last epoch's training took."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds = time.perf_counter() - self.start
+
+
+def _fit_epoch(module: pl.LightningModule, device: str, **loaders: Any) -> float:
+    clock = _EpochSeconds()
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on few workers: what is being timed
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="gpu" if device == "cuda" else device,
+            devices=1,
+            callbacks=[clock],
+            logger=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, **loaders)
+    return clock.seconds
+
+
+def _lightning(network: nn.Module, data: DataSet, device: str) -> Callable[[], float]:
+    return lambda: _fit_epoch(Classifier(network, _sgd), device, datamodule=Loaders(data, BATCH, seed=0))
+
+
+class _Samples(Dataset[tuple[Tensor, int]]):
+    """One image at a time through PIL and torchvision's transforms, as its data sets do."""
+
+    def __init__(self, pixels: np.ndarray, labels: list[int]) -> None:
+        self.pixels, self.labels = pixels, labels
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def _per_sample(network: nn.Module, pixels: Tensor, labels: Tensor, device: str) -> Callable[[], float]:
+    samples = _Samples(pixels.squeeze(1).numpy(), labels.tolist())
+
+    def epoch() -> float:
+        loader = DataLoader(samples, batch_size=BATCH, shuffle=True)
+        return _fit_epoch(Classifier(network, _sgd), device, train_dataloaders=loader)
+
+    return epoch
+
+
+def _auc(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
+    batch = held.__getitems__(torch.arange(min(AUC_IMAGES, len(held))))
+
+    def measure() -> None:
+        ablation_curve(network.to(device), [batch], orderings=AUC_ORDERINGS, points=AUC_POINTS)
+
+    return lambda: timed(measure, device)

@@ -1,0 +1,37 @@
+"""MNIST, as torchvision reads it."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+from torchvision import datasets
+
+from single_directions.data.downloads import read
+from single_directions.data.images import DataSet
+from single_directions.data.selection import Decoded, Selection, in_memory
+
+
+def mnist(
+    root: str | Path = "data",
+    download: bool = False,
+    corruption: float = 0.0,
+    corruption_kind: str = "shuffle",
+    train_samples: int | None = None,
+    test_samples: int | None = None,
+    seed: int = 0,
+) -> DataSet:
+    """60,000 training and 10,000 test images of 1 x 28 x 28, from the files in `root`/MNIST/raw.
+
+    Downloads them only if `download` is set. Raises `BadInput` where they are missing or broken.
+    """
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed)
+    return in_memory("mnist", _decode(Path(root).expanduser().resolve(), download), 10, selection)
+
+
+@lru_cache(maxsize=1)
+def _decode(root: Path, download: bool) -> Decoded:
+    def part(train: bool) -> tuple[Tensor, Tensor]:
+        source = datasets.MNIST(root, train=train, download=download)
+        return source.data.unsqueeze(1), source.targets
+
+    return read("MNIST", root / "MNIST" / "raw", "its four idx files", download, part)

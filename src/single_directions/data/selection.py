@@ -1,0 +1,105 @@
+"""The keys that every data set shares, and what they make of decoded images."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from single_directions.data.images import DataSet, Images
+from single_directions.data.labels import check_corruption, class_balanced_subset, corrupt, label_hash
+from single_directions.errors import BadInput
+
+
+class Decoded(NamedTuple):
+    """Every image of a data set, uint8 (n, C, H, W), with the true labels, int64 (n,)."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class TrainingLabels(NamedTuple):
+    """The labels trained with, int64 (samples,), the indices of their images, how many are untrue, and a hash."""
+
+    labels: Tensor
+    indices: Tensor
+    corrupted: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are used and how training labels are corrupted; raises `BadInput` before anything is decoded.
+
+    `train_samples` and `test_samples` take class-balanced subsets (None: all images). `seed` draws subsets and
+    corruption; the training subset does not depend on the corruption.
+    """
+
+    corruption: float = 0.0
+    corruption_kind: str = "shuffle"
+    train_samples: int | None = None
+    test_samples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_corruption(self.corruption, self.corruption_kind)
+        for key, samples in (("train_samples", self.train_samples), ("test_samples", self.test_samples)):
+            if samples is not None and (not isinstance(samples, int) or samples < 1):
+                raise BadInput(
+                    f"data.{key} must be a whole number of at least 1, or null for all images: not {samples}"
+                )
+
+    def train(self, labels: Tensor) -> TrainingLabels:
+        """The labels to train with, out of the true ones, int64 (n,)."""
+        indices = _subset(labels, self.train_samples, self.seed, "data.train_samples")
+        true = labels[indices]
+        corrupted = corrupt(true, self.corruption, self.corruption_kind, self.seed)
+        # Hashed in their places among all images, so that other images with the same labels have another hash.
+        placed = torch.full_like(labels, -1).scatter(0, indices, corrupted)
+        return TrainingLabels(corrupted, indices, int((corrupted != true).sum()), label_hash(placed))
+
+    def test(self, labels: Tensor) -> Tensor:
+        """The indices of the images to test with, out of the true labels, int64 (n,)."""
+        return _subset(labels, self.test_samples, self.seed, "data.test_samples")
+
+
+def decoded(train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor) -> Decoded:
+    """Images and labels with the mean and standard deviation of each channel over all training images, in 0..1."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    # Counting grey levels is exact, and needs no floating-point copy of the images.
+    counts = torch.stack([c.flatten().bincount(minlength=256) for c in train_images.unbind(1)]).double()
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ levels
+    std = (shares * (levels - mean[:, None]) ** 2).sum(1).sqrt()
+    std[std == 0] = 1  # a channel that is the same everywhere
+    return Decoded(train_images, train_labels, test_images, test_labels, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def in_memory(name: str, images: Decoded, classes: int, selection: Selection) -> DataSet:
+    """The `DataSet` of decoded images, normalized by all training images, whichever of them are selected."""
+    chosen, test = selection.train(images.train_labels), selection.test(images.test_labels)
+    train = Images(_taken(images.train_images, chosen.indices), chosen.labels, images.mean, images.std)
+    _, channels, height, width = images.train_images.shape
+    return DataSet(
+        name=name,
+        train=train,
+        train_plain=train,
+        test=Images(_taken(images.test_images, test), images.test_labels[test], images.mean, images.std),
+        classes=classes,
+        input_shape=(channels, height, width),
+        label_hash=chosen.hash,
+        corrupted=chosen.corrupted,
+    )
+
+
+def _subset(labels: Tensor, samples: int | None, seed: int, key: str) -> Tensor:
+    return torch.arange(len(labels)) if samples is None else class_balanced_subset(labels, samples, seed, key)
+
+
+def _taken(images: Tensor, indices: Tensor) -> Tensor:
+    """The images at sorted indices; all of them are not copied, because runs of one process share them."""
+    return images if len(indices) == len(images) else images.index_select(0, indices)

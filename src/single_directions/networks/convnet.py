@@ -1,0 +1,63 @@
+"""The 11-layer convolutional network of the paper's CIFAR-10 experiments."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+from torch import Tensor, nn
+
+from single_directions.errors import BadInput
+from single_directions.networks.fit import check_fit
+
+# The paper says only "11-layer"; channels and strides are those of its later version.
+CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
+STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1)
+HEADS = ("flatten", "pool")
+
+
+class ConvNet(nn.Module):
+    """Eleven 3 x 3 convolutions, each with batch norm and ReLU, and a linear head: conv1 bn1 relu1 ... relu11 head.
+
+    Inputs are (N, C, H, W) with H and W of at least 8, outputs logits (N, classes). `width` multiplies every layer's
+    number of feature maps. `head="flatten"` reads every position of the last layer, `"pool"` each feature map's mean;
+    the paper states neither. Default sites are the last three layers (Figure 1b). Raises `BadInput` for what does not
+    fit.
+    """
+
+    default_sites = ("relu9", "relu10", "relu11")
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        classes: int,
+        width: float = 1.0,
+        batch_norm: bool = True,
+        head: str = "flatten",
+    ) -> None:
+        super().__init__()
+        # Three layers halve the image: below 8 pixels the last ones would see only padding around a single position.
+        fan_in, height, breadth = check_fit("ConvNet", input_shape, classes, least=8)
+        if not isinstance(width, (int, float)) or not (width > 0 and isfinite(width)):
+            raise BadInput(f"network.width must be above 0, not {width}")
+        if head not in HEADS:
+            raise BadInput(f"network.head must be one of {', '.join(HEADS)}, not {head}")
+
+        for layer, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True), start=1):
+            maps = max(1, round(width * channels))
+            # Batch norm subtracts the mean, and with it any bias.
+            self.add_module(f"conv{layer}", nn.Conv2d(fan_in, maps, 3, stride, padding=1, bias=not batch_norm))
+            if batch_norm:
+                self.add_module(f"bn{layer}", nn.BatchNorm2d(maps))
+            self.add_module(f"relu{layer}", nn.ReLU())
+            fan_in = maps
+            height, breadth = -(-height // stride), -(-breadth // stride)  # a stride rounds sizes up
+
+        if head == "pool":
+            self.add_module("pool", nn.AdaptiveAvgPool2d(1))
+            height = breadth = 1
+        self.add_module("flatten", nn.Flatten())
+        self.add_module("head", nn.Linear(fan_in * height * breadth, classes))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for layer in self.children():
+            inputs = layer(inputs)
+        return inputs

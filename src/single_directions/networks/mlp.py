@@ -1,0 +1,53 @@
+"""The fully connected network of the paper's MNIST experiments."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+from single_directions.errors import BadInput
+from single_directions.networks.fit import check_fit, is_count
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU, ended by a linear head: flatten fc1 relu1 (dropout1) fc2 relu2 (dropout2) ... head.
+
+    Inputs are (N, C, H, W), outputs logits (N, classes). `hidden` gives the width of each hidden layer, `dropout` the
+    fraction of each hidden layer that is dropped in training; with 0 there are no dropout modules. The default sites
+    are all hidden layers (Figure 1a). Raises `BadInput` for what does not fit.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (512, 512),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [prod(check_fit("MLP", input_shape, classes)), *_widths(hidden)]
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise BadInput(f"network.dropout must be at least 0 and below 1, not {dropout}")
+
+        self.add_module("flatten", nn.Flatten())
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
+            self.add_module(f"fc{layer}", nn.Linear(fan_in, fan_out))
+            self.add_module(f"relu{layer}", nn.ReLU())
+            if dropout:
+                self.add_module(f"dropout{layer}", nn.Dropout(dropout))
+        self.add_module("head", nn.Linear(widths[-1], classes))
+        self.default_sites = tuple(f"relu{layer}" for layer in range(1, len(widths)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for layer in self.children():
+            inputs = layer(inputs)
+        return inputs
+
+
+def _widths(hidden: Sequence[int]) -> list[int]:
+    """The widths of the hidden layers as a list, once each is known to be a whole number of at least 1."""
+    widths = [] if isinstance(hidden, (int, float, str)) else list(hidden)
+    if not widths or not all(map(is_count, widths)):
+        raise BadInput(f"network.hidden must list one width of at least 1 a hidden layer, such as [512, 512]: {hidden}")
+    return widths

@@ -1,0 +1,37 @@
+"""The 50-layer residual network of the paper's ImageNet experiments."""
+
+from collections.abc import Sequence
+
+from torch import nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from single_directions.errors import BadInput
+from single_directions.networks.fit import check_fit
+
+# Least height and width: the network halves images five times behind the one stem, three times behind the other.
+STEMS = {"imagenet": 32, "small": 8}
+
+
+class ResNet50(ResNet):
+    """torchvision's ResNet-50, with the usual stem or one for small images.
+
+    Inputs are (N, C, H, W), outputs logits (N, classes). `stem="imagenet"` opens with a 7 x 7 convolution of stride 2
+    and a max pool (32 pixels or more, made for 224), `"small"` with a 3 x 3 convolution of stride 1 (8 pixels or more,
+    made for 64 or fewer). Default sites are the three ReLUs of the last block (Figure 1c), which are one module: hence
+    the node names. Raises `BadInput` for what does not fit.
+    """
+
+    default_sites = ("layer4.2.relu", "layer4.2.relu_1", "layer4.2.relu_2")
+
+    def __init__(self, input_shape: Sequence[int], classes: int, stem: str = "imagenet") -> None:
+        if stem not in STEMS:
+            raise BadInput(f"network.stem must be one of {', '.join(STEMS)}, not {stem}")
+        channels, _, _ = check_fit(f"ResNet50 with stem={stem}", input_shape, classes, least=STEMS[stem])
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+        if stem == "small":
+            self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        elif channels != 3:
+            self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
+        # As torchvision initializes every convolution.
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from single_directions.data.selection import Selection, decoded, in_memory
+from single_directions.errors import BadInput
+
+LABELS = torch.arange(200) % 4
+
+
+def test_mean_and_deviation_are_those_of_each_channel_of_the_training_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = torch.randint(256, (2, 50, 3, 4, 5), dtype=torch.uint8, generator=generator)
+    train[:, 1] = 51
+    found = decoded(train, LABELS[:50], test, LABELS[:50])
+    channels = train.double().transpose(0, 1).flatten(1) / 255
+    assert found.mean == pytest.approx(channels.mean(1).tolist(), abs=1e-12)
+    deviations = channels.std(1, correction=0).tolist()
+    deviations[1] = 1  # the channel is 0.2 everywhere: it must not be divided by 0
+    assert found.std == pytest.approx(deviations, abs=1e-12)
+
+
+def test_the_training_subset_does_not_depend_on_the_corruption() -> None:
+    true, corrupted = (Selection(corruption=level, train_samples=40, seed=3).train(LABELS) for level in (0, 1))
+    assert torch.equal(true.indices, corrupted.indices)
+    assert torch.equal(true.labels, LABELS[true.indices])
+    assert true.corrupted == 0
+    assert corrupted.corrupted == (corrupted.labels != true.labels).sum() > 0
+
+
+def test_the_hash_tells_subsets_and_corruptions_apart() -> None:
+    by_class = LABELS.sort().values  # balanced subsets of sorted labels all have the same labels
+    selections = [Selection(train_samples=40, seed=1), Selection(train_samples=40, seed=2), Selection()]
+    selections += [Selection(corruption=0.5), Selection(corruption=0.5, corruption_kind="uniform"), Selection(seed=9)]
+    hashes = [selection.train(by_class).hash for selection in selections]
+    assert hashes[-1] == hashes[2]  # without corruption and subset the seed draws nothing
+    assert len(set(hashes)) == 5
+
+
+def test_images_keep_their_labels_in_a_subset() -> None:
+    pixels = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
+    data_set = in_memory("numbers", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(0, train_samples=20))
+    assert torch.equal(LABELS[data_set.train.images.flatten().long()], data_set.train.labels)
+    assert len(data_set.train) == 20
+    assert len(data_set.test) == 200
+    assert data_set.train_plain is data_set.train
+    assert data_set.input_shape == (1, 1, 1)
+
+
+def test_all_images_are_shared_and_not_copied() -> None:
+    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
+    data_set = in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(corruption=0.5))
+    assert data_set.train.images is pixels
+    assert not torch.equal(data_set.train.labels, LABELS)
+
+
+def test_test_labels_are_never_corrupted() -> None:
+    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
+    selection = Selection(corruption=1, test_samples=20)
+    data_set = in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, selection)
+    assert torch.equal(data_set.test.labels, LABELS[selection.test(LABELS)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"corruption": 1.5}, r"data\.corruption must lie between 0 and 1, not 1\.5"),
+        ({"corruption_kind": "swap"}, r"data\.corruption_kind must be one of shuffle, uniform, not swap"),
+        ({"train_samples": 0}, r"data\.train_samples must be a whole number of at least 1"),
+        ({"test_samples": 2.5}, r"data\.test_samples must be a whole number of at least 1"),
+    ],
+)
+def test_bad_keys_are_refused_before_there_are_labels(keys: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        Selection(**keys)
+
+
+def test_samples_over_the_set_are_refused_by_the_name_of_their_key() -> None:
+    with pytest.raises(BadInput, match=r"data\.train_samples .* 200, all there are: not 201"):
+        Selection(train_samples=201).train(LABELS)
+    with pytest.raises(BadInput, match=r"data\.test_samples must lie between 4, one a class"):
+        Selection(test_samples=3).test(LABELS)
