@@ -1,4 +1,4 @@
-"""How much does a network rely on single directions? (Morcos et al., "On the importance of single directions for generalization")"""
+"""How much does a network rely on single directions? The measurement of Morcos et al., and their experiments."""
 
 from single_directions.ablation import AblationCurve, Site, ablation_curve, unit_importance
 from single_directions.errors import BadInput

@@ -1,0 +1,133 @@
+"""The command line: `python scripts/measure.py TARGET` measures a network that was trained before."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.utils.data import Subset
+
+from single_directions.ablation import AblationCurve, ablation_curve, unit_importance
+from single_directions.ablation.measurement import METHODS
+from single_directions.data.labels import class_balanced_subset
+from single_directions.errors import BadInput
+from single_directions.report.figures import curve_figure, save
+from single_directions.runs.cli import conf_folder
+from single_directions.runs.folder import write_json, write_text
+from single_directions.runs.target import Target, load_target
+from single_directions.training import measuring_loader
+
+
+def measure() -> None:
+    """Measure what a command line names, and write its curves, importances and a figure."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("single_directions").setLevel(logging.INFO)
+    try:
+        _measure(_arguments())
+    except BadInput as error:
+        sys.exit(str(error))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The ablation curve and unit importances of a trained network.")
+    parser.add_argument("target", help="a run's folder, a Lightning checkpoint (with network=... data=...), or the "
+                        "name of a network of torchvision's (with --weights and data=...)")  # fmt: skip
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the configuration, as data.root=...")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of a network of torchvision's")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: measured/<name of the target>")
+    parser.add_argument("--split", choices=["train", "test"], default="train", help="the images to measure on")
+    parser.add_argument("--samples", type=int, help="measure on so many of them, classes balanced; default: all")
+    parser.add_argument("--sites", nargs="+", metavar="NAME", help="default: the network's own, or every ReLU")
+    parser.add_argument("--orderings", type=int, default=10)
+    parser.add_argument("--points", type=_points, metavar="N|all", help="default: 51, or all where there are fewer")
+    parser.add_argument("--clamp", type=_clamp, default="zero", metavar="zero|mean|NUMBER")
+    parser.add_argument("--top-k", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the orderings and the samples")
+    parser.add_argument("--method", choices=METHODS, default="auto")
+    parser.add_argument("--verify", type=int, default=0, metavar="N", help="check so many points by the reference")
+    parser.add_argument("--importance", action=argparse.BooleanOptionalAction, default=True, help="of each unit")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_intermixed_args()
+
+
+def _points(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def _clamp(text: str) -> float | str:
+    return text if text in ("zero", "mean") else float(text)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    target = load_target(arguments.target, arguments.overrides, arguments.weights, conf_folder())
+    output: Path = arguments.output or Path("measured") / target.name
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
+    images = target.data.train_plain if arguments.split == "train" else target.data.test
+    if arguments.samples is not None:
+        chosen = class_balanced_subset(images.labels, arguments.samples, arguments.seed, "--samples")
+        loader = measuring_loader(target.data, Subset(images, chosen.tolist()))
+    else:
+        loader = measuring_loader(target.data, images)
+    try:
+        network = target.network.to(arguments.device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"--device {arguments.device}: {str(error).splitlines()[0]}") from error
+    shared = {"sites": arguments.sites, "clamp": arguments.clamp, "top_k": arguments.top_k, "method": arguments.method}
+    start = time.perf_counter()
+    curve = ablation_curve(
+        network,
+        loader,
+        orderings=arguments.orderings,
+        points=arguments.points,
+        generator=torch.Generator().manual_seed(arguments.seed),
+        verify=arguments.verify,
+        progress=sys.stderr.isatty(),
+        **shared,
+    )
+    seconds = {"curve": round(time.perf_counter() - start, 3)}
+    write_text(output / "curves.csv", curve.to_frame().to_csv(index=False))
+    if arguments.importance:
+        start = time.perf_counter()
+        importance = unit_importance(network, loader, progress=sys.stderr.isatty(), **shared)
+        seconds["importance"] = round(time.perf_counter() - start, 3)
+        write_text(output / "importance.csv", _importances(curve, importance).to_csv(index=False))
+    write_json(output / "measurement.json", _record(arguments, target, curve, seconds))
+    title = f"{target.name}: {len(curve.accuracy)} orderings of {curve.units} units, {curve.images} images"
+    figure = curve_figure(curve, 1 / target.data.classes, title, arguments.split)
+    png, _ = save(figure, output / "curve")
+    spread = f" ± {curve.auc.std():.4f}" if len(curve.auc) > 1 else ""
+    print(f"accuracy {curve.accuracy[0, 0]:.4f}, AUC {curve.auc.mean():.4f}{spread} over orderings; see {png}")
+
+
+def _importances(curve: AblationCurve, importance: torch.Tensor) -> pd.DataFrame:
+    """A row a unit: site, unit within it, importance."""
+    places = [(site.name, unit) for site in curve.sites for unit in range(site.units)]
+    return pd.DataFrame(places, columns=["site", "unit"]).assign(importance=importance.numpy())
+
+
+def _record(
+    arguments: argparse.Namespace, target: Target, curve: AblationCurve, seconds: dict[str, float]
+) -> dict[str, Any]:
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    return {
+        "asked": json.loads(json.dumps(asked)),
+        "data": target.data.name,
+        "label_hash": target.data.label_hash,
+        "images": curve.images,
+        "sites": {site.name: site.units for site in curve.sites},
+        "units": curve.units,
+        "accuracy": curve.accuracy[0, 0].item(),
+        "auc": curve.auc.mean().item(),
+        "auc_normalized": curve.auc_normalized.mean().item() if curve.accuracy[:, 0].all() else None,
+        "method": curve.method,
+        "why": curve.why,
+        "seconds": seconds,
+    }

@@ -1,0 +1,115 @@
+"""What a run's configuration must look like, and when two of them mean the same run."""
+
+from math import isfinite
+from numbers import Integral
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from single_directions.errors import BadInput
+
+_NEUTRAL = (
+    "runs",
+    "progress",
+    "tracking",
+    "checkpoint",
+    "threads",
+    "data.root",
+    "data.download",
+    "data.workers",
+    "trainer.accelerator",
+    "trainer.devices",
+)
+
+# The least value of keys that take a whole number. Those of networks and data sets are checked by themselves.
+_WHOLE = {
+    "seed": 0,
+    "batch_size": 1,
+    "trainer.max_epochs": 1,
+    "checkpoint.every_n_epochs": 1,
+    "ablation.orderings": 1,
+    "ablation.top_k": 1,
+    "ablation.seed": 0,
+    "data.seed": 0,
+}
+_WHOLE_OR_NULL = {"threads": 1, "ablation.samples": 1, "data.train_samples": 1, "data.test_samples": 1}
+
+
+def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
+    """The resolver `${at_scale:demo,paper}`: one line of an experiment gives a key's value at both scales."""
+    value = {"demo": demo, "paper": paper}[_root_.scale]
+    return OmegaConf.create(value) if isinstance(value, list | dict) else value
+
+
+OmegaConf.register_new_resolver("at_scale", at_scale, replace=True)
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The configuration with nothing left to interpolate. Raises `BadInput` for what cannot be resolved."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}; set it with {error.full_key}=...") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises `BadInput` for the first key whose value cannot be."""
+    for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
+        value = _flat(config).get(key)
+        if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
+            continue
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            null = " or null" if key in _WHOLE_OR_NULL else ""
+            raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
+    _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
+    if config["stop_at_train_accuracy"] is not None:
+        _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
+    if isinstance(config["ablation"]["points"], str) and config["ablation"]["points"] != "all":
+        raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
+    if config["ablation"]["clamp"] not in ("zero", "mean"):
+        _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def is_neutral(key: str, config: dict[str, Any]) -> bool:
+    """Whether a dotted key leaves the result as it is: where things lie, what is shown, what computes.
+
+    The root of a set that is the same everywhere is neutral; that of a user's own image folder says what the data are.
+    """
+    if key == "data.root" and config["data"]["_target_"].endswith(".image_folder"):
+        return False
+    return any(key == neutral or key.startswith(f"{neutral}.") for neutral in _NEUTRAL)
+
+
+def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The dotted keys, neutral ones left out, in which two resolved configurations differ."""
+    a, b = _flat(one), _flat(other)
+    return [
+        key
+        for key in sorted(a | b)
+        if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, other)
+    ]
+
+
+def _check_number(key: str, value: Any, least: float, most: float, also: str = "") -> None:
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not isfinite(value)
+        or not least <= value <= most
+    ):
+        span = f"a number from {least} to {most}" if isfinite(least) else "a number"
+        raise BadInput(f"{key} must be {also}{span}, not {value!r}")
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values; an empty group counts as a value."""
+    if not isinstance(config, dict) or not config:
+        return {prefix: config}
+    return {
+        dotted: leaf
+        for key, value in config.items()
+        for dotted, leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,67 @@
+"""The training of a run: Lightning's trainer, set up so that it can be cut off anywhere and gone on with."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from single_directions.errors import BadInput
+from single_directions.runs.build import Parts
+from single_directions.runs.checkpoint import WholeCheckpoints
+from single_directions.runs.folder import RunFolder
+from single_directions.training import Classifier, History, Loaders, Progress, StopAtAccuracy, quiet
+
+
+def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None) -> tuple[History, torch.device]:
+    """Train `parts.network` in place, from the folder's checkpoint on if there is one. Returns also its device.
+
+    Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here.
+    """
+    history = History(lambda frame: folder.write_frame(folder.metrics, frame))
+    with quiet():
+        trainer = _trainer(config, folder, logger, history)
+        classifier = Classifier(
+            parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
+        )
+        trainer.fit(
+            classifier,
+            datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
+            ckpt_path=folder.checkpoint if folder.checkpoint.exists() else None,
+            weights_only=True,  # nothing in a checkpoint can run code
+        )
+    if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
+        trainer.save_checkpoint(folder.checkpoint, weights_only=False)
+    return history, trainer.strategy.root_device
+
+
+def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, history: History) -> pl.Trainer:
+    # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
+    callbacks: list[Callback] = [
+        history,
+        ModelCheckpoint(
+            folder.path,
+            filename=folder.checkpoint.stem,
+            every_n_epochs=config["checkpoint"]["every_n_epochs"],
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if config["progress"]:
+        callbacks.append(Progress(folder.path.name))
+    if config["stop_at_train_accuracy"] is not None:
+        callbacks.append(StopAtAccuracy(config["stop_at_train_accuracy"]))
+    try:
+        return pl.Trainer(
+            **config["trainer"],
+            callbacks=callbacks,
+            logger=logger or False,
+            plugins=[WholeCheckpoints()],
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,204 @@
+"""A run's folder: the one place that names the files of a run and says how they are written."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import differing_keys, is_neutral
+
+State = Literal["running", "done", "failed", "cut off"]
+IN_PATH = ("experiment", "scale", "data")
+"""Groups whose choice the path above a run's folder tells."""
+LONGEST_NAME = 200
+"""Characters; file systems allow 255 bytes."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run. Every file in it appears whole or not at all."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, which rebuilds the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        """The run's state, since when, and the error if it failed."""
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        """A row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The final measurement: a row for each ordering and point."""
+        return self.path / "curves.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The final numbers, and where they come from; written last."""
+        return self.path / "summary.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The training after its last saved epoch."""
+        return self.path / "last.ckpt"
+
+    @property
+    def error(self) -> Path:
+        """The traceback of a run that failed."""
+        return self.path / "error.txt"
+
+    def state(self) -> State | None:
+        """What `status.json` says, or None where there is no run yet (or a file that cannot be read)."""
+        try:
+            state: State = json.loads(self.status.read_text())["state"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return state
+
+    def holds(self, config: dict[str, Any]) -> bool:
+        """Whether a run of this configuration has begun here.
+
+        Raises `BadInput`, which names the keys that differ, where there is a run of another one.
+        """
+        try:
+            other = self.read_config()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        keys = differing_keys(other, config)
+        if keys:
+            raise BadInput(
+                f"{self.path} holds a run with other settings ({', '.join(keys)}): remove it or change runs="
+            )
+        return True
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder, and mark it as running. Raises `BadInput` where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(config)))
+            self.set_state("running")
+            self.error.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"{self.path} cannot be written ({_line(error)}): choose another folder with runs="
+            ) from error
+
+    def set_state(self, state: State, error: str = "") -> None:
+        """Write `status.json`."""
+        status = {"state": state, "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **({"error": error} if error else {})}
+        write_json(self.status, status)
+
+    def is_done(self) -> bool:
+        """Whether the run has left behind all that it should."""
+        try:
+            return self.state() == "done" and self.curves.exists() and bool(self.read_summary())
+        except (OSError, ValueError):
+            return False
+
+    def fail(self, error: BaseException, traceback: str) -> None:
+        """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`."""
+        write_text(self.error, traceback)
+        self.set_state("failed", first_line(error))
+
+    def write_frame(self, path: Path, frame: pd.DataFrame) -> None:
+        """Write a table; numbers keep every digit that they need to be read back equal."""
+        write_text(path, frame.to_csv(index=False))
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration of the run. Raises `OSError` if there is none, `BadInput` if it is broken."""
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(self.config), resolve=True)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except Exception as error:  # the parser's own kinds, bytes that are no text, a folder in its place
+            raise BadInput(f"{self.config} cannot be read ({_line(error)}): remove {self.path}") from error
+        if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+            raise BadInput(f"{self.config} is not a run's configuration: remove {self.path}")
+        return {str(key): value for key, value in config.items()}
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of a run that is done. Raises `OSError` or `ValueError` where there is none or it is broken."""
+        summary = json.loads(self.summary.read_text())
+        if not isinstance(summary, dict):
+            raise ValueError(f"{self.summary} is not a summary")
+        return summary
+
+
+def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
+    """The folder's name out of Hydra's overrides: `data.corruption=0.5,seed=1`, or `default` where none matters.
+
+    Overrides are sorted. Those are left out that do not change the result, and the choices that the path above already
+    tells. Values are those of `config`, the resolved configuration, so that `.5` and `0.50` mean the same folder.
+    """
+    values: dict[str, str] = {}
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if key not in IN_PATH and not key.startswith("hydra") and not is_neutral(key, config):
+            values[key] = _value(config, key, text)
+    name = ",".join(f"{key}={value}" if value else key for key, value in sorted(values.items())) or "default"
+    name = re.sub(r"[^\w.,=+~\[\]-]", "_", name.replace(" ", ""))
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o644)  # mkstemp's files are for their owner alone
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all; NaN, which JSON lacks, is an error."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line: its kind, and the first line of its message."""
+    return f"{type(error).__name__}: {_line(error)}"
+
+
+def _value(config: Any, key: str, text: str) -> str:
+    """The value of a dotted key, or `text` for a choice such as network=mlp and what the config lacks."""
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return text
+        config = config[part]
+    return text if isinstance(config, dict) else str(config)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]

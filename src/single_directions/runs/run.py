@@ -1,0 +1,90 @@
+"""One run: build, train, measure, write down."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers import Logger
+
+from single_directions.ablation import AblationCurve, ablation_curve
+from single_directions.runs.build import Parts, build
+from single_directions.runs.fit import fit
+from single_directions.runs.folder import RunFolder, write_json
+from single_directions.runs.summary import summarize
+from single_directions.runs.tracking import record, tracked
+from single_directions.training import measuring_loader
+
+
+def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Train and measure the network that a resolved configuration describes, and return its summary.
+
+    A run that is done is not run again, one that was cut off or failed goes on from its last checkpoint. Raises
+    `BadInput`, before anything is written, for what cannot work and for a folder that holds another configuration. Any
+    later exception is written to the folder and raised again.
+    """
+    if folder.holds(config) and folder.is_done():
+        return folder.read_summary()
+    parts = build(config)
+    folder.begin(config)
+    try:
+        with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
+            summary = _trained_and_measured(config, parts, folder, logger)
+        folder.set_state("done")
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+        with suppress(OSError):
+            folder.set_state("cut off")
+        raise
+    except BaseException as error:
+        with suppress(OSError):  # a full disk must not hide what went wrong
+            folder.fail(error, traceback.format_exc())
+        raise
+    return summary
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Within it torch computes with so many CPU threads, or as many as it likes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, progress: bool) -> AblationCurve:
+    """The cumulative ablation curve of `parts.network`, as the configuration's `ablation` keys ask for it.
+
+    Accuracy is that on training images with the labels trained with.
+    """
+    keys = config["ablation"]
+    return ablation_curve(
+        parts.network.to(device),
+        measuring_loader(parts.data, parts.measured),
+        sites=keys["sites"],
+        orderings=keys["orderings"],
+        points=keys["points"],
+        clamp=keys["clamp"],
+        top_k=keys["top_k"],
+        generator=torch.Generator().manual_seed(keys["seed"]),
+        method=keys["method"],
+        progress=progress,
+    )
+
+
+def _trained_and_measured(
+    config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None
+) -> dict[str, Any]:
+    history, device = fit(config, parts, folder, logger)
+    start = perf_counter()
+    curve = measure(config, parts, device, progress=config["progress"] and sys.stderr.isatty())
+    measuring = perf_counter() - start
+    summary = summarize(config, parts, history, curve, device, measuring)
+    record(logger, summary)
+    folder.write_frame(folder.curves, curve.to_frame())
+    write_json(folder.summary, summary)
+    return summary

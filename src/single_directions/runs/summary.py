@@ -1,0 +1,80 @@
+"""A run's final numbers, and where they come from."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from single_directions.ablation import AblationCurve
+from single_directions.runs.build import Parts
+from single_directions.training import History
+
+PACKAGES = ("single-directions", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
+
+
+def summarize(
+    config: dict[str, Any], parts: Parts, history: History, curve: AblationCurve, device: torch.device, measuring: float
+) -> dict[str, Any]:
+    """What `summary.json` holds; `measuring` is the time that the final curve took, in seconds.
+
+    `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
+    (null where they are not defined). Accuracies and losses are those of the last epoch.
+    """
+    last = history.rows[-1]
+    final = {name.replace("/", "_"): value for name, value in last.items() if name != "epoch"}
+    return {
+        "experiment": config["experiment"],
+        "scale": config["scale"],
+        "data": parts.data.name,
+        "corruption": config["data"].get("corruption", 0),
+        "seed": config["seed"],
+        "data_seed": config["data"].get("seed"),
+        "ablation_seed": config["ablation"]["seed"],
+        "auc": _number(curve.auc.mean()),
+        "auc_std": _number(curve.auc.std()) if len(curve.auc) > 1 else None,
+        "auc_normalized": _number(curve.auc_normalized.mean()),
+        "auc_normalized_std": _number(curve.auc_normalized.std()) if len(curve.auc) > 1 else None,
+        "generalization_error": last["train/accuracy"] - last["test/accuracy"],
+        **final,
+        "epochs": len(history.rows),
+        "train_images": len(parts.data.train),
+        "test_images": len(parts.data.test),
+        "classes": parts.data.classes,
+        "corrupted": parts.data.corrupted,
+        "label_hash": parts.data.label_hash,
+        "sites": {site.name: site.units for site in curve.sites},
+        "units": curve.units,
+        "orderings": len(curve.auc),
+        "points": len(curve.units_ablated),
+        "images_measured": curve.images,
+        "method": curve.method,
+        "seconds": {"training": round(history.seconds, 3), "measuring": round(measuring, 3)},
+        "device": {"type": device.type, "name": _name(device), "threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+    }
+
+
+def line(summary: dict[str, Any]) -> str:
+    """The summary in a few words."""
+    seconds = sum(summary["seconds"].values())
+    return (
+        f"train {summary['train_accuracy']:.3f} test {summary['test_accuracy']:.3f} AUC {summary['auc']:.3f} "
+        f"({summary['epochs']} epochs, {seconds:.1f} s)"
+    )
+
+
+def _number(value: torch.Tensor) -> float | None:
+    """A finite number, or None: a normalized AUC is NaN where nothing was right to begin with."""
+    return value.item() if value.isfinite() else None
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a source tree that was not installed
+        return None

@@ -1,0 +1,128 @@
+"""What exists already and can be measured: a run, a checkpoint, or a network of torchvision's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from single_directions.data import DataSet
+from single_directions.errors import BadInput
+from single_directions.runs.build import made
+from single_directions.runs.config import resolved
+from single_directions.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Target:
+    """A trained network and the data to measure it on; `name` is for the folder of results."""
+
+    name: str
+    network: nn.Module
+    data: DataSet
+
+
+def load_target(target: str, overrides: Sequence[str], weights: Path | None, conf: Path) -> Target:
+    """A network that was trained before, with its data.
+
+    Args:
+        target: a run's folder; a checkpoint file that Lightning wrote, of a network of this package; or the name of a
+            network of torchvision's.
+        overrides: of the configuration, as `network=convnet data=mnist`; for a run's folder dotted keys of
+            its own configuration, as `data.root=...`.
+        weights: the file with the weights of a network of torchvision's.
+        conf: the folder of the configuration.
+
+    Raises:
+        BadInput: there is no such thing, its weights do not fit, or the data cannot be read.
+    """
+    path = Path(target)
+    if path.is_dir():
+        folder = RunFolder(path)
+        config = _run_config(folder, overrides)
+        return _ours(path.name, config, folder.checkpoint)
+    if path.is_file():
+        return _ours(path.stem, _composed(overrides, conf), path)
+    if target in torchvision.models.list_models():
+        return _torchvision(target, _composed(overrides, conf), weights)
+    raise BadInput(
+        f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
+    )
+
+
+def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
+    try:
+        config = folder.read_config()
+    except OSError:
+        raise BadInput(f"{folder.path} is not a run's folder: it has no {folder.config.name}") from None
+    if not folder.checkpoint.exists():
+        raise BadInput(f"{folder.path} has no {folder.checkpoint.name}: its network was not kept")
+    try:
+        changed = OmegaConf.create(config)
+        OmegaConf.set_struct(changed, True)
+        merged = OmegaConf.to_container(OmegaConf.merge(changed, OmegaConf.from_dotlist(list(overrides))))
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    assert isinstance(merged, dict)
+    return {str(key): value for key, value in merged.items()}
+
+
+def _composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            config = compose("train", list(overrides))
+            # What Hydra would know in a run; nothing that is read here depends on it.
+            return resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    except HydraException as error:
+        raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
+
+
+def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:
+    data: DataSet = made("data", config["data"])
+    network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
+    _load(network, _read(checkpoint), checkpoint)
+    return Target(name, network, data)
+
+
+def _torchvision(name: str, config: dict[str, Any], weights: Path | None) -> Target:
+    if weights is None:
+        raise BadInput(f"{name}: name the file with its weights (--weights FILE); nothing is downloaded")
+    state = _read(weights)
+    data: DataSet = made("data", config["data"])
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=data.classes)
+    _load(network, state, weights)
+    return Target(name, network, data)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The weights in a file, of which nothing is executed."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is no checkpoint fails in many ways
+        raise BadInput(f"{file} cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise BadInput(f"{file} holds no state_dict")
+    return state
+
+
+def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
+    """Load weights into a network, whatever attribute of a module it was saved as (`network.fc1.weight`)."""
+    own = network.state_dict()
+    first = next(iter(own))
+    prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
+    fitting = [prefix for prefix in prefixes if all(prefix + key in state for key in own)]
+    if not fitting:
+        raise BadInput(f"{file} does not hold the weights of {type(network).__name__}: {first} or others are missing")
+    try:
+        network.load_state_dict({key: state[fitting[0] + key] for key in own})
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BadInput(f"{file} holds weights of another {type(network).__name__}: {reason}") from error

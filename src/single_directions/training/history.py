@@ -1,0 +1,51 @@
+"""What every epoch measured, as a table that survives interruption."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+
+Row = dict[str, float]
+
+
+class History(pl.Callback):
+    """Keeps a row an epoch of all that was logged, and hands all rows to `write` after each epoch.
+
+    Its rows travel in the checkpoint, so that a resumed training goes on with the table of the one cut off. Columns are
+    `epoch` (1 is the first), then the names logged, `train/loss` and so on.
+
+    Attributes:
+        rows: one a finished epoch.
+        seconds: spent training and measuring epochs, over all parts of a training that was cut off.
+    """
+
+    def __init__(self, write: Callable[[pd.DataFrame], None] | None = None) -> None:
+        self.write = write
+        self.rows: list[Row] = []
+        self.seconds = 0.0
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return pd.DataFrame(self.rows)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self._start = perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds the epoch's row."""
+        logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append({**logged, "epoch": trainer.current_epoch + 1})
+        self.seconds += perf_counter() - self._start
+        if self.write is not None:
+            self.write(self.to_frame())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows as plain numbers, which a checkpoint can be searched for without running code in it."""
+        return {"rows": [dict(row) for row in self.rows], "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where a checkpoint ended."""
+        self.rows, self.seconds = [dict(row) for row in state_dict["rows"]], state_dict["seconds"]

@@ -1,0 +1,128 @@
+"""What "the same logits" means: every method, cumulative and single, against the reference."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.prefix import Prefix
+from single_directions.ablation.reference import Reference
+from single_directions.ablation.sites import SitedNetwork, locate, undisturbed
+
+PLENTY = 2**30
+ROUNDING = {torch.float64: 1e-11, torch.float32: 5e-5}
+"""Of the largest logit or clamp value. A wrong step errs by orders of magnitude more."""
+
+
+class Function(nn.Module):
+    """A network whose forward pass is a function of itself and the inputs."""
+
+    def __init__(self, forward: Callable[[nn.Module, Tensor], Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(self, inputs)
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """A network as if trained: random weights, and batch norms with statistics of their own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make()
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if module.running_mean is not None:
+                    module.running_mean.normal_(std=0.5)
+                    module.running_var.uniform_(0.5, 2.0)
+                if module.affine:
+                    nn.init.uniform_(module.weight, 0.5, 1.5)
+                    nn.init.normal_(module.bias, std=0.5)
+    return network.to(dtype)
+
+
+def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def located(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> SitedNetwork:
+    """`locate` without its warnings of idle sites, which drawn networks have plenty of."""
+    with warnings.catch_warnings(), undisturbed(network):
+        warnings.filterwarnings("ignore", message="site .* changes no output")
+        return locate(network, sites, inputs)
+
+
+def cumulative(method, inputs: Tensor, ordering: Tensor, ablated: Sequence[int]) -> Tensor:
+    """(points, images, classes)."""
+    method.start(inputs)
+    logits = {point: answer.clone() for point, answer in method.cumulative(ordering, ablated)}
+    assert sorted(logits) == list(range(len(ablated)))
+    return torch.stack([logits[point] for point in range(len(ablated))])
+
+
+def single(method, inputs: Tensor, units: Sequence[int]) -> Tensor:
+    """(units, images, classes)."""
+    method.start(inputs)
+    logits = {unit: answer.clone() for unit, answer in method.single(units)}
+    assert sorted(logits) == sorted(units)
+    return torch.stack([logits[unit] for unit in units])
+
+
+def drawn_values(sited: SitedNetwork, clamp: str | float, dtype: torch.dtype) -> Tensor:
+    """What units are clamped to: "each" is another value for each unit, as with their means."""
+    if clamp == "each":
+        return images(sited.units, seed=1, dtype=dtype)
+    return torch.full((sited.units,), float(clamp), dtype=dtype)
+
+
+def assert_exact(
+    network: nn.Module,
+    inputs: Tensor,
+    sites: Sequence[str] | None = None,
+    clamp: str | float = 0.0,
+    ablated: Sequence[int] | None = None,
+    units: Sequence[int] | None = None,
+    tolerance: float | None = None,
+    orderings: int = 2,
+    seed: int = 0,
+    examples: Tensor | None = None,
+) -> SitedNetwork:
+    """Prefix and incremental give the reference's logits at all points (or those given) and for each unit alone.
+
+    `examples` are the images that the methods are planned with, those measured if ``None``.
+    """
+    sited = located(network, sites, inputs)
+    assert sited.untraced == ""
+    values = drawn_values(sited, clamp, inputs.dtype)
+    ablated = range(sited.units + 1) if ablated is None else ablated
+    units = range(sited.units) if units is None else units
+    generator = torch.Generator().manual_seed(seed)
+    examples = inputs if examples is None else examples
+    with undisturbed(network):
+        reference = Reference(sited, values)
+        methods = (
+            Prefix(sited, values, examples, 1),
+            Prefix(sited, values, examples, PLENTY),
+            Incremental(sited, values, examples, PLENTY),
+        )
+        for _ in range(orderings):
+            ordering = torch.randperm(sited.units, generator=generator)
+            expected = cumulative(reference, inputs, ordering, ablated)
+            for method in methods:
+                assert_close(cumulative(method, inputs, ordering, ablated), expected, values, tolerance, method.name)
+        expected = single(reference, inputs, units)
+        for method in methods:
+            assert_close(single(method, inputs, units), expected, values, tolerance, method.name + ", single")
+    return sited
+
+
+def assert_close(found: Tensor, expected: Tensor, values: Tensor, tolerance: float | None, what: str) -> None:
+    scale = max(1.0, float(expected.abs().max()), float(values.abs().max()))
+    bound = ROUNDING[expected.dtype] if tolerance is None else tolerance
+    difference = float((found - expected).abs().max()) / scale
+    assert found.shape == expected.shape
+    assert difference <= bound, f"{what}: logits differ by {difference:.1e} of the largest"

@@ -1,0 +1,81 @@
+"""The benchmark: that its records are whole and its arithmetic right; never that anything is fast."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from single_directions.benchmark import ablation as cases
+from single_directions.benchmark import training as ways
+from single_directions.benchmark.ablation import CASES, Case, ablation
+from single_directions.benchmark.cli import benchmark
+from single_directions.errors import BadInput
+from single_directions.networks import MLP
+
+TINY = Case(lambda: MLP((1, 4, 4), 3, hidden=(8, 8)), (1, 4, 4), 12, 2, 5, (6, 12), classes=3)
+
+
+def test_records_are_whole(monkeypatch):
+    monkeypatch.setitem(CASES, "tiny", TINY)
+    (records,) = ablation(["tiny"], repeats=1)
+    assert [record["method"] for record in records] == ["reference", "incremental", "prefix"]
+    for record in records:
+        assert record["seconds"] > 0
+        assert record["max_logit_difference"] < 1e-5
+        assert record["ratio_to_reference"] == pytest.approx(records[0]["seconds"] / record["seconds"])
+
+
+def test_arithmetic_is_counted_by_hand():
+    # Reference: a point is 12 images through 16 x 8 + 8 x 8 + 8 x 3 weights, two operations each; 2 x 5 points.
+    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "reference", "cpu")
+    assert operations == 2 * 5 * 12 * 2 * (16 * 8 + 8 * 8 + 8 * 3)
+    # Prefix: the first layer once, the rest at each point.
+    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "prefix", "cpu")
+    assert operations == 12 * 2 * (16 * 8 + 2 * 5 * (8 * 8 + 8 * 3))
+    # Incremental: the first layer once, the second once an ordering, the head (8 slots are all) at each point.
+    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "incremental", "cpu")
+    assert operations == 12 * 2 * (16 * 8 + 2 * (8 * 8 + 5 * 8 * 3))
+
+
+def test_cases_are_the_documented_ones():
+    assert list(CASES) == ["mlp", "convnet", "resnet50", "exact"]
+    assert CASES["exact"].points == "all"
+    with pytest.raises(BadInput, match=r"'mpl'.*mlp, convnet"):
+        list(ablation(["mpl"]))
+
+
+def test_command_line_writes_records(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(CASES, "tiny", TINY)
+    file = tmp_path / "records.json"
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark.py", "ablation", "--cases", "tiny", "--repeats", "1", "--json", str(file)]
+    )
+    benchmark()
+    assert {"case", "method", "seconds", "ratio_to_reference", "floor_seconds"} <= json.loads(file.read_text())[
+        1
+    ].keys()
+    assert "incremental" in capsys.readouterr().out
+
+
+def test_training_times_all_ways_on_the_same_work():
+    (records,) = ways.training(repeats=1, images=256)
+    assert [record["method"] for record in records] == [
+        "bare loop",
+        "single-directions",
+        "per-sample transforms",
+        "AUC of an epoch",
+    ]
+    assert all(record["seconds"] > 0 for record in records)
+    assert records[0]["ratio_to_bare_loop"] == records[1]["ratio_to_single_directions"] == 1
+
+
+def test_reference_is_the_fastest_of_its_batch_sizes(monkeypatch):
+    seconds = {6: 3.0, 12: 2.0}
+    monkeypatch.setattr(cases, "_scaled", lambda network, case, method, size, device: seconds[size])
+    monkeypatch.setattr(cases, "_whole", lambda *_: 0.5)
+    records = cases._time_case("tiny", TINY, 1, "cpu", rate=1.0)
+    assert records[0]["seconds"] == 2.0
+    assert records[0]["batch"] == 12
+    assert records[1]["ratio_to_reference"] == 4.0
+    assert torch.get_num_threads() == records[0]["threads"]

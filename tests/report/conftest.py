@@ -1,0 +1,55 @@
+"""Runs that were never trained: their folders, with numbers made up so that tables can be worked out by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from single_directions.runs.folder import RunFolder, write_json
+
+Runs = Callable[..., Path]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Runs:
+    """Makes the folder of a run that is done and returns the folder of all runs."""
+
+    def make(
+        corruption: float = 0,
+        seed: int = 0,
+        auc: tuple[float, float] = (0.4, 0.6),
+        variant: str = "",
+        place: str = "demo-digits",
+        experiment: str = "memorization",
+    ) -> Path:
+        name = ",".join(filter(None, (f"data.corruption={corruption},{variant}".strip(","), f"seed={seed}")))
+        folder = RunFolder(tmp_path / "runs" / experiment / place / name)
+        folder.path.mkdir(parents=True)
+        # Straight lines from accuracy 2 auc - 0.1 down to chance have these areas.
+        curves = pd.DataFrame(
+            {
+                "ordering": [0, 0, 1, 1],
+                "units_ablated": [0, 10, 0, 10],
+                "fraction_ablated": [0.0, 1.0, 0.0, 1.0],
+                "accuracy": [2 * auc[0] - 0.1, 0.1, 2 * auc[1] - 0.1, 0.1],
+            }
+        )
+        folder.write_frame(folder.curves, curves)
+        summary = {
+            "experiment": experiment,
+            "corruption": corruption,
+            "seed": seed,
+            "auc": sum(auc) / 2,
+            "auc_std": float(pd.Series(auc).std()),
+            "train_accuracy": 1.0,
+            "test_accuracy": 0.9 - corruption / 2,
+            "classes": 10,
+            "orderings": 2,
+            "seconds": {"training": 1.5, "measuring": 0.5},
+        }
+        write_json(folder.summary, summary)
+        folder.set_state("done")
+        return tmp_path / "runs"
+
+    return make

@@ -1,0 +1,32 @@
+"""Configurations composed as the command line composes them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import resolved
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The resolved configuration of some overrides, made small: two epochs of 200 digits, a narrow network."""
+
+    def small(*overrides: str, quick: bool = True) -> dict[str, Any]:
+        first = ("tracking=off", "progress=false", "network.hidden=[16,8]", "data.train_samples=200")
+        least = (*first, "data.test_samples=100", "trainer.max_epochs=2", "ablation.orderings=2") if quick else ()
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return resolved(compose("train", overrides=[*least, *overrides]))
+
+    return small
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a run's folder may be."""
+    return tmp_path / "runs" / "single" / "demo-digits" / "default"

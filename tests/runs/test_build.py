@@ -1,0 +1,79 @@
+"""A run's parts, and the bad input that is found in them before training."""
+
+import pytest
+
+from single_directions.errors import BadInput
+from single_directions.runs.build import build
+
+
+def test_parts_fit_each_other(settings):
+    parts = build(settings("ablation.samples=50", "data.corruption=0.5"))
+    assert [(site.name, site.units) for site in parts.sites] == [("relu1", 16), ("relu2", 8)]
+    assert parts.units == 24
+    assert len(parts.data.train) == 200
+    assert len(parts.measured) == 50
+    labels = [int(parts.measured[i][1]) for i in range(50)]
+    assert sorted(labels) == sorted(list(range(10)) * 5)
+
+
+def test_all_training_images_are_measured_unless_fewer_are_asked_for(settings):
+    parts = build(settings())
+    assert parts.measured is parts.data.train_plain
+
+
+def test_measured_sample_follows_from_ablation_seed(settings):
+    first, again, other = (
+        build(settings("ablation.samples=50", f"ablation.seed={seed}")).measured.indices for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_initialization_follows_from_seed_alone(settings):
+    weights = [
+        build(settings(*overrides)).network.fc1.weight
+        for overrides in (["seed=1"], ["seed=1", "data.seed=4", "data.corruption=1"], ["seed=2"])
+    ]
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["ablation.sites=[relu1,relu7]"], "relu7.*relu2"),
+        (["ablation.sites=relu1"], "sites"),
+        (["ablation.points=26"], "ablation.points=26 is more than 24 units"),
+        (["ablation.points=1"], "ablation.points"),
+        (["ablation.points=[0,5,3]"], "ablation.points"),
+        (["ablation.points=[0,5,10]"], "ablation.points must reach from 0 to all 24 units"),
+        (["ablation.points=2.5"], "ablation.points"),
+        (["ablation.top_k=10"], "ablation.top_k must be below the number of classes, 10"),
+        (["ablation.samples=201"], "ablation.samples.*200"),
+        (["data.train_samples=1298"], "data.train_samples.*1297"),
+        (["data.train_samples=9"], "data.train_samples"),
+        (["data.corruption_kind=swap"], "data.corruption_kind.*shuffle"),
+        (["data=mnist", "data.root=/nowhere"], "MNIST.*/nowhere.*data.download=true"),
+        (["data=image_folder", "data.root=/nowhere"], "/nowhere"),
+        (["network.hidden=[16,none]"], "network.hidden"),
+        (["network.dropout=1"], "network.dropout"),
+        (["+network.depth=3"], "network: .*depth"),
+        (["network._target_=torch.nn.Lineal"], "network: .*Lineal"),
+        (["network._target_=torch.nn.Identity", "~network.hidden", "~network.dropout"], "network"),
+        (["optimizer.lr=-1"], "optimizer: .*learning rate"),
+        (["optimizer.lr=fast"], "optimizer: "),
+        (["+optimizer.momentun=0.9"], "optimizer: .*momentun"),
+        (["scheduler=cosine", "+scheduler.step=2"], "scheduler: .*step"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(settings, overrides, told):
+    with pytest.raises(BadInput, match=told) as caught:
+        build(settings(*overrides))
+    assert "\n" not in str(caught.value)
+
+
+def test_network_made_for_other_images_is_named(settings):
+    overrides = ["network._target_=torchvision.models.squeezenet1_1", "~network.hidden", "~network.dropout"]
+    config = settings(*overrides)
+    with pytest.raises(BadInput, match=r"^network: ") as caught:
+        build(config)
+    assert "\n" not in str(caught.value)

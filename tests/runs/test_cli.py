@@ -1,0 +1,132 @@
+"""The command line, run in this process as a user would run it."""
+
+import json
+import re
+import sys
+
+import pytest
+
+from single_directions.runs.cli import sweep_size, train
+
+QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        code = None
+        try:
+            train()
+        except SystemExit as exit:
+            code = exit.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def test_one_run(command, tmp_path):
+    code, out, err = command(*QUICK, "seed=2", "progress=true")
+    folder = "runs/single/demo-digits/ablation.orderings=2,data.train_samples=100,network.hidden=[8],seed=2"
+    assert code is None
+    assert out.startswith(f"{folder},trainer.max_epochs=2: train 0.")
+    assert out.count("\n") == 1
+    assert err == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert len(list(tmp_path.rglob("status.json"))) == 1
+
+    code, out, _ = command(*QUICK, "seed=2")
+    assert code is None
+    assert out.endswith(", done before\n")
+
+
+def test_sweep_of_an_experiment(command, tmp_path):
+    levels = "data.corruption=0,1"
+    code, out, err = command("-m", "experiment=memorization", *QUICK, levels, "seed=0,1")
+    assert code is None
+    assert err == ""
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert "data.corruption=0,data.train_samples=100,network.hidden=[8],seed=0" in lines[0]
+    folders = list((tmp_path / "runs" / "memorization" / "demo-digits").glob("*/summary.json"))
+    assert {tuple(json.loads(file.read_text())[key] for key in ("corruption", "seed")) for file in folders} == {
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    }
+
+
+def test_sweep_goes_on_after_a_failure_and_tells_of_it(command, tmp_path):
+    code, out, err = command("-m", *QUICK, "optimizer.lr=0.1,1e30,0.2", "seed=-1,0")
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["[2/6]", "[6/6]"]
+    failed = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line.split()[0] for line in failed[:4]] == ["[1/6]", "[3/6]", "[4/6]", "[5/6]"]
+    assert "failed: seed must be a whole number" in failed[0]
+    assert "failed: NonFiniteLoss: the training loss is" in failed[2]
+    assert "error.txt" in failed[2]
+    assert "Traceback" not in err
+    states = sorted(json.loads(file.read_text())["state"] for file in tmp_path.rglob("status.json"))
+    assert states == ["done", "done", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ablation.sites=[relu9]"], "relu9.*relu1"),
+        (["ablation.points=999"], "ablation.points=999 is more than 8 units"),
+        (["data.corruption=1.5"], "data.corruption must be a number from 0 to 1, not 1.5"),
+        (["data.train_samples=5000"], "data.train_samples.*1297"),
+        (["data=mnist", "data.root=nowhere"], "MNIST.*nowhere"),
+        (["data=image_folder", "data.root=nowhere"], "nowhere"),
+        (["data=imagenet"], "data.root"),
+        (["runs=file/runs"], "file/runs.*cannot be written.*choose another folder with runs="),
+        (["optimizer.lr=1e30"], "NonFiniteLoss.*after epoch 1.*error.txt"),
+        (["trainer.accelerator=abacus"], "trainer: .*accelerator"),
+        (["+trainer.max_epoch=3"], "trainer: .*max_epoch"),
+    ],
+)
+def test_bad_input_is_one_line(command, tmp_path, arguments, told):
+    (tmp_path / "file").write_text("")
+    code, out, err = command(*QUICK, *arguments)
+    assert out == err == ""
+    assert isinstance(code, str)  # which Python prints, with exit status 1
+    assert "\n" not in code
+    assert re.search(told, code)
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trainer.epochs=3"], "Could not override 'trainer.epochs'"),
+        (["experiment=memory"], "Could not find 'experiment/memory'"),
+        (["scale=large"], "Could not find 'scale/large'"),
+    ],
+)
+def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):
+    code, _, err = command(*arguments)
+    assert code == 1
+    assert told in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_whose_folder_cannot_be_made_is_one_line(command, tmp_path):
+    (tmp_path / "runs").write_text("")
+    code, out, err = command("-m", *QUICK, "seed=0,1")
+    assert (out, err) == ("", "")
+    assert code.startswith("runs/single/demo-digits cannot be written")
+
+
+def test_size_of_a_sweep():
+    assert sweep_size([]) == 1
+    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "tracking=off"]) == 6
+    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "seed=7"]) == 2
+    assert sweep_size(["seed=range(0,200)"]) == 200
+    assert sweep_size(["network.hidden=[8,8],[4]"]) == 2

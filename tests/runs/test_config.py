@@ -1,0 +1,71 @@
+"""Keys are checked before anything is built; two configurations are compared by what changes a result."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import check, differing_keys, is_neutral, resolved
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seed=-1", "seed must be a whole number of at least 0, not -1"),
+        ("seed=one", "seed must be a whole number of at least 0, not 'one'"),
+        ("batch_size=0", "batch_size must be a whole number of at least 1, not 0"),
+        ("batch_size=2.5", "batch_size must be a whole number of at least 1, not 2.5"),
+        ("batch_size=null", "batch_size must be a whole number of at least 1, not None"),
+        ("batch_size=true", "batch_size must be a whole number of at least 1, not True"),
+        ("threads=0", "threads must be a whole number of at least 1 or null, not 0"),
+        ("trainer.max_epochs=-5", "trainer.max_epochs must be a whole number"),
+        ("checkpoint.every_n_epochs=0", "checkpoint.every_n_epochs must be a whole number"),
+        ("ablation.orderings=0", "ablation.orderings must be a whole number"),
+        ("ablation.top_k=0", "ablation.top_k must be a whole number"),
+        ("ablation.samples=0", "ablation.samples must be a whole number of at least 1 or null"),
+        ("ablation.points=most", "ablation.points must be a number, a list, all or null, not 'most'"),
+        ("ablation.clamp=median", "ablation.clamp must be zero, mean or a number, not 'median'"),
+        ("ablation.clamp=nan", "ablation.clamp must be zero, mean or a number, not nan"),
+        ("data.train_samples=0", "data.train_samples must be a whole number of at least 1 or null"),
+        ("data.corruption=1.1", "data.corruption must be a number from 0 to 1, not 1.1"),
+        ("data.corruption=half", "data.corruption must be a number from 0 to 1, not 'half'"),
+        ("stop_at_train_accuracy=99", "stop_at_train_accuracy must be a number from 0 to 1, not 99"),
+    ],
+)
+def test_value_that_cannot_be_is_named(settings, override, told):
+    with pytest.raises(BadInput, match=r"^[^\n]*$") as caught:
+        check(settings(override))
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "override", ["ablation.clamp=0.5", "ablation.clamp=mean", "ablation.points=all", "threads=null"]
+)
+def test_value_that_can_be_passes(settings, override):
+    check(settings(override))
+
+
+def test_missing_value_is_named(settings):
+    with pytest.raises(BadInput, match=r"data\.root"):
+        settings("data=imagenet", quick=False)
+
+
+def test_differing_keys_are_dotted_and_without_neutral_ones(settings):
+    one = settings()
+    assert differing_keys(one, settings()) == []
+    assert differing_keys(one, settings("runs=elsewhere", "tracking=wandb", "progress=true")) == []
+    assert differing_keys(one, settings("trainer.accelerator=cpu", "threads=3", "checkpoint.every_n_epochs=3")) == []
+    assert differing_keys(one, settings("seed=3", "network.hidden=[16]")) == ["network.hidden", "seed"]
+    differing = differing_keys(one, settings("scheduler=cosine"))
+    assert set(differing) == {"scheduler", "scheduler._target_", "scheduler._partial_", "scheduler.T_max"}
+
+
+def test_root_is_neutral_unless_it_says_what_the_data_are(settings):
+    assert is_neutral("data.root", settings("data=mnist"))
+    assert not is_neutral("data.root", settings("data=image_folder", "data.root=x"))
+
+
+def test_at_scale_takes_the_value_of_the_scale():
+    config = OmegaConf.create({"scale": "demo", "hidden": "${at_scale:[4,2],[512]}", "stop": "${at_scale:1.0,null}"})
+    assert resolved(config) == {"scale": "demo", "hidden": [4, 2], "stop": 1.0}
+    config.scale = "paper"
+    assert resolved(config) == {"scale": "paper", "hidden": [512], "stop": None}

@@ -1,0 +1,97 @@
+"""A run's folder: its name, its files, what it refuses."""
+
+import contextlib
+import json
+
+import pytest
+
+from single_directions.errors import BadInput
+from single_directions.runs.folder import LONGEST_NAME, RunFolder, replacing, run_name, write_json
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "default"),
+        (["experiment=memorization", "scale=demo", "data=digits", "tracking=off", "runs=x"], "default"),
+        (["data.download=true", "data.root=/y", "trainer.accelerator=cpu", "hydra/launcher=basic"], "default"),
+        (["seed=1", "data.corruption=.50"], "data.corruption=0.5,seed=1"),
+        (["network=mlp", "network.hidden=[64, 32]"], "network=mlp,network.hidden=[64,32]"),
+        (["+trainer.gradient_clip_val=1", "++seed=2"], "seed=2,trainer.gradient_clip_val=1"),
+        (["seed=1", "seed=2"], "seed=2"),
+        (["ablation.sites=[layer4.2.relu]"], "ablation.sites=[layer4.2.relu]"),
+        (["ablation.clamp=a/b c"], "ablation.clamp=a_bc"),
+        (["~scheduler"], "~scheduler"),
+    ],
+)
+def test_name_holds_what_changes_the_result(overrides, name):
+    config = {"seed": 1, "data": {"_target_": "single_directions.data.digits", "corruption": 0.5}}
+    config |= {"network": {"hidden": [64, 32]}}
+    if overrides and overrides[-1] in ("++seed=2", "seed=2"):
+        config["seed"] = 2
+    assert run_name(overrides, config) == name
+
+
+def test_long_names_are_cut_and_stay_apart():
+    config = {"data": {"_target_": "x"}}
+    names = {run_name([f"network.{'x' * 300}={value}"], config) for value in (1, 2)}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {LONGEST_NAME}
+
+
+def test_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with contextlib.suppress(ZeroDivisionError), replacing(path) as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_state_of_a_folder_without_a_run_is_none(tmp_path):
+    folder = RunFolder(tmp_path / "none")
+    assert folder.state() is None
+    assert not folder.is_done()
+    folder.path.mkdir()
+    folder.status.write_text('{"sta')
+    assert folder.state() is None
+
+
+def test_folder_knows_its_configuration(settings, place):
+    folder, config = RunFolder(place), settings()
+    assert not folder.holds(config)
+    folder.begin(config)
+    assert folder.state() == "running"
+    assert folder.read_config() == config
+    assert folder.holds(settings("runs=elsewhere"))
+    with pytest.raises(BadInput, match=r"other settings \(batch_size, seed\)"):
+        folder.holds(settings("seed=5", "batch_size=7"))
+
+
+@pytest.mark.parametrize("content", ["a: [1", "only text", "seed: 1", ""])
+def test_broken_configuration_is_named(settings, place, content):
+    folder = RunFolder(place)
+    folder.path.mkdir(parents=True)
+    folder.config.write_text(content)
+    with pytest.raises(BadInput, match=r"config\.yaml"):
+        folder.holds(settings())
+
+
+def test_folder_that_cannot_be_written_is_named(settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"file/runs cannot be written.*choose another folder with runs="):
+        RunFolder(tmp_path / "file" / "runs").begin(settings())
+
+
+def test_failure_is_kept(settings, place):
+    folder = RunFolder(place)
+    folder.begin(settings())
+    folder.fail(RuntimeError("one\ntwo"), "Traceback ...")
+    assert json.loads(folder.status.read_text())["error"] == "RuntimeError: one"
+    assert folder.state() == "failed"
+    assert folder.error.read_text() == "Traceback ..."
+    folder.begin(settings())
+    assert not folder.error.exists()

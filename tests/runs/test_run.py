@@ -1,0 +1,206 @@
+"""Whole runs, small and real: what they leave, that they repeat, and that they survive being cut off."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from single_directions.ablation import AblationCurve
+from single_directions.errors import BadInput
+from single_directions.runs import RunFolder, build, execute
+from single_directions.training import NonFiniteLoss
+
+REPEATED = ("metrics.csv", "curves.csv")
+
+
+class CutOff(RunFolder):
+    """A folder in which the run is interrupted once it has written so many epochs."""
+
+    epochs = 3
+
+    def write_frame(self, path, frame):
+        super().write_frame(path, frame)
+        if path == self.metrics and len(frame) == self.epochs:
+            raise KeyboardInterrupt
+
+
+def contents(folder):
+    return [(folder.path / name).read_bytes() for name in REPEATED]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    def folder(name, kind=RunFolder):
+        return kind(tmp_path / "runs" / "single" / "demo-digits" / name)
+
+    return folder
+
+
+def test_run_leaves_whole_files(settings, folders):
+    folder, config = folders("one"), settings("data.corruption=0.5", "ablation.top_k=5")
+    summary = execute(config, folder)
+    assert sorted(file.name for file in folder.path.iterdir()) == [
+        "config.yaml",
+        "curves.csv",
+        "last.ckpt",
+        "metrics.csv",
+        "status.json",
+        "summary.json",
+    ]
+    assert folder.state() == "done"
+    assert json.loads(folder.summary.read_text()) == summary
+    assert folder.read_config() == config
+    metrics = pd.read_csv(folder.metrics)
+    assert list(metrics["epoch"]) == [1, 2]
+    assert "test/accuracy_top5" in metrics
+
+
+def test_summary_agrees_with_the_tables(settings, folders):
+    folder = folders("one")
+    summary = execute(settings("data.corruption=1"), folder)
+    curve = AblationCurve.from_frame(pd.read_csv(folder.curves))
+    last = pd.read_csv(folder.metrics).iloc[-1]
+    assert curve.accuracy.shape == (2, 25)  # as many points as there can be
+    assert summary["auc"] == pytest.approx(curve.auc.mean().item())
+    assert summary["auc_std"] == pytest.approx(curve.auc.std().item())
+    assert summary["auc_normalized"] == pytest.approx(curve.auc_normalized.mean().item())
+    assert summary["train_accuracy"] == last["train/accuracy"]
+    # With nothing ablated the curve is training accuracy, on the labels trained with.
+    assert curve.accuracy[:, 0].tolist() == pytest.approx([last["train/accuracy"]] * 2)
+    assert summary["generalization_error"] == pytest.approx(last["train/accuracy"] - last["test/accuracy"])
+    assert (summary["epochs"], summary["units"], summary["sites"]) == (2, 24, {"relu1": 16, "relu2": 8})
+    assert 0 < summary["corrupted"] <= 200
+    assert summary["label_hash"] != execute(settings(), folders("two"))["label_hash"]
+
+
+def test_same_configuration_gives_the_same_bytes(settings, folders):
+    config = settings("network.dropout=0.2", "data.corruption=0.5")
+    for name in ("one", "two"):
+        execute(config, folders(name))
+        torch.rand(5)  # whatever a process did between its runs
+    assert contents(folders("one")) == contents(folders("two"))
+
+
+def test_seeds_change_what_they_should(settings, folders):
+    execute(settings(), folders("one"))
+    execute(settings("ablation.seed=1"), folders("ablation"))
+    execute(settings("seed=1"), folders("seed"))
+    one, ablation, seed = (contents(folders(name)) for name in ("one", "ablation", "seed"))
+    assert one[0] == ablation[0]
+    assert one[1] != ablation[1]
+    assert one[0] != seed[0]
+
+
+def test_run_that_is_done_is_not_run_again(settings, folders):
+    folder, config = folders("one"), settings()
+    first = execute(config, folder)
+    before = folder.metrics.stat().st_mtime_ns
+    assert execute(config, folder) == first
+    assert folder.metrics.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_run_whose_summary_is_broken_is_measured_again(settings, folders, content):
+    folder, config = folders("one"), settings("trainer.max_epochs=3", "checkpoint.every_n_epochs=2")
+    execute(config, folder)
+    before = contents(folder)
+    folder.summary.write_text(content)
+    assert execute(config, folder) == folder.read_summary()
+    assert contents(folder) == before
+
+
+def test_folder_of_another_configuration_is_refused(settings, folders):
+    folder = folders("one")
+    execute(settings(), folder)
+    before = contents(folder)
+    with pytest.raises(BadInput, match=r"other settings \(seed, trainer.max_epochs\)"):
+        execute(settings("seed=1", "trainer.max_epochs=3"), folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("scheduler", ["constant", "cosine", "steps"])
+def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, scheduler, every):
+    config = settings(
+        "trainer.max_epochs=6",
+        "network.dropout=0.3",
+        f"scheduler={scheduler}",
+        f"checkpoint.every_n_epochs={every}",
+        *(["scheduler.milestones=[2,4]"] if scheduler == "steps" else []),
+    )
+    execute(config, folders("whole"))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute(config, folders("cut", CutOff))
+    cut = folders("cut")
+    assert cut.state() == "cut off"
+    assert not cut.summary.exists()
+    execute(config, cut)
+    assert cut.state() == "done"
+    assert contents(cut) == contents(folders("whole"))
+
+
+def test_run_cut_off_while_measuring_does_not_train_on(settings, folders):
+    config = settings("trainer.max_epochs=40", "stop_at_train_accuracy=0.5", "checkpoint.every_n_epochs=1")
+    whole, cut = folders("whole"), folders("cut")
+    epochs = execute(config, whole)["epochs"]
+    assert 1 < epochs < 40
+    execute(config, cut)
+    cut.set_state("cut off")
+    cut.curves.unlink()
+    assert execute(config, cut)["epochs"] == epochs
+    assert contents(cut) == contents(whole)
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_checkpoint_holds_the_network_that_was_measured(settings, folders, every):
+    folder, config = folders("one"), settings(f"checkpoint.every_n_epochs={every}", "trainer.max_epochs=3")
+    execute(config, folder)
+    weights = torch.load(folder.checkpoint, weights_only=True)["state_dict"]
+    network = build(config).network
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    network.eval()
+    images = build(config).data.train_plain
+    logits = network(torch.stack([images[i][0] for i in range(len(images))]))
+    accuracy = (logits.argmax(1) == images.labels).double().mean().item()
+    assert accuracy == pytest.approx(pd.read_csv(folder.metrics)["train/accuracy"].iloc[-1])
+
+
+def test_run_that_diverges_is_marked_failed(settings, folders):
+    folder = folders("one")
+    with pytest.raises(NonFiniteLoss, match="after epoch 1"):
+        execute(settings("optimizer.lr=1e30"), folder)
+    status = json.loads(folder.status.read_text())
+    assert status["state"] == "failed"
+    assert status["error"].startswith("NonFiniteLoss: the training loss is ")
+    assert "epoch 1" in status["error"]
+    assert "Traceback" in folder.error.read_text()
+    assert not folder.summary.exists()
+    assert not folder.curves.exists()
+
+
+def test_run_that_failed_is_tried_again(settings, folders, monkeypatch):
+    folder, config = folders("one"), settings()
+    monkeypatch.setattr("single_directions.runs.run.ablation_curve", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        execute(config, folder)
+    assert folder.state() == "failed"
+    monkeypatch.undo()
+    execute(config, folder)
+    assert folder.state() == "done"
+    assert not folder.error.exists()
+    execute(config, folders("two"))
+    assert contents(folder) == contents(folders("two"))
+
+
+def test_bad_input_leaves_nothing_behind(settings, folders):
+    with pytest.raises(BadInput):
+        execute(settings("ablation.sites=[relu9]"), folders("one"))
+    assert not folders("one").path.exists()
+
+
+def test_threads_are_those_asked_for(settings, folders):
+    before = torch.get_num_threads()
+    assert execute(settings("threads=2"), folders("one"))["device"]["threads"] == 2
+    assert torch.get_num_threads() == before

@@ -1,0 +1,51 @@
+"""The line that tells how far a training is."""
+
+import io
+import re
+
+from single_directions.training import Progress
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_about_ten_lines_where_there_is_no_terminal(data, network, trained):
+    stream = io.StringIO()
+    trainer = trained(network, data, epochs=40, callbacks=[Progress("one", stream, least_seconds=0)])
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 10
+    logged = trainer.callback_metrics
+    assert lines[-1] == (
+        f"one: epoch 40/40, train accuracy {logged['train/accuracy']:.3f} loss {logged['train/loss']:.3g}, "
+        f"test accuracy {logged['test/accuracy']:.3f} loss {logged['test/loss']:.3g}"
+    )
+
+
+def test_nothing_where_training_is_over_at_once(data, network, trained):
+    stream = io.StringIO()
+    trained(network, data, epochs=5, callbacks=[Progress("one", stream)])
+    assert stream.getvalue() == ""
+
+
+def test_a_bar_over_all_epochs_on_a_terminal(data, network, trained):
+    stream = Terminal()
+    progress = Progress("one", stream)
+    trained(network, data, epochs=30, callbacks=[progress])
+    shown = stream.getvalue()
+    assert "\r" in shown
+    assert re.search(r"one: .*/150 ", shown)  # 30 epochs of 5 batches
+    assert progress.bar is None
+
+
+def test_bar_is_closed_after_an_exception(data, network, trained):
+    progress = Progress("one", Terminal())
+    try:
+        trained(network, data, lr=1e30, callbacks=[progress])
+    except ArithmeticError:
+        assert progress.bar is None
+    else:
+        raise AssertionError("training should have diverged")
