@@ -186,7 +186,9 @@ def possible_sites(network: nn.Module, inputs: Tensor) -> list[str]:
         recorder = _Recorder(network, graph=graph)
         recorder.run(inputs.clone())
     values = {
-        name: recorder.seen[node] for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")
+        name: recorder.seen[node]
+        for name, node in named.items()
+        if node.op not in ("placeholder", "output", "get_attr")
     }
     return [
         name

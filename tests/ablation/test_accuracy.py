@@ -12,7 +12,9 @@ NAN = math.nan
 
 def rank(row: list[float], target: int) -> int:
     """Place of the target where the largest comes first, NaN before all, and of equals the lowest index."""
-    order = sorted(range(len(row)), key=lambda k: (0 if math.isnan(row[k]) else 1, 0 if math.isnan(row[k]) else -row[k], k))
+    order = sorted(
+        range(len(row)), key=lambda k: (0 if math.isnan(row[k]) else 1, 0 if math.isnan(row[k]) else -row[k], k)
+    )
     return order.index(target)
 
 

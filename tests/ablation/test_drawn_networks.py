@@ -17,7 +17,12 @@ CLAMPS = st.sampled_from([0.0, 0.0, 0.7, -1.3, "each"])
 def drawing(examples: int) -> settings:
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     return settings(
-        max_examples=examples, phases=(Phase.generate, Phase.shrink), deadline=None, derandomize=True, database=None, suppress_health_check=slow
+        max_examples=examples,
+        phases=(Phase.generate, Phase.shrink),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=slow,
     )
 
 
@@ -27,7 +32,7 @@ def some(data: st.DataObject, most: int, ends: bool) -> list[int]:
     return sorted(drawn | {0, most} if ends else drawn)
 
 
-@drawing(220)
+@drawing(160)
 @given(cases(), CLAMPS, st.data())
 def test_logits_are_the_same_in_double_precision(case: Case, clamp: str | float, data: st.DataObject) -> None:
     units = located(case.network, case.sites, case.inputs).units
@@ -36,7 +41,7 @@ def test_logits_are_the_same_in_double_precision(case: Case, clamp: str | float,
     assert_exact(case.network, case.inputs, case.sites, clamp, points, alone, orderings=1, seed=case.seed)
 
 
-@drawing(60)
+@drawing(40)
 @given(cases(torch.float32), CLAMPS, st.data())
 def test_logits_are_the_same_to_rounding_in_single_precision(
     case: Case, clamp: str | float, data: st.DataObject
@@ -59,7 +64,7 @@ def test_slices_of_any_width(case: Case, clamp: str | float) -> None:
         incremental._ROUND_TO = rounded
 
 
-@drawing(40)
+@drawing(25)
 @given(cases(), st.sampled_from(["zero", "mean", 0.4]), st.integers(1, 3), st.data())
 def test_curves_and_importances_are_the_same(case: Case, clamp: str | float, top_k: int, data: st.DataObject) -> None:
     """Batches of uneven sizes, portions of any size; counts are equal, as no drawn network has ties but exact ones."""
@@ -74,7 +79,9 @@ def test_curves_and_importances_are_the_same(case: Case, clamp: str | float, top
     def curve(method: str) -> Tensor:
         generator = torch.Generator().manual_seed(case.seed)
         return ablation_curve(
-            *(case.network, batches, case.sites, 2, points, clamp, top_k, generator), method=method, memory_budget=budget
+            *(case.network, batches, case.sites, 2, points, clamp, top_k, generator),
+            method=method,
+            memory_budget=budget,
         ).accuracy
 
     def importance(method: str) -> Tensor:

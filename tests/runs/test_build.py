@@ -71,9 +71,14 @@ def test_bad_input_is_told_in_one_line(settings, overrides, told):
     assert "\n" not in str(caught.value)
 
 
-def test_network_made_for_other_images_is_named(settings):
-    overrides = ["network._target_=torchvision.models.squeezenet1_1", "~network.hidden", "~network.dropout"]
-    config = settings(*overrides)
-    with pytest.raises(BadInput, match=r"^network: ") as caught:
+def test_network_made_for_other_images_is_named(settings, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "their_network.py").write_text(
+        "from torch import nn\n"
+        "def network(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+    )
+    config = settings("network._target_=their_network.network", "~network.hidden", "~network.dropout")
+    with pytest.raises(BadInput, match=r"^network: cannot take images \(1, 8, 8\): ") as caught:
         build(config)
     assert "\n" not in str(caught.value)

@@ -2,11 +2,13 @@
 
 import json
 import re
+import signal
 import sys
 
 import pytest
 
 from single_directions.runs.cli import sweep_size, train
+from single_directions.runs.folder import RunFolder
 
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")
 
@@ -15,6 +17,8 @@ QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation
 def command(monkeypatch, tmp_path, capsys):
     """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
     monkeypatch.chdir(tmp_path)
+    # Hydra takes what measures coverage for a debugger, and would raise what it reports otherwise.
+    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
@@ -115,6 +119,19 @@ def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):
     assert told in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_run_says_how_to_go_on(command, monkeypatch):
+    monkeypatch.setattr(RunFolder, "write_frame", interrupt)
+    code, out, err = command("-m", *QUICK, "seed=4,5")
+    assert (code, out) == (130, "")
+    assert err.startswith("[1/2] ")
+    assert err.endswith(": cut off; the same command goes on from its last checkpoint\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_sweep_whose_folder_cannot_be_made_is_one_line(command, tmp_path):

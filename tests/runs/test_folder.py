@@ -19,6 +19,7 @@ from single_directions.runs.folder import LONGEST_NAME, RunFolder, replacing, ru
         (["network=mlp", "network.hidden=[64, 32]"], "network=mlp,network.hidden=[64,32]"),
         (["+trainer.gradient_clip_val=1", "++seed=2"], "seed=2,trainer.gradient_clip_val=1"),
         (["seed=1", "seed=2"], "seed=2"),
+        (["stop=null", "network.batch_norm=True"], "network.batch_norm=true,stop=null"),
         (["ablation.sites=[layer4.2.relu]"], "ablation.sites=[layer4.2.relu]"),
         (["ablation.clamp=a/b c"], "ablation.clamp=a_bc"),
         (["~scheduler"], "~scheduler"),
@@ -26,7 +27,7 @@ from single_directions.runs.folder import LONGEST_NAME, RunFolder, replacing, ru
 )
 def test_name_holds_what_changes_the_result(overrides, name):
     config = {"seed": 1, "data": {"_target_": "single_directions.data.digits", "corruption": 0.5}}
-    config |= {"network": {"hidden": [64, 32]}}
+    config |= {"network": {"hidden": [64, 32], "batch_norm": True}, "stop": None}
     if overrides and overrides[-1] in ("++seed=2", "seed=2"):
         config["seed"] = 2
     assert run_name(overrides, config) == name

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
@@ -138,6 +140,32 @@ def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, sche
     execute(config, cut)
     assert cut.state() == "done"
     assert contents(cut) == contents(folders("whole"))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of class folders with random images, to be streamed by workers."""
+    noise = np.random.default_rng(0)
+    for split, images in (("train", 12), ("val", 4)):
+        for kind in ("cat", "dog"):
+            (tmp_path / "photographs" / split / kind).mkdir(parents=True)
+            for image in range(images):
+                pixels = noise.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photographs" / split / kind / f"{image}.png")
+    return tmp_path / "photographs"
+
+
+def test_augmentation_in_workers_follows_from_the_epoch(settings, folders, photographs):
+    streamed = ("data=imagenet", f"data.root={photographs}", "data.image_size=32", "data.workers=2", "network=mlp")
+    small = ("network.hidden=[8]", "optimizer.lr=0.01", "tracking=off", "progress=false", "ablation.orderings=2")
+    config = settings(
+        *streamed, *small, "batch_size=8", "trainer.max_epochs=4", "checkpoint.every_n_epochs=1", quick=False
+    )
+    execute(config, folders("whole"))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute(config, folders("cut", CutOff))
+    execute(config, folders("cut"))
+    assert contents(folders("cut")) == contents(folders("whole"))
 
 
 def test_run_cut_off_while_measuring_does_not_train_on(settings, folders):

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from single_directions.networks import MLP
-from single_directions.training import Loaders, NonFiniteLoss
+from single_directions.training import Classifier, Loaders, NonFiniteLoss
 
 
 def test_measured_is_the_plain_evaluation_of_the_network(data, network, trained):
@@ -29,6 +29,12 @@ def test_names_that_are_logged(data, network, trained):
     logged = trained(network, data, epochs=3).callback_metrics
     assert set(logged) == {"epoch", *names}
     assert logged["epoch"] == 3
+
+
+def test_forward_is_the_network(network):
+    network.eval()
+    images = torch.rand(3, 1, 8, 8)
+    assert Classifier(network, torch.optim.SGD)(images).equal(network(images))
 
 
 def test_a_step_is_that_of_plain_sgd(data, trained):

@@ -158,7 +158,7 @@ def _of_function(node: fx.Node, dims: int) -> Operation:
     if target is F.dropout and settings.get("training") is False:
         return PerChannel(lambda x: x, fresh=False)
     if node.op == "call_method" and target in _IDENTITY_METHODS:
-        return PerChannel(lambda x: x, fresh=False)
+        return PerChannel(lambda x: getattr(x, target)(*rest, **settings), fresh=False)
     if target in (torch.mean, "mean") and _over_positions(rest[0] if rest else settings.get("dim"), dims):
         return PerChannel(lambda x: torch.mean(x, *rest, **settings))
     if node.op == "call_method" and target in _PER_CHANNEL_METHODS:

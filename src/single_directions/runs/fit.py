@@ -1,5 +1,9 @@
 """The training of a run: Lightning's trainer, set up so that it can be cut off anywhere and gone on with."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +25,7 @@ def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger 
     Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
-    with quiet():
+    with quiet(), _interruptible():
         trainer = _trainer(config, folder, logger, history)
         classifier = Classifier(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
@@ -35,6 +39,17 @@ def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger 
     if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
         trainer.save_checkpoint(folder.checkpoint, weights_only=False)
     return history, trainer.strategy.root_device
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """After it Ctrl-C works as before; Lightning leaves it without effect once it has ended a training by it."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # the only one that may
+            signal.signal(signal.SIGINT, handler)
 
 
 def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, history: History) -> pl.Trainer:

@@ -197,7 +197,9 @@ def _value(config: Any, key: str, text: str) -> str:
         if not isinstance(config, dict) or part not in config:
             return text
         config = config[part]
-    return text if isinstance(config, dict) else str(config)
+    if isinstance(config, dict):
+        return text
+    return json.dumps(config) if config is None or isinstance(config, bool) else str(config)
 
 
 def _line(error: BaseException) -> str:

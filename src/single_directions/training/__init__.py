@@ -1,5 +1,6 @@
 """Training: Lightning modules and callbacks that know networks and data, but neither configs nor run folders."""
 
+from single_directions.training.ablation_auc import AblationAUC
 from single_directions.training.classifier import Classifier, NonFiniteLoss
 from single_directions.training.history import History
 from single_directions.training.loaders import EpochOrder, Loaders, measuring_loader
@@ -8,6 +9,7 @@ from single_directions.training.quiet import quiet
 from single_directions.training.stop import StopAtAccuracy
 
 __all__ = [
+    "AblationAUC",
     "Classifier",
     "EpochOrder",
     "History",

@@ -20,7 +20,7 @@ SPLITS = ("train", "test")
 """What the two validation loaders hold, in their order."""
 
 
-class NonFiniteLoss(ArithmeticError):  # noqa: N818
+class NonFiniteLoss(ArithmeticError):
     """The measured training loss is infinite or not a number: the training has diverged."""
 
 

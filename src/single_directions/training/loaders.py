@@ -81,8 +81,8 @@ def measuring_loader(data: DataSet, images: Dataset[Batch]) -> DataLoader[Batch]
 
 def _reading(data: DataSet) -> dict[str, Any]:
     return {
+        # Not persistent: only workers that start anew in each epoch draw what follows from the epoch's seed.
         "num_workers": data.workers,
         "collate_fn": collate,
-        "persistent_workers": data.workers > 0,
         "pin_memory": data.workers > 0 and torch.cuda.is_available(),
     }

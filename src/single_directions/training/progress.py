@@ -30,10 +30,10 @@ class Progress(pl.Callback):
         if self.stream.isatty():
             batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
             self.bar = tqdm(
-                desc=self.title,
+                desc=self.title or "training",
                 total=epochs * batches,
                 initial=trainer.current_epoch * batches,
-                unit="step",
+                bar_format="{desc}: {percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}",
                 mininterval=0.5,
                 dynamic_ncols=True,
                 leave=False,
@@ -75,7 +75,7 @@ def _measured(trainer: pl.Trainer) -> str:
     """Accuracies and losses in one short line."""
     logged = trainer.callback_metrics
     return ", ".join(
-        f"{split} accuracy {logged[f'{split}/accuracy']:.3f} loss {logged[f'{split}/loss']:.3g}"
+        f"{split} accuracy {logged[f'{split}/accuracy']:.3f} (loss {logged[f'{split}/loss']:.3g})"
         for split in ("train", "test")
         if f"{split}/loss" in logged
     )

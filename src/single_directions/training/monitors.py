@@ -1,0 +1,31 @@
+"""Lightning's callbacks that monitor the AUC, and whether they do what their user will want."""
+
+from collections.abc import Iterator
+from math import ceil
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
+
+
+def doubtful_monitors(trainer: pl.Trainer, auc: str, every_n_epochs: int) -> Iterator[str]:
+    """What to set in callbacks that monitor the AUC, logged as `auc`, but do not do what their user will want."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if getattr(callback, "monitor", None) != auc:
+            continue
+        kind = type(callback).__name__
+        if getattr(callback, "mode", "max") == "min":
+            yield f'{kind}: mode="min" takes the lowest {auc} for the best; set mode="max"'
+        if isinstance(callback, EarlyStopping):
+            checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
+            if patience < checks or patience % checks:
+                yield (
+                    f"{kind}: patience={patience} counts checks, but with every_n_epochs={every_n_epochs} there are "
+                    f"{checks} checks to a measurement of {auc}; to wait for {max(1, patience)} measurements, "
+                    f"set patience={max(1, patience) * checks}"
+                )
+
+
+def checks_a_measurement(stopper: EarlyStopping, trainer: pl.Trainer, every_n_epochs: int) -> int:
+    """How often a stopper looks at one and the same measurement."""
+    after_each_epoch = stopper._check_on_train_epoch_end
+    return ceil(every_n_epochs / (1 if after_each_epoch else trainer.check_val_every_n_epoch or 1))

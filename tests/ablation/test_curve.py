@@ -1,0 +1,605 @@
+import io
+import logging
+
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from exactness import Function, images, seeded
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, unit_importance
+from single_directions.ablation.verification import Verification
+from single_directions.errors import BadInput
+
+METHODS = ("reference", "prefix", "incremental", "auto")
+EACH_METHOD = pytest.mark.parametrize("method", METHODS)
+FAST = pytest.mark.parametrize("method", ["prefix", "incremental"])
+
+
+def two_units() -> nn.Module:
+    """logits = relu(x)."""
+    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Linear(2, 2, bias=False)).double()
+    network[2].weight.data = torch.eye(2).double()
+    return network
+
+
+# Unit 0 gone: logits (0, 1), (0, 2), (0, 0), (0, 3); unit 1 gone: (2, 0), (1, 0), (3, 0), (1, 0); both: (0, 0).
+TWO_UNITS = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, -1.0], [1.0, 3.0]]).double()
+TARGETS = torch.tensor([0, 1, 0, 0])
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(2, 20, 3, padding=1), nn.BatchNorm2d(20), nn.ReLU(inplace=True), nn.Dropout2d()),
+        *(nn.Conv2d(20, 18, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 4)),
+    )
+
+
+class Untraceable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = seeded(chain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x if x.sum() < 1e9 else -x)
+
+
+class Mixing(Untraceable):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x - x.mean(0, keepdim=True))
+
+
+def batches(sizes=(5, 5, 2), seed: int = 0, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
+    inputs = images(sum(sizes), 2, 4, 4, seed=seed, dtype=dtype)
+    targets = torch.randint(4, (sum(sizes),), generator=torch.Generator().manual_seed(seed))
+    return list(zip(inputs.split(sizes), targets.split(sizes), strict=True))
+
+
+@EACH_METHOD
+def test_a_hand_computed_curve(method: str) -> None:
+    curve = ablation_curve(two_units(), [(TWO_UNITS[:3], TARGETS[:3]), (TWO_UNITS[3:], TARGETS[3:])], method=method)
+    assert curve.sites == (Site("1", 2),)
+    assert curve.units_ablated.tolist() == [0, 1, 2]
+    assert (curve.units, curve.images, curve.clamp, curve.top_k) == (2, 4, "zero", 1)
+    first = curve.orderings[:, 0].tolist()
+    assert set(first) == {0, 1}
+    # Both gone is a tie of all classes, which class 0 wins: 3 of 4 targets.
+    assert curve.accuracy.tolist() == [[0.75, 0.5, 0.75] if unit == 0 else [0.75, 0.75, 0.75] for unit in first]
+    assert curve.auc.tolist() == [0.625 if unit == 0 else 0.75 for unit in first]
+    assert curve.auc_normalized.tolist() == [0.625 / 0.75 if unit == 0 else 1 for unit in first]
+    assert curve.fraction_ablated.tolist() == [0, 0.5, 1]
+    assert curve.accuracy.dtype == curve.auc.dtype == torch.float64
+
+
+@EACH_METHOD
+def test_a_hand_computed_clamp_to_a_constant_and_to_the_mean(method: str) -> None:
+    data = [(TWO_UNITS[:1], TARGETS[:1]), (TWO_UNITS[1:], TARGETS[1:])]
+    by_clamp = {}
+    for clamp in (1.5, "mean"):
+        curve = ablation_curve(two_units(), data, clamp=clamp, method=method)
+        accuracy = {
+            ordering[0]: row for ordering, row in zip(curve.orderings.tolist(), curve.accuracy.tolist(), strict=True)
+        }
+        by_clamp[clamp] = accuracy
+    # 1.5 for unit 0: (1.5, 1) right, (1.5, 2) right, (1.5, 0) right, (1.5, 3) wrong.
+    # 1.5 for unit 1: (2, 1.5) right, (1, 1.5) right, (3, 1.5) right, (1, 1.5) wrong; both: a tie.
+    assert by_clamp[1.5] == {0: [0.75, 0.75, 0.75], 1: [0.75, 0.75, 0.75]}
+    # Means over 4 images, not over 2 batches: 1.75 and 1.5; both: class 0.
+    assert by_clamp["mean"] == {0: [0.75, 0.75, 0.75], 1: [0.75, 0.75, 0.75]}
+
+
+@EACH_METHOD
+def test_the_mean_is_over_images_and_positions(method: str) -> None:
+    """Means 2 and 0.5, by uneven batches; what is clamped is seen in which image passes the threshold."""
+    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).double()
+    network[3].weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]).double()
+    inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
+    for threshold, right in ((2 - 1e-9, 1.0), (2 + 1e-9, 0.0)):
+        network[3].bias.data = torch.tensor(
+            [threshold, 0.0], dtype=torch.float64
+        )  # class 1 where the mean of unit 0 is larger
+        data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
+        curve = ablation_curve(network, data, clamp="mean", method=method, points=[2])
+        assert curve.accuracy.tolist() == [[right]] * 10
+
+
+def test_means_by_hand() -> None:
+    inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
+    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten()).double()
+    data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
+    with measurement.measurement(network, data, None, "mean", 1, "auto", 1000) as measured:
+        assert measured.values.tolist() == [2.0, 0.5]
+
+
+@EACH_METHOD
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_both_ends(method: str, top_k: int) -> None:
+    """With nothing clamped the plain accuracy, with everything the frequency of the constant output's classes."""
+    network, data = seeded(chain), batches((30, 20, 7))
+    network.train()
+    accuracy = ablation_curve(network, data, top_k=top_k, method=method, orderings=3).accuracy
+    inputs, targets = (torch.cat(part) for part in zip(*data, strict=True))
+    with torch.no_grad():
+        best = network.eval()(inputs).topk(top_k).indices
+    assert accuracy[:, 0].tolist() == [float((best == targets[:, None]).any(1).double().mean())] * 3
+    constant = network[-1].bias.topk(top_k).indices
+    assert accuracy[:, -1].tolist() == [float(torch.isin(targets, constant).double().mean())] * 3
+
+
+@EACH_METHOD
+def test_with_everything_clamped_equal_outputs_are_the_lowest_classes(method: str) -> None:
+    network, data = seeded(chain), batches()
+    network[-1].bias.data.zero_()
+    targets = torch.cat([targets for _, targets in data])
+    for top_k in (1, 2, 3, 4):
+        accuracy = ablation_curve(network, data, top_k=top_k, method=method, points=2).accuracy
+        assert accuracy[:, -1].tolist() == [float((targets < top_k).double().mean())] * 10
+
+
+@EACH_METHOD
+def test_what_is_clamped_along_an_ordering_is_nested(method: str) -> None:
+    """A network whose answer is its mask: class k is right for image k as long as unit k lives."""
+    units = 40
+    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Linear(units, units, bias=False)).double()
+    network[2].weight.data = torch.eye(units).double()
+    inputs = torch.eye(units).double()
+    for target in range(3, units, 9):
+        data = [(inputs[target : target + 1], torch.tensor([target]))]
+        curve = ablation_curve(network, data, method=method, points="all")
+        lived = curve.orderings.argsort(1)[:, target]
+        expected = torch.arange(units + 1)[None] <= lived[:, None]
+        assert torch.equal(curve.accuracy, expected.double())
+
+
+def test_all_methods_and_batch_sizes_give_one_curve() -> None:
+    network = seeded(chain)
+    curves = [
+        ablation_curve(network, batches(sizes), orderings=3, method=method, memory_budget=budget).accuracy
+        for sizes in ((12,), (5, 5, 2), (1,) * 12)
+        for method in METHODS
+        for budget in (1, 2**30)
+    ]
+    assert curves[0].shape == (3, 39)
+    assert all(torch.equal(curve, curves[0]) for curve in curves)
+    assert curves[0].unique().numel() > 3
+
+
+@EACH_METHOD
+def test_portions_of_a_hundred_thousand_bytes(method: str) -> None:
+    """Batches that are neither multiples of a portion nor smaller than it."""
+    network, data = seeded(chain), batches((40, 3, 50, 1, 13))
+    curve = ablation_curve(network, data, method=method, memory_budget=200_000, orderings=2, points=5)
+    assert curve.images == 107
+    assert torch.equal(
+        curve.accuracy, ablation_curve(network, data, method="reference", orderings=2, points=5).accuracy
+    )
+
+
+def test_orderings_are_those_of_the_generator() -> None:
+    network, data = seeded(chain), batches()
+    torch.manual_seed(1)
+    curve = ablation_curve(network, data, orderings=3, points=2)
+    torch.manual_seed(2)
+    assert torch.equal(ablation_curve(network, data, orderings=3, points=3).orderings, curve.orderings)
+    other = ablation_curve(network, data, orderings=3, points=2, generator=torch.Generator().manual_seed(9))
+    assert not torch.equal(other.orderings, curve.orderings)
+
+
+def test_points() -> None:
+    network, data = seeded(chain), batches()
+    assert ablation_curve(network, data, points=4, orderings=1).units_ablated.tolist() == [0, 13, 25, 38]
+    assert len(ablation_curve(network, data, orderings=1).units_ablated) == 39
+    every = ablation_curve(network, data, points="all")
+    one = ablation_curve(network, data, points=[17])
+    assert torch.equal(one.accuracy, every.accuracy[:, 17:18])
+    with pytest.raises(BadInput, match="points=40 is more than 38 units"):
+        ablation_curve(network, data, points=40)
+
+
+def test_an_area_needs_both_ends() -> None:
+    curve = ablation_curve(two_units(), [(TWO_UNITS, TARGETS)], points=[0, 1])
+    with pytest.raises(BadInput, match="points"):
+        curve.auc  # noqa: B018
+
+
+def test_area_between_uneven_points() -> None:
+    curve = AblationCurve(torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]]).double(), torch.tensor([0, 1, 10]), 10)
+    torch.testing.assert_close(curve.auc, torch.tensor([0.075 + 0.225, 0.025 + 0.675]).double())
+    torch.testing.assert_close(curve.auc_normalized, torch.tensor([0.3, torch.inf]).double())
+
+
+def test_nothing_right_from_the_start_has_no_normalized_area() -> None:
+    curve = AblationCurve(torch.zeros(1, 2).double(), torch.tensor([0, 10]), 10)
+    assert curve.auc.tolist() == [0]
+    assert curve.auc_normalized.isnan().all()
+
+
+def test_to_a_table_and_back() -> None:
+    curve = ablation_curve(seeded(chain), batches(), points=7)
+    frame = curve.to_frame()
+    assert list(frame.columns) == ["ordering", "units_ablated", "fraction_ablated", "accuracy"]
+    assert len(frame) == 70
+    row = frame[(frame.ordering == 4) & (frame.units_ablated == curve.units_ablated[2].item())]
+    assert row.accuracy.item() == curve.accuracy[4, 2]
+    assert row.fraction_ablated.item() == curve.units_ablated[2] / 38
+    for table in (frame, frame.sample(frac=1, random_state=0), pd.read_csv(io.StringIO(frame.to_csv(index=False)))):
+        back = AblationCurve.from_frame(table)
+        assert torch.equal(back.accuracy, curve.accuracy)
+        assert torch.equal(back.units_ablated, curve.units_ablated)
+        assert back.units == 38
+        assert torch.equal(back.auc, curve.auc)
+
+
+def test_a_table_of_some_points_still_knows_all_units() -> None:
+    curve = ablation_curve(seeded(chain), batches(), points=[0, 7])
+    assert AblationCurve.from_frame(curve.to_frame()).units == 38
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda frame: frame.drop(columns="accuracy"), "lacks the column accuracy"),
+        (lambda frame: frame.drop(index=3), "lacks a point"),
+        (lambda frame: frame[:0], "lacks a point"),
+        (lambda frame: frame[frame.units_ablated == 0], "no point with a unit ablated"),
+    ],
+)
+def test_a_broken_table(spoil, message: str) -> None:
+    frame = ablation_curve(seeded(chain), batches(), points=3).to_frame()
+    with pytest.raises(BadInput, match=message):
+        AblationCurve.from_frame(spoil(frame))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "fast"}, "method='fast': one of auto, incremental, prefix, reference"),
+        ({"clamp": "max"}, "clamp='max'"),
+        ({"clamp": None}, "clamp=None"),
+        ({"clamp": float("nan")}, "clamp=nan"),
+        ({"clamp": float("inf")}, "clamp=inf"),
+        ({"top_k": 0}, "top_k=0"),
+        ({"orderings": 0}, "orderings=0"),
+        ({"points": 1}, "points=1"),
+        ({"sites": ["nowhere"]}, "site 'nowhere'.*There are: 0, 1, 2"),
+        ({"batches": []}, "batches: there is none"),
+        ({"batches": iter(())}, "batches: there is none"),
+        ({"batches": [torch.ones(3, 2, 4, 4)]}, "pair of tensors"),
+        ({"batches": [(torch.ones(3, 2, 4, 4), [0, 1, 2])]}, "pair of tensors"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(2).long())]}, r"int64 \(2,\) for 3 images"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3))]}, "targets must be classes"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3, 4).long())]}, "targets must be classes"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, 1, 4]))]}, "targets from 0 to 4"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, -1, 3]))]}, "targets from -1 to 3"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_network_as_it_was(wrong: dict, message: str) -> None:
+    network = seeded(chain).train()
+    before = state(network)
+    for measure in (ablation_curve, unit_importance):
+        if measure is unit_importance and set(wrong) & {"orderings", "points"}:
+            continue
+        with pytest.raises(BadInput, match=message) as error:
+            measure(network, **{"batches": batches(), **wrong})
+        assert "\n" not in str(error.value)
+    assert state(network) == before
+
+
+def state(network: nn.Module) -> list:
+    hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in network.modules()]
+    switches = [(module.training, getattr(module, "inplace", None)) for module in network.modules()]
+    tensors = [value.tolist() for value in network.state_dict().values()]
+    gradients = [(parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
+    return [hooks, switches, tensors, gradients, torch.get_rng_state().tolist(), torch.is_grad_enabled()]
+
+
+MAKE = pytest.mark.parametrize("make", [lambda: seeded(chain), Untraceable, Mixing])
+
+
+@MAKE
+@pytest.mark.parametrize("method", ["reference", "auto"])
+@pytest.mark.parametrize("clamp", ["zero", "mean"])
+def test_measuring_leaves_no_trace(make, method: str, clamp: str) -> None:
+    network = make().train()
+    next(network.children()).eval()
+    dataset = TensorDataset(*(torch.cat(part) for part in zip(*batches(), strict=True)))
+    loader = DataLoader(dataset, batch_size=5, shuffle=True)
+    before = state(network)
+    ablation_curve(network, loader, method=method, clamp=clamp, verify=2)
+    unit_importance(network, loader, method=method, clamp=clamp)
+    assert state(network) == before
+
+
+@MAKE
+@EACH_METHOD
+@pytest.mark.filterwarnings("ignore:method=.* falls back to reference")
+def test_an_exception_in_the_middle_leaves_no_trace(make, method: str) -> None:
+    """In the second batch, in a layer behind the first site, once many points have been measured."""
+    network = make().train()
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    armed = {"calls": 10**9}
+
+    def fail(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        armed["calls"] -= 1
+        if armed["calls"] < 0:
+            raise ZeroDivisionError
+
+    last.register_forward_pre_hook(fail)
+
+    def failing():
+        first, *rest = batches()
+        yield first
+        yield first
+        torch.rand(3)
+        armed["calls"] = 3
+        yield from rest
+
+    before = state(network)
+    for measure in (ablation_curve, unit_importance):
+        armed["calls"] = 10**9
+        with pytest.raises(ZeroDivisionError):
+            measure(network, failing(), method=method, memory_budget=1)
+        assert state(network) == before
+
+
+@EACH_METHOD
+def test_batches_that_fail_leave_no_trace(method: str) -> None:
+    def failing():
+        yield from batches()
+        raise ZeroDivisionError
+
+    network = seeded(chain).train()
+    before = state(network)
+    with pytest.raises(ZeroDivisionError):
+        ablation_curve(network, failing(), method=method)
+    assert state(network) == before
+
+
+@EACH_METHOD
+def test_batches_that_can_be_gone_over_only_once(method: str) -> None:
+    network = seeded(chain)
+    expected = ablation_curve(network, batches(), method=method)
+    found = ablation_curve(network, iter(batches()), method=method, progress=True)
+    assert found.images == 12
+    assert torch.equal(found.accuracy, expected.accuracy)
+    assert torch.equal(
+        unit_importance(network, (batch for batch in batches()), method=method),
+        unit_importance(network, batches(), method=method),
+    )
+    with pytest.raises(BadInput, match='clamp="mean" goes over them twice'):
+        ablation_curve(network, iter(batches()), method=method, clamp="mean")
+
+
+def test_batches_are_lists_too_and_may_have_targets_of_other_integers() -> None:
+    network = seeded(chain)
+    expected = ablation_curve(network, batches()).accuracy
+    for dtype in (torch.int32, torch.uint8):
+        listed = [[inputs, targets.to(dtype)] for inputs, targets in batches()]
+        assert torch.equal(ablation_curve(network, listed).accuracy, expected)
+
+
+def test_images_of_several_shapes() -> None:
+    network = seeded(
+        lambda: nn.Sequential(nn.Conv2d(2, 20, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 4))
+    )
+    data = [batches((3,))[0], (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
+    expected = ablation_curve(network, data, method="reference").accuracy
+    assert torch.equal(ablation_curve(network, data, method="prefix").accuracy, expected)
+    with pytest.raises(BadInput, match=r"shapes \(2, 4, 4\) and \(2, 6, 5\).*prefix"):
+        ablation_curve(network, data, method="incremental")
+
+
+@EACH_METHOD
+def test_an_image_that_is_not_finite_is_never_right(method: str) -> None:
+    network, data = seeded(chain), batches((70, 2))
+    data[1][0][1, 0, 0, 0] = torch.nan
+    curve = ablation_curve(network, data, method=method, points=[0])
+    finite = ablation_curve(network, [data[0], (data[1][0][:1], data[1][1][:1])], method=method, points=[0])
+    assert torch.equal((curve.accuracy * 72).round(), (finite.accuracy * 71).round())
+
+
+# Which method, and why
+
+
+def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="single_directions")
+    curve = ablation_curve(seeded(chain), batches(), points=2)
+    assert (curve.method, curve.why) == (
+        "incremental",
+        "2 of the 2 layers behind the first site are updated or sliced",
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"ablation by method incremental: {curve.why}"]
+
+
+def test_prefix_where_the_fast_path_gains_nothing() -> None:
+    curve = ablation_curve(seeded(chain), batches(), sites=["7"], points=2)
+    assert curve.method == "prefix"
+    assert "no layer" in curve.why
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_the_method_asked_for(method: str) -> None:
+    curve = ablation_curve(seeded(chain), batches(), method=method, points=2)
+    assert (curve.method, curve.why) == (method, "as asked")
+
+
+@pytest.mark.parametrize(("make", "why"), [(Untraceable, "cannot be traced: .*control flow"), (Mixing, "other images")])
+def test_reference_where_nothing_else_is_exact(make, why: str) -> None:
+    network, data = make().double(), batches()
+    expected = ablation_curve(network, data, method="reference", sites=["inner.5"])
+    curve = ablation_curve(network, data, sites=["inner.5"])
+    assert curve.method == "reference"
+    assert pd.Series(curve.why).str.contains(why).item()
+    assert torch.equal(curve.accuracy, expected.accuracy)
+    for method in ("prefix", "incremental"):
+        with pytest.warns(UserWarning, match=f"method='{method}' falls back to reference, since .*{why}"):
+            curve = ablation_curve(network, data, method=method, sites=["inner.5"])
+        assert curve.method == "reference"
+        assert torch.equal(curve.accuracy, expected.accuracy)
+
+
+@pytest.mark.parametrize("sizes", [(12,), (1, 11)])
+def test_batch_norm_without_running_statistics(sizes: tuple[int, ...]) -> None:
+    network = seeded(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 20, 3), nn.BatchNorm2d(20, track_running_stats=False), nn.ReLU()),
+            *(nn.Conv2d(20, 18, 1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 4)),
+        )
+    )
+    curve = ablation_curve(network, batches(sizes))
+    assert curve.method == "reference"
+    inputs, targets = batches(sizes)[-1]
+    with torch.no_grad():
+        right = (network(inputs).argmax(1) == targets).sum()
+        if len(sizes) > 1:
+            right += (network(batches(sizes)[0][0]).argmax(1) == batches(sizes)[0][1]).sum()
+    assert curve.accuracy[:, 0].tolist() == [float(right) / 12] * 10
+
+
+@pytest.mark.parametrize("sizes", [(12,), (1, 11)])
+def test_images_that_depend_on_their_batch(sizes: tuple[int, ...]) -> None:
+    curve = ablation_curve(Mixing(), batches(sizes), points=2)
+    assert curve.method == "reference"
+    assert "other images of its batch" in curve.why
+
+
+class Overwriting(nn.Module):
+    """The skip sees what the ReLU, the sum or the function overwrote."""
+
+    def __init__(self, overwrite) -> None:
+        super().__init__()
+        self.first, self.relu, self.second = nn.Conv2d(2, 20, 3), nn.ReLU(inplace=True), nn.Conv2d(20, 20, 1)
+        self.head, self.overwrite = nn.Linear(80, 4), overwrite
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        z = self.second(self.overwrite(self, y))
+        return self.head((y + self.relu(z)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "overwrite",
+    [
+        lambda self, y: self.relu(y),
+        lambda self, y: nn.functional.relu(y, inplace=True),
+        lambda self, y: y.relu_(),
+        lambda self, y: nn.functional.elu_(y),
+        lambda self, y: y.mul_(2),
+        lambda self, y: torch.abs(y, out=y),
+        lambda self, y: y.copy_(y * 2),
+    ],
+)
+def test_networks_that_count_on_overwriting(overwrite) -> None:
+    network = seeded(lambda: Overwriting(overwrite)).eval()
+    data = batches()
+    curve = ablation_curve(network, data, sites=["second"], points=[0, 20])
+    assert curve.method == "reference"
+    assert "cannot be traced" in curve.why
+    inputs, targets = (torch.cat(part) for part in zip(*data, strict=True))
+    with torch.no_grad():
+        plain = network(inputs).argmax(1) == targets
+        network.second.register_forward_hook(lambda module, _, output: output * 0)
+        none = network(inputs).argmax(1) == targets
+    assert curve.accuracy.tolist() == [[float(plain.double().mean()), float(none.double().mean())]] * 10
+
+
+def test_a_hook_on_the_whole_network() -> None:
+    network = seeded(chain)
+    network.register_forward_hook(lambda module, inputs, output: -output)
+    curve = ablation_curve(network, batches(), points=[0])
+    inputs, targets = (torch.cat(part) for part in zip(*batches(), strict=True))
+    with torch.no_grad():
+        plain = network.eval()(inputs).argmax(1) == targets
+    assert curve.accuracy.tolist() == [[float(plain.double().mean())]] * 10
+
+
+# Fewer bits
+
+
+@pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
+@FAST
+def test_single_precision(method: str, clamp) -> None:
+    network, data = seeded(chain, dtype=torch.float32), batches((100, 57), dtype=torch.float32)
+    exact = ablation_curve(network, data, clamp=clamp, method="reference", orderings=2)
+    curve = ablation_curve(network, data, clamp=clamp, method=method, orderings=2, verify=10**6)
+    assert curve.method == method
+    assert (curve.accuracy - exact.accuracy).abs().max() <= 1 / 157  # one image may sit on a boundary
+
+
+@pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
+@FAST
+def test_bfloat16_under_autocast(method: str, clamp) -> None:
+    network, data = seeded(chain, dtype=torch.float32), batches((100, 57), dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        exact = ablation_curve(network, data, clamp=clamp, method="reference", orderings=2)
+        curve = ablation_curve(network, data, clamp=clamp, method=method, orderings=2, verify=10**6)
+    assert curve.method == method
+    assert (curve.accuracy - exact.accuracy).abs().max() < 0.05
+    assert (curve.auc - exact.auc).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
+@FAST
+def test_a_network_of_bfloat16(method: str, clamp) -> None:
+    network, data = seeded(chain, dtype=torch.bfloat16), batches((100, 57), dtype=torch.bfloat16)
+    exact = ablation_curve(network, data, clamp=clamp, method="reference", orderings=2)
+    curve = ablation_curve(network, data, clamp=clamp, method=method, orderings=2, verify=10**6)
+    assert curve.method == method
+    assert (curve.accuracy - exact.accuracy).abs().max() < 0.05
+    assert (curve.auc - exact.auc).abs().max() < 0.02
+
+
+# Networks that others wrote
+
+ARCHITECTURES = {
+    "resnet18": (torchvision.models.resnet18, 32, ["layer4.1.relu", "layer4.1.relu_1"]),
+    "resnet50": (torchvision.models.resnet50, 32, ["layer4.2.relu", "layer4.2.relu_1", "layer4.2.relu_2"]),
+    "mobilenet_v2": (torchvision.models.mobilenet_v2, 32, ["features.16.conv.0", "features.17.conv.1", "features.18"]),
+    "squeezenet1_1": (torchvision.models.squeezenet1_1, 64, ["features.12.squeeze_activation", "classifier.2"]),
+    "densenet121": (torchvision.models.densenet121, 32, ["features.denseblock4.denselayer16.relu2", "relu"]),
+    "shufflenet_v2": (torchvision.models.shufflenet_v2_x0_5, 32, ["stage4.3.branch2.2", "conv5.2"]),
+}
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES])
+def test_architectures_of_torchvision(name: str) -> None:
+    make, size, few = ARCHITECTURES[name]
+    network = seeded(lambda: make(weights=None, num_classes=10), dtype=torch.float64)
+    data = [(images(3, 3, size, size), torch.tensor([0, 3, 9]))]
+    cases = [(few, 4)] + [(None, [0, 20, 90])] * (name in ("resnet18", "squeezenet1_1"))
+    for sites, points in cases:
+        for method in ("prefix", "incremental"):
+            curve = ablation_curve(
+                network, data, sites, 1, points, 0.1, method=method, verify=100
+            )  # raises if it differs
+            assert curve.method == method
+
+
+def test_verification_would_have_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the tests of architectures above compare what they say."""
+    compared = []
+    compare = Verification._compare
+    monkeypatch.setattr(Verification, "_compare", lambda *args: (compared.append(args[2:4]), compare(*args)))
+    ablation_curve(seeded(chain), batches((3,)), orderings=2, points=3, verify=100)
+    assert sorted(compared) == [(ordering, point) for ordering in range(2) for point in range(3)]
+
+
+def test_a_transformer() -> None:
+    """Units are tokens here, and attention is run as it is."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embed(x.flatten(2))).mean(1))
+
+    network = seeded(
+        lambda: Function(
+            forward,
+            embed=nn.Linear(16, 8),
+            encoder=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.1),
+            head=nn.Linear(8, 4),
+        )
+    )
+    expected = ablation_curve(network, batches(), sites=["embed"], method="reference").accuracy
+    for method in ("prefix", "incremental"):
+        assert torch.equal(ablation_curve(network, batches(), sites=["embed"], method=method).accuracy, expected)

@@ -1,0 +1,435 @@
+"""The callback in anybody's training: what it measures and when, and that training does not notice."""
+
+import copy
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from own_training import IMAGES, Augmented, Own, fit
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
+
+from single_directions import AblationAUC, BadInput, ablation_curve
+from single_directions.training import quiet
+from single_directions.training.ablation_auc import is_due
+
+
+def callback(**settings):
+    return AblationAUC(**{"samples": 40, "orderings": 2, "points": 5, **settings})
+
+
+class Noted(pl.Callback):
+    """What the trainer knows of the AUC when each epoch ends, and a copy of the module then."""
+
+    def __init__(self):
+        self.seen, self.modules = {}, {}
+
+    def on_train_end(self, trainer, pl_module):
+        self.last = trainer.callback_metrics["ablation/auc"].item()
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch:
+            self.seen[trainer.current_epoch - 1] = trainer.callback_metrics["ablation/auc"].item()
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        state = copy.deepcopy(pl_module.state_dict())
+        self.modules[trainer.current_epoch] = state
+
+
+def module(seed=0, **settings):
+    torch.manual_seed(seed)
+    return Own(**settings)
+
+
+def states(callback):
+    return {epoch: curve.accuracy for epoch, curve in callback.curves.items()}
+
+
+def same(curves, others):
+    return curves.keys() == others.keys() and all(curve.equal(others[epoch]) for epoch, curve in curves.items())
+
+
+LOOPS = {
+    "no validation": {},
+    "validation": {"validation": True},
+    "validation in some epochs": {"validation": True, "check_val_every_n_epoch": 2},
+    "several validations an epoch": {"validation": True, "val_check_interval": 0.5},
+    "accumulated gradients": {"accumulate_grad_batches": 4},
+    "mixed precision": {"precision": "bf16-mixed"},
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_training_does_not_notice(loop):
+    """Dropout, batch norm, shuffling and augmentation draw what they would have drawn."""
+    plain, watched = module(), module()
+    fit(plain, [], **loop)
+    measured = callback()
+    fit(watched, [measured], **loop)
+    assert list(measured.curves) == [0, 1, 2]
+    for name, value in plain.state_dict().items():
+        assert value.equal(watched.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_logs_the_curve_of_each_epoch(loop):
+    inputs, labels = Augmented(noise=0).inputs, Augmented().labels
+    measured, noted = callback(batches=[(inputs, labels)], seed=3), Noted()
+    own = module()
+    trainer = fit(own, [measured, noted], **loop)
+    for epoch, state in noted.modules.items():
+        network = Own()
+        network.load_state_dict(state)
+        generator = torch.Generator().manual_seed(3)
+        curve = ablation_curve(network, [(inputs, labels)], orderings=2, points=5, generator=generator)
+        assert measured.curves[epoch].accuracy.equal(curve.accuracy)
+        assert measured.curves[epoch].orderings.equal(curve.orderings)
+        assert measured.curves[epoch].images == IMAGES
+        seen = noted.seen.get(epoch, noted.last)
+        assert seen == pytest.approx(curve.auc.mean().item(), rel=1e-6)
+    assert trainer.callback_metrics["ablation/auc_std"] == pytest.approx(curve.auc.std().item(), rel=1e-5)
+    assert trainer.callback_metrics["ablation/accuracy"] == pytest.approx(curve.accuracy[0, 0].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_stock_callbacks_act_on_the_fresh_value(loop, first, tmp_path):
+    measured = callback()
+    stopper = EarlyStopping("ablation/auc", mode="max", patience=2)
+    saver = ModelCheckpoint(tmp_path, monitor="ablation/auc", mode="max")
+    order = [measured, stopper, saver] if first else [saver, stopper, measured]
+    trainer = fit(module(lr=0.2), order, epochs=30, **loop)
+    every = loop.get("check_val_every_n_epoch", 1)
+    if "val_check_interval" not in loop:  # else the values within an epoch count too
+        looked_at = {e: c.auc.mean().item() for e, c in measured.curves.items() if (e + 1) % every == 0}
+        best, wait = -1.0, 0
+        for epoch, auc in looked_at.items():
+            best, wait = (auc, 0) if auc > best + 1e-7 else (best, wait + 1)
+            assert wait < 2 or epoch == list(looked_at)[-1]
+        assert wait == 2
+        assert stopper.best_score.item() == pytest.approx(best)
+        assert stopper.stopped_epoch == trainer.current_epoch - 1 == max(measured.curves)
+        assert saver.best_model_score.item() == pytest.approx(best)
+    else:
+        assert 0 < stopper.stopped_epoch < 29
+    assert Path(saver.best_model_path).exists()
+
+
+@pytest.mark.parametrize("loop", [LOOPS["no validation"], LOOPS["validation"]], ids=["no validation", "validation"])
+@pytest.mark.parametrize("every_n_epochs", [1, 2])
+def test_resumed_training_has_the_curves_of_an_uninterrupted_one(loop, every_n_epochs, tmp_path):
+    """Also where the first epoch after the resume is not measured, and something monitors the AUC."""
+    whole, part, rest = (callback(every_n_epochs=every_n_epochs) for _ in range(3))
+    train = {"train": DataLoader(Augmented(noise=0), batch_size=16)}
+    trainer = fit(module(), [whole], epochs=4, **train, **loop)
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(module(), [part, saver], epochs=2, **train, **loop)
+    stopper = EarlyStopping("ablation/auc", mode="max", patience=100)
+    resumed = fit(module(), [rest, stopper], epochs=4, checkpoint=saver.best_model_path, **train, **loop)
+    # Dropout is not seeded by epoch here, so only the epochs before the resume have to be equal.
+    assert list(part.curves) == [0, 1]
+    assert list(rest.curves) == list(whole.curves) == ([0, 1, 2, 3] if every_n_epochs == 1 else [0, 1, 3])
+    for epoch in (0, 1):
+        assert vars(rest.curves[epoch]).keys() == vars(whole.curves[epoch]).keys()
+        assert rest.curves[epoch].accuracy.equal(whole.curves[epoch].accuracy)
+        assert rest.curves[epoch].sites == whole.curves[epoch].sites
+    assert {"ablation/auc", "ablation/auc_std", "ablation/accuracy"} <= resumed.callback_metrics.keys()
+    assert trainer.current_epoch == resumed.current_epoch == 4
+
+
+def test_a_new_training_forgets_the_curves_of_the_last():
+    measured = callback()
+    fit(module(), [measured], epochs=3)
+    fit(module(), [measured], epochs=1)
+    assert list(measured.curves) == [0]
+
+
+def test_loggers_get_each_measurement_once(tmp_path):
+    logger = CSVLogger(tmp_path)
+    measured = callback(every_n_epochs=2)
+    fit(module(), [measured], epochs=6, logger=logger, validation=True, log_every_n_steps=1)
+    rows = pd.read_csv(Path(logger.log_dir) / "metrics.csv").dropna(subset="ablation/auc")
+    assert list(rows["epoch"]) == list(measured.curves) == [0, 1, 3, 5]
+    aucs = [curve.auc.mean().item() for curve in measured.curves.values()]
+    assert list(rows["ablation/auc"]) == pytest.approx(aucs)
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 2, 5]), (10, [0])])
+def test_epochs_that_are_due(every, epochs):
+    measured = []
+    for epoch in range(7):
+        if is_due(epoch, every, measured):
+            measured.append(epoch)
+    assert measured == epochs
+    assert is_due(0, every, [0])  # a second validation of the first epoch
+
+
+def test_sanity_check_and_validate_do_not_measure():
+    class Before(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.curves, self.logged = dict(measured.curves), dict(trainer.callback_metrics)
+
+    measured, before = callback(), Before()
+    own = module()
+    trainer = fit(own, [measured, before], epochs=1, validation=True, num_sanity_val_steps=2)
+    assert before.curves == {}
+    assert "ablation/auc" not in before.logged
+    with quiet():
+        trainer.validate(own, DataLoader(Augmented(), batch_size=48), verbose=False)
+    assert list(measured.curves) == [0]
+
+
+def test_modes_and_hooks_are_left_as_they_were():
+    own = module()
+    own.norm.eval()  # somebody's frozen batch norm
+    calls = []
+    own.head.register_forward_hook(lambda *_: calls.append(1))
+    hooks = {name: len(part._forward_hooks) for name, part in own.named_modules()}
+
+    class Modes(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            modes.append([part.training for part in pl_module.modules()])
+
+    modes = []
+    fit(own, [callback(), Modes()], epochs=3)
+    assert not own.norm.training
+    assert own.dropout.training
+    assert modes[0] == modes[1] == modes[2]
+    assert hooks == {name: len(part._forward_hooks) for name, part in own.named_modules()}
+
+
+def test_images_are_a_fixed_part_of_the_train_data():
+    class Read(TensorDataset):
+        def __getitem__(self, i):
+            read.append(i)
+            return super().__getitem__(i)
+
+    read = []
+    data = Read(Augmented().inputs, Augmented().labels)
+    parts = []
+    for seed in (0, 0, 1):
+        read.clear()
+        measured = callback(samples=10, seed=seed)
+        with pytest.raises(StopEarly):
+            fit(module(), [measured, Stop()], train=DataLoader(data, batch_size=16, shuffle=True))
+        parts.append(list(read))
+        assert len(set(read)) == 10
+    assert parts[0] == parts[1] != parts[2]
+
+
+class StopEarly(Exception):
+    pass
+
+
+class Stop(pl.Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        raise StopEarly
+
+
+def test_images_are_those_the_sampler_draws_from():
+    labels = torch.cat([torch.zeros(30), torch.full((30,), 11)]).long()  # 11 is no class: it must not be read
+    data = TensorDataset(torch.rand(60, 64), labels)
+    loader = DataLoader(data, batch_size=10, sampler=SubsetRandomSampler(range(30)))
+    measured = callback(samples=None)
+    fit(module(), [measured], epochs=1, train=loader)
+    assert measured.curves[0].images == 30
+
+
+def test_batches_of_another_form():
+    class Dicts(TensorDataset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return {"image": x, "label": y}
+
+    class OfDicts(Own):
+        def training_step(self, batch, batch_index):
+            return super().training_step((batch["image"], batch["label"]), batch_index)
+
+    loader = DataLoader(Dicts(Augmented().inputs, Augmented().labels), batch_size=16)
+    measured = callback(batch_to_xy=lambda batch: (batch["image"], batch["label"]))
+    fit(OfDicts(), [measured], epochs=1, train=loader)
+    assert measured.curves[0].images == 40
+    with pytest.raises(BadInput, match="not dict of image, label; say how to get it: batch_to_xy="):
+        fit(OfDicts(), [callback()], epochs=1, train=loader)
+
+
+def test_default_numbers_shrink_to_what_there_is():
+    measured = AblationAUC(network="small", sites=["2"])
+
+    class Small(Own):
+        def __init__(self):
+            super().__init__()
+            self.small = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 10))
+
+        def forward(self, images):
+            return self.small(images)
+
+    fit(Small(), [measured], epochs=1)
+    assert measured.curves[0].images == IMAGES
+    assert measured.curves[0].units_ablated.tolist() == list(range(8))
+
+
+def test_several_callbacks_side_by_side(tmp_path):
+    zero, mean = callback(), callback(clamp="mean", name="mean_ablation")
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    trainer = fit(module(), [zero, mean, saver], epochs=2)
+    assert {"ablation/auc", "mean_ablation/auc"} <= trainer.callback_metrics.keys()
+    again = callback(), callback(clamp="mean", name="mean_ablation")
+    fit(module(), again, epochs=2, checkpoint=saver.best_model_path)
+    assert same(states(zero), states(again[0]))
+    assert same(states(mean), states(again[1]))
+    assert not same(states(zero), states(mean))
+
+
+def test_training_that_diverges_is_stopped_and_not_measured():
+    class Diverges(Own):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                nn.init.constant_(self.head.weight, float("nan"))
+
+    measured = callback()
+    stopper = EarlyStopping("ablation/auc", mode="max", patience=50)
+    trainer = fit(Diverges(), [stopper, measured], epochs=9)
+    assert trainer.current_epoch == 3
+    assert measured.curves[2].auc.isnan().all()
+    assert measured.curves[1].auc.isfinite().all()
+
+
+BAD = {
+    "no ReLU": (lambda: callback(network="linear"), "no ReLU"),
+    "a part that takes no images": (lambda: callback(network="head"), r"Linear cannot take inputs \(16, 1, 8, 8\)"),
+    "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
+    "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
+    "samples over the set": (lambda: callback(samples=97), "samples=97: the train data hold 96"),
+    "more points than units": (lambda: callback(points=26), "points=26"),
+    "points without an end": (lambda: callback(points=[0, 5]), "points: an area"),
+    "unknown method": (lambda: callback(method="fast"), "method='fast'"),
+    "unknown clamp": (lambda: callback(clamp="median"), "clamp='median'"),
+    "no batches": (lambda: callback(batches=[]), "batches: there are no images"),
+    "batches that are no pairs": (lambda: callback(batches=[torch.rand(4, 64)]), "pair of tensors"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_told_before_the_first_epoch(make, says):
+    class Trained(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            raise AssertionError("training began")
+
+    own = module()
+    own.linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(BadInput, match=says):
+        fit(own, [make(), Trained()])
+
+
+@pytest.mark.parametrize("key", ["every_n_epochs", "samples", "orderings"])
+def test_numbers_below_one_are_refused(key):
+    with pytest.raises(BadInput, match=f"{key}=0"):
+        callback(**{key: 0})
+
+
+def test_data_without_index_ask_for_batches():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            data = Augmented()
+            return (data[i] for i in range(32))
+
+    loader = DataLoader(Stream(), batch_size=16)
+    with pytest.raises(BadInput, match=r"Stream has no images to take by index; .*batches="):
+        fit(module(), [callback()], train=loader)
+    with pytest.raises(BadInput, match=r"list of 2, not one DataLoader; .*batches="):
+        fit(module(), [callback()], train=[DataLoader(Augmented(), 16) for _ in range(2)])
+    measured = callback(batches=loader)
+    fit(module(), [measured], train=loader, epochs=1)
+    assert measured.curves[0].images == 32
+
+
+def test_module_without_forward_asks_for_its_network():
+    class Holder(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = Own()
+
+        def training_step(self, batch, batch_index):
+            return self.net.training_step(batch, batch_index)
+
+        def configure_optimizers(self):
+            return self.net.configure_optimizers()
+
+    with pytest.raises(BadInput, match=r"Holder has no forward\(\).*There are: net"):
+        fit(Holder(), [callback()])
+    measured = callback(network="net")
+    fit(Holder(), [measured], epochs=1)
+    assert [site.name for site in measured.curves[0].sites] == ["relu", "relu_1"]
+
+
+def test_monitor_that_takes_the_lowest_auc_is_warned_of(tmp_path):
+    for monitor in (EarlyStopping("ablation/auc"), ModelCheckpoint(tmp_path, monitor="ablation/auc")):
+        with pytest.warns(UserWarning, match=f'{type(monitor).__name__}: mode="min".*set mode="max"'):
+            fit(module(), [callback(), monitor], epochs=1)
+
+
+def stoppers():
+    """(patience, epochs between measurements, between validations, patience to set or None where all is well)."""
+    return [
+        (3, 1, None, None),
+        (3, 5, None, 15),
+        (15, 5, None, None),
+        (7, 5, None, 35),
+        (3, 4, 4, None),
+        (3, 4, 2, 6),
+        (6, 4, 2, None),
+    ]
+
+
+@pytest.mark.parametrize(("patience", "every", "validation", "advice"), stoppers())
+def test_patience_that_counts_stale_values_is_warned_of(patience, every, validation, advice):
+    loop = {} if validation is None else {"validation": True, "check_val_every_n_epoch": validation}
+    callbacks = [callback(every_n_epochs=every), EarlyStopping("ablation/auc", mode="max", patience=patience)]
+    if advice is None:
+        fit(module(), callbacks, epochs=1, **loop)  # a warning would be an error
+    else:
+        with pytest.warns(UserWarning, match=f"patience={patience} counts checks.*set patience={advice}$"):
+            fit(module(), callbacks, epochs=1, **loop)
+
+
+def test_the_patience_advised_waits_for_so_many_measurements():
+    stopper = EarlyStopping(
+        "ablation/auc", mode="max", patience=6, min_delta=2
+    )  # nothing improves by 2 after the first
+    measured = callback(every_n_epochs=3)
+    fit(module(), [measured, stopper], epochs=30)
+    assert list(itertools.islice(measured.curves, 3)) == [0, 2, 5]
+    assert stopper.stopped_epoch == 6
+
+
+def test_own_network_example_stops_by_auc():
+    done = subprocess.run(
+        [sys.executable, "examples/own_network.py"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    aucs = [float(line.split("AUC ")[1].split(",")[0]) for line in done.stdout.splitlines() if "AUC" in line]
+    assert 6 <= len(aucs) < 100
+    assert max(aucs[:-5]) >= max(aucs[-5:])
+
+
+def test_package_does_not_import_lightning_until_asked():
+    code = (
+        "import sys, single_directions; assert 'pytorch_lightning' not in sys.modules; "
+        "single_directions.AblationAUC; assert 'pytorch_lightning' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'Ablation'"):
+        __import__("single_directions").Ablation  # noqa: B018
