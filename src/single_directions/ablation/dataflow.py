@@ -9,8 +9,8 @@ from torch import Tensor, fx
 from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
-_CACHE = 2**25
-"""On a CPU, bytes to work on at once: small enough to stay in its cache, large enough to keep it busy."""
+_CACHE = 6 * 2**20
+"""On a CPU, bytes of the largest tensor: small enough for its cache, large enough to keep it busy."""
 
 
 class Dataflow:
@@ -72,10 +72,12 @@ class Dataflow:
 
 
 def images_at_once(values: Iterable[Any], copies: int, device: torch.device, memory_budget: int) -> int:
-    """How many images fit into the memory that a method may use, where it holds `copies` of some values for each."""
-    per_image = copies * sum(value[0].nbytes for value in values if isinstance(value, Tensor) and len(value))
-    room = memory_budget if device.type == "cuda" else min(memory_budget, _CACHE)
-    return max(1, room // max(1, per_image))
+    """How many images to work on at once: as many as fit into memory, where `copies` of some values are held."""
+    sizes = [value[0].nbytes for value in values if isinstance(value, Tensor) and value.dim() > 1]
+    most = memory_budget // max(1, copies * sum(sizes))
+    if device.type != "cuda":
+        most = min(most, _CACHE // max(sizes, default=1))
+    return max(1, most)
 
 
 def ancestors(nodes: Iterable[fx.Node]) -> list[fx.Node]:

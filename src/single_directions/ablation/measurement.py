@@ -75,6 +75,9 @@ class Measurement:
         for batch in self.batches:
             inputs, targets = _to_device(batch, self.values.device)
             self._check(inputs, targets)
+            if waiting and waiting[0][0].shape[1:] != inputs.shape[1:]:
+                yield from _portions(waiting, size)
+                waiting = []
             waiting.append((inputs, targets))
             if size is None or sum(len(targets) for _, targets in waiting) >= size:
                 *whole, rest = _portions(waiting, size)
@@ -92,10 +95,10 @@ class Measurement:
             raise BadInput(
                 f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {self.classes - 1}"
             )
-        if self.method.images_at_once is not None and inputs.shape[1:] != self.shape:
+        if isinstance(self.method, Incremental) and inputs.shape[1:] != self.shape:
             raise BadInput(
                 f"batches: images of shapes {tuple(self.shape)} and {tuple(inputs.shape[1:])}; "
-                f'method="{self.method.name}" needs one shape, method="prefix" takes any'
+                'method="incremental" needs one shape, method="prefix" takes any'
             )
 
     def bar(self, passes: int, shown: bool) -> tqdm:

@@ -15,12 +15,10 @@ class Prefix:
     """The fixed part of the network once a batch; several points in one forward pass of the rest.
 
     Points are stacked along the dimension of images, as many as the memory budget allows, so a small batch still fills
-    the machine: `images_stacked` images times the outputs of all nodes that vary.
+    the machine: `images_at_once` images times the outputs of all nodes that vary.
     """
 
     name = "prefix"
-
-    images_at_once: int | None = None
 
     def __init__(self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int) -> None:
         self.network, self.values = network, network.split(values)
@@ -36,7 +34,7 @@ class Prefix:
         self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
         example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
         varying = [value for node, value in example.items() if not flow.is_steady(node)]
-        self.images_stacked = images_at_once(varying, 1, inputs.device, memory_budget)
+        self.images_at_once: int | None = images_at_once(varying, 1, inputs.device, memory_budget)
 
     def _one_row_an_image(self, inputs: Tensor) -> bool:
         rows = self.flow.run(ancestors(self.rows), inputs, self.rows).values()
@@ -47,7 +45,7 @@ class Prefix:
         self.images = len(inputs)
         self.inputs = inputs
         self.cache = self.flow.run(ancestors(self.border), inputs, self.border)
-        self.stacked = max(1, self.images_stacked // self.images) if self.stackable else 1
+        self.stacked = max(1, (self.images_at_once or 1) // self.images) if self.stackable else 1
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.cumulative`."""

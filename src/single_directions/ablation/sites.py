@@ -16,7 +16,7 @@ from single_directions.errors import BadInput
 AtSite = Callable[[int, Tensor], Tensor]
 """What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
 
-_IMAGES_TO_CHECK = 64
+_IMAGES_TO_CHECK = 32
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
         activations[site] = activation
         return activation
 
-    run(inputs, record)
+    plain = run(inputs, record)  # a graph may differ from the network by rounding
     for number, name in enumerate(names):
         activation = activations.get(number)
         if not isinstance(activation, Tensor) or activation.dim() < 2 or len(activation) != len(inputs):
@@ -242,12 +242,10 @@ def _unknown_site(name: str, known: list[str]) -> str:
 
 
 def _warn_of_idle_sites(sited: SitedNetwork, inputs: Tensor, plain: Tensor) -> None:
-    # A graph may differ from the network by rounding.
-    reference = sited.run(inputs, lambda _, activation: activation) if sited.nodes else plain
     zeros = plain.new_zeros(sited.units)
     for number, site in enumerate(sited.sites):
         mask = [torch.full((other.units,), n == number, device=plain.device) for n, other in enumerate(sited.sites)]
-        if torch.equal(sited.clamped(inputs, torch.cat(mask), zeros), reference):
+        if torch.equal(sited.clamped(inputs, torch.cat(mask), zeros), plain):
             warnings.warn(
                 f"site {site.name!r}: clamping all its units to zero changes no output of {len(inputs)} images; it is "
                 "bypassed, its units are dead, or it is the wrong site",

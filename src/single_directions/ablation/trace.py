@@ -36,7 +36,10 @@ def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
         Exception: whatever tracing a network with data-dependent control flow raises.
     """
     operations = [member for _, member in inspect.getmembers(torchvision.ops, inspect.isclass)]
-    leaves = [member for member in operations if issubclass(member, nn.Module)]
+    # As torchvision does, but for its sequences of layers: a site within one must have a name.
+    leaves = [
+        member for member in operations if issubclass(member, nn.Module) and not issubclass(member, nn.Sequential)
+    ]
     tracer = NodePathTracer(autowrap_modules=(math, torchvision.ops), leaf_modules=leaves)
     graph = tracer.trace(network)
     for node in graph.nodes:

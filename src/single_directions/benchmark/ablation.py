@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -125,23 +126,27 @@ def _open(network: nn.Module, case: Case, method: str, size: int, device: str) -
     return measurement(network, case.batches(size, device), None, "zero", 1, method, MEMORY_BUDGET)
 
 
-def _run(measured: Measurement, orderings: Tensor, ablated: Tensor) -> None:
-    counts = torch.zeros(len(orderings), len(ablated), dtype=torch.int64, device=measured.values.device)
-    for inputs, targets in measured.images():
-        measured.method.start(inputs)
-        for ordering, row in zip(orderings, counts, strict=True):
-            tally(measured.method.cumulative(ordering, ablated.tolist()), targets, 1, row)
-
-
 def _scaled(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
-    """Seconds of a whole curve, from a few points of one ordering, the work done once a batch left out."""
+    """Seconds of a whole curve: the work done once a batch, and that of a few points of one ordering, scaled."""
     with _open(network, case, method, size, device) as measured:
         units = measured.network.units
         few = grid(units, _FEW)
-        ordering = draw_orderings(units, 1)
-        _run(measured, ordering, few[:1])
-        seconds = timed(lambda: _run(measured, ordering, few), device)
-        return seconds * case.orderings * len(grid(units, case.points)) / _FEW
+        (ordering,) = draw_orderings(units, 1)
+        counts = torch.zeros(_FEW, dtype=torch.int64, device=device)
+        once, points = 0.0, 0.0
+        for number, (inputs, targets) in enumerate(measured.images()):
+            start = partial(measured.method.start, inputs)
+            sweep = partial(_sweep, measured, ordering, few, targets, counts)
+            if number == 0:  # warm up
+                start()
+                sweep()
+            once += timed(start, device)
+            points += timed(sweep, device)
+        return once + points * case.orderings * len(grid(units, case.points)) / _FEW
+
+
+def _sweep(measured: Measurement, ordering: Tensor, ablated: Tensor, targets: Tensor, counts: Tensor) -> None:
+    tally(measured.method.cumulative(ordering, ablated.tolist()), targets, 1, counts)
 
 
 def _whole(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
