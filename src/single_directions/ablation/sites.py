@@ -16,7 +16,7 @@ from single_directions.errors import BadInput
 AtSite = Callable[[int, Tensor], Tensor]
 """What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
 
-_IMAGES_TO_CHECK = 32
+_IMAGES_TO_CHECK = 8
 
 
 @dataclass(frozen=True)
