@@ -556,7 +556,11 @@ def test_a_network_of_bfloat16(method: str, clamp) -> None:
 ARCHITECTURES = {
     "resnet18": (torchvision.models.resnet18, 32, ["layer4.1.relu", "layer4.1.relu_1"]),
     "resnet50": (torchvision.models.resnet50, 32, ["layer4.2.relu", "layer4.2.relu_1", "layer4.2.relu_2"]),
-    "mobilenet_v2": (torchvision.models.mobilenet_v2, 32, ["features.16.conv.0.2", "features.17.conv.1.2", "features.18.2"]),
+    "mobilenet_v2": (
+        torchvision.models.mobilenet_v2,
+        32,
+        ["features.16.conv.0.2", "features.17.conv.1.2", "features.18.2"],
+    ),
     "squeezenet1_1": (torchvision.models.squeezenet1_1, 64, ["features.12.squeeze_activation", "classifier.2"]),
     "densenet121": (torchvision.models.densenet121, 32, ["features.denseblock4.denselayer16.relu2", "relu"]),
     "shufflenet_v2": (torchvision.models.shufflenet_v2_x0_5, 32, ["stage4.3.branch2.2", "conv5.2"]),

@@ -86,7 +86,8 @@ def test_a_curve_checks_itself_on_every_batch(monkeypatch: pytest.MonkeyPatch) -
 
     def wrong(self, ordering, ablated):
         for point, logits in cumulative(self, ordering, ablated):
-            yield point, logits + 1e-3 * torch.equal(self.inputs, data[1][0])
+            second = (self.inputs[:, None] == data[1][0]).flatten(2).all(-1).any(-1)  # batches may come together
+            yield point, logits + 1e-3 * second[:, None]
 
     monkeypatch.setattr(Prefix, "cumulative", wrong)
     before = torch.get_rng_state()
