@@ -1,5 +1,6 @@
 import io
 import logging
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -133,9 +134,39 @@ def test_with_everything_clamped_equal_outputs_are_the_lowest_classes(method: st
     network, data = seeded(chain), batches()
     network[-1].bias.data.zero_()
     targets = torch.cat([targets for _, targets in data])
-    for top_k in (1, 2, 3, 4):
+    for top_k in (1, 2, 3):
         accuracy = ablation_curve(network, data, top_k=top_k, method=method, points=2).accuracy
         assert accuracy[:, -1].tolist() == [float((targets < top_k).double().mean())] * 10
+    with pytest.raises(BadInput, match="top_k=4: must be below the number of classes, 4"):
+        ablation_curve(network, data, top_k=4, method=method)
+
+
+def test_clamps_far_beyond_activations_are_not_left_to_a_sum_with_its_opposite() -> None:
+    network, data = seeded(chain), batches()
+    curve = ablation_curve(network, data, clamp=1e6, points=5, verify=50)
+    assert (curve.method, ablation_curve(network, data, clamp=1.0).method) == ("prefix", "incremental")
+
+
+def test_a_mean_that_is_not_finite_is_refused() -> None:
+    network, data = seeded(chain), batches()
+    data[-1][0][-1] = torch.nan
+    with pytest.raises(BadInput, match="mean of some unit is not finite"):
+        ablation_curve(network, data, clamp="mean")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"verify": -1}, "verify=-1"), ({"orderings": 1.5}, "orderings=1.5"), ({"memory_budget": 0}, "memory_budget=0")],
+)
+def test_numbers_that_cannot_be(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        ablation_curve(seeded(chain), batches(), **asked)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    (inputs, targets), *_ = batches()
+    with pytest.raises(BadInput, match="holds no image"):
+        ablation_curve(seeded(chain), [(inputs[:0], targets[:0]), (inputs, targets)])
 
 
 @EACH_METHOD

@@ -105,7 +105,7 @@ def test_an_unknown_site_is_answered_with_the_names_there_are() -> None:
     [
         ("relu", r"sites='relu': a list of names is needed, as in \['relu'\]"),
         (["relu", "relu"], "named only once"),
-        ([], "no ReLU; name the sites"),
+        ([], "name at least one"),
         (["x"], "site 'x'"),
         (["output"], "site 'output'"),
     ],

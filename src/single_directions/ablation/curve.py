@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AblationCurve:
     """Accuracy as ever more units are clamped: the cumulative ablation curve (section 2; Figure 1).
 
@@ -147,6 +147,8 @@ def ablation_curve(
         BadInput: something asked for cannot be; before anything is measured.
         RuntimeError: `verify` found a difference that rounding does not explain.
     """
+    if verify < 0:
+        raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
     with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
         units = measured.network.units
         ablated = grid(units, points)

@@ -13,7 +13,7 @@ facts make almost all of it unnecessary.
    multiplies the living rows of its weight with the living columns.
 
 Clamping to another value c than zero costs little more: a layer computes W x + b = W (x - c) + (W c + b), where x - c
-is zero for the clamped and the second term is a constant.
+is zero for the clamped and the second term is a constant. (With a c far beyond the activations x, digits are lost.)
 
 Whatever this file does not know (an operation, a skip connection that reads a site in another order) is run as it is,
 on all channels in the network's own order. So the method is exact for every network that can be traced and that treats

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 METHODS = ("auto", "incremental", "prefix", "reference")
 MEMORY_BUDGET = 2**30
 
+_LARGE = 100
+"""The incremental method loses digits in a sum with its opposite where units are clamped far beyond activations."""
+
 Batches = Iterable[Any]
 Clamp = str | float
 
@@ -103,13 +106,15 @@ class Measurement:
 
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
+        if not shown:
+            return tqdm(disable=True)
         dataset = getattr(self.batches, "dataset", None)
         if isinstance(self.batches, Sequence):
             images: int | None = sum(len(targets) for _, targets in self.batches)
         else:
             images = len(dataset) if isinstance(dataset, Sized) else None
         total = images and images * passes
-        return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, disable=not shown, leave=False)
+        return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, leave=False)
 
 
 def _portions(pairs: list[tuple[Tensor, Tensor]], size: int | None) -> list[tuple[Tensor, Tensor]]:
@@ -137,17 +142,22 @@ def measurement(
         raise BadInput(f"method={method!r}: one of {', '.join(METHODS)}")
     if not (math.isfinite(clamp) if isinstance(clamp, int | float) else clamp in ("zero", "mean")):
         raise BadInput(f'clamp={clamp!r}: "zero", "mean" or a finite number')
-    if top_k < 1:
-        raise BadInput(f"top_k={top_k}: at least 1 is needed")
+    if not isinstance(top_k, int) or top_k < 1:
+        raise BadInput(f"top_k={top_k}: a whole number of at least 1 is needed")
+    if memory_budget < 1:
+        raise BadInput(f"memory_budget={memory_budget}: a number of bytes above 0 is needed")
     with undisturbed(network):
         first, batches = _peek(batches, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
         inputs, _ = _to_device(first, parameter.device)
         sited = locate(network, sites, inputs)
+        classes = network(inputs[:1]).shape[1]
+        if top_k >= classes:
+            raise BadInput(f"top_k={top_k}: must be below the number of classes, {classes}")
         values = _values(sited, batches, clamp, inputs)
         chosen, why = _choose(sited, values, inputs, method, memory_budget)
         log.info("ablation by method %s: %s", chosen.name, why)
-        yield Measurement(sited, batches, values, chosen, why, inputs.shape[1:], network(inputs[:1]).shape[1])
+        yield Measurement(sited, batches, values, chosen, why, inputs.shape[1:], classes)
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
@@ -169,6 +179,8 @@ def _to_device(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
         raise BadInput("batches: each must be a pair of tensors (inputs, targets)")
     inputs, targets = batch
+    if not len(inputs):
+        raise BadInput("batches: one of them holds no image")
     if targets.dim() != 1 or len(targets) != len(inputs) or targets.is_floating_point():
         raise BadInput(
             f"batches: targets must be classes, one whole number an image; "
@@ -193,7 +205,10 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
 
     for batch in batches:
         sited.run(_to_device(batch, inputs.device)[0], add)
-    return torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
+    means = torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
+    if not means.isfinite().all():
+        raise BadInput('clamp="mean": the mean of some unit is not finite; is there a NaN among the images?')
+    return means
 
 
 def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int) -> tuple[Method, str]:
@@ -207,6 +222,8 @@ def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, me
         if method != "auto":
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
         return Reference(sited, values), f"since {obstacle}"
+    if method == "auto" and values.abs().max() > _LARGE:
+        return Prefix(sited, values, inputs, memory_budget), f"since clamping to more than {_LARGE} would cost digits"
     if method != "prefix":
         incremental = Incremental(sited, values, inputs, memory_budget)
         if method == "incremental" or incremental.gains:

@@ -28,8 +28,8 @@ def draw_orderings(units: int, orderings: int, generator: torch.Generator | None
     Returns:
         int64, (orderings, units), on the CPU.
     """
-    if orderings < 1:
-        raise BadInput(f"orderings={orderings}: at least 1 is needed")
+    if not isinstance(orderings, int) or orderings < 1:
+        raise BadInput(f"orderings={orderings}: a whole number of at least 1 is needed")
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     permutations = [torch.randperm(units, generator=generator, device=generator.device) for _ in range(orderings)]

@@ -217,6 +217,8 @@ def _checked(sites: Sequence[str] | None, relus: list[str]) -> tuple[str, ...]:
     if isinstance(sites, str):
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
     names = tuple(relus if sites is None else sites)
+    if sites is not None and not names:
+        raise BadInput("sites=[]: name at least one, or None for the default")
     if not names:
         raise BadInput("sites: the network has no ReLU; name the sites to ablate (sites=[...])")
     if len(set(names)) < len(names):

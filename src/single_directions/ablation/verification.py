@@ -9,14 +9,14 @@ from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-_TOLERANCE_OF_FEWER_BITS = 3e-2
+_TOLERANCE_OF_FEWER_BITS = 6e-2
 
 
 class Verification:
     """Recomputes random (ordering, point) pairs by the reference and compares logits, on every image.
 
     Logits may differ by rounding: 1e-4 of the largest logit in float32 (a hundred times what is seen), 1e-9 in float64,
-    3e-2 where the network works in bfloat16, float16 or TF32. Equal logits give equal counts but for ties.
+    6e-2 where the network works in bfloat16, float16 or TF32. Equal logits give equal counts but for ties.
     """
 
     def __init__(self, network: SitedNetwork, values: Tensor, orderings: Tensor, ablated: Tensor, pairs: int) -> None:
@@ -27,7 +27,9 @@ class Verification:
         fewer_bits = torch.is_autocast_enabled(values.device.type) or (
             values.is_cuda and torch.get_float32_matmul_precision() != "highest"
         )
-        self.tolerance = _TOLERANCE_OF_FEWER_BITS if fewer_bits else _TOLERANCE.get(values.dtype, 3e-2)
+        self.tolerance = (
+            _TOLERANCE_OF_FEWER_BITS if fewer_bits else _TOLERANCE.get(values.dtype, _TOLERANCE_OF_FEWER_BITS)
+        )
 
     def watch(
         self, stream: Iterator[tuple[int, Tensor]], inputs: Tensor, ordering: int
@@ -46,7 +48,7 @@ class Verification:
         self.reference.start(inputs)
         count = self.ablated[point]
         ((_, expected),) = self.reference.cumulative(self.orderings[ordering], [count])
-        difference = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1))
+        difference = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
         if not difference <= self.tolerance:
             raise RuntimeError(
                 f"verification failed: ordering {ordering} with {count} units ablated differs from the reference by "

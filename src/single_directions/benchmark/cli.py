@@ -31,6 +31,8 @@ def benchmark() -> None:
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device cuda: this machine has none that torch can use")
+    if arguments.repeats < 1:
+        sys.exit(f"--repeats {arguments.repeats}: at least 1 is needed")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:

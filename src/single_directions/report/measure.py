@@ -60,7 +60,10 @@ def _points(text: str) -> int | str:
 
 
 def _clamp(text: str) -> float | str:
-    return text if text in ("zero", "mean") else float(text)
+    try:
+        return text if text in ("zero", "mean") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not zero, mean or a number") from None
 
 
 def _measure(arguments: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ def as_text(table: pd.DataFrame) -> str:
     """`by_corruption`'s table for a terminal."""
     shown = pd.DataFrame(
         {
-            "corruption": table["corruption"].map("{:.1f}".format),
+            "corruption": table["corruption"].map("{:g}".format),
             "networks": table["networks"],
             "train accuracy": table["train_accuracy"].map("{:.3f}".format),
             "test accuracy": table["test_accuracy"].map("{:.3f}".format),

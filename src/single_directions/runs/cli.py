@@ -10,10 +10,11 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
@@ -35,8 +36,20 @@ def conf_folder() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
 
+def train() -> None:
+    """Train as the command line says; whatever is wrong with it is told in one line."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, rather than print several lines of its own
+    try:
+        _train()
+    except RunFailed:  # told already
+        raise SystemExit(1) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        told, *_ = str(error).split("Config search path")
+        raise SystemExit(" ".join(told.split())) from None
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
-def train(config: DictConfig) -> None:
+def _train(config: DictConfig) -> None:
     """Execute one run, or with `-m` one of a sweep's, and say how it ended."""
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN

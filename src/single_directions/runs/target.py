@@ -47,10 +47,10 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     if path.is_dir():
         folder = RunFolder(path)
         config = _run_config(folder, overrides)
-        return _ours(path.name, config, folder.checkpoint)
+        return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
         return _ours(path.stem, _composed(overrides, conf), path)
-    if target in torchvision.models.list_models():
+    if target in torchvision.models.list_models(module=torchvision.models):
         return _torchvision(target, _composed(overrides, conf), weights)
     raise BadInput(
         f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
@@ -118,9 +118,11 @@ def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
     own = network.state_dict()
     first = next(iter(own))
     prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
-    fitting = [prefix for prefix in prefixes if all(prefix + key in state for key in own)]
+    fitting = [
+        prefix for prefix in prefixes if own.keys() == {key[len(prefix) :] for key in state if key.startswith(prefix)}
+    ]
     if not fitting:
-        raise BadInput(f"{file} does not hold the weights of {type(network).__name__}: {first} or others are missing")
+        raise BadInput(f"{file} does not hold the weights of this {type(network).__name__}: their names differ")
     try:
         network.load_state_dict({key: state[fitting[0] + key] for key in own})
     except RuntimeError as error:
