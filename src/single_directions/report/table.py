@@ -31,7 +31,7 @@ def read_runs(root: Path) -> pd.DataFrame:
 def read_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """The curves of runs that are done: the columns of `curves.csv`, with `corruption`, `seed` and `folder`."""
     frames = [
-        pd.read_csv(RunFolder(Path(run["folder"])).curves, float_precision="round_trip").assign(
+        pd.read_csv(RunFolder(Path(run["folder"])).curves).assign(
             **{key: run[key] for key in ("corruption", "seed", "folder")}
         )
         for _, run in runs[runs["state"] == "done"].iterrows()
@@ -90,7 +90,7 @@ def _row(folder: RunFolder) -> dict[str, Any]:
     if row["state"] != "done":
         return row
     try:
-        pd.read_csv(folder.curves, float_precision="round_trip")
+        pd.read_csv(folder.curves)
         summary = folder.read_summary()
         [flat] = pd.json_normalize(summary).to_dict("records")
     except (OSError, ValueError):
