@@ -20,7 +20,7 @@ on all channels in the network's own order. So the method is exact for every net
 images one by one, and fast where the facts hold.
 
 To read: `Incremental` is the plan for a network, made once; `_lay_out` is its heart. `_Sweep` is one ordering on one
-portion of images. `_LinearStep` is facts 2 and 3.
+portion of images. `_LinearStep` is facts 2 and 3. `single` clamps one unit alone, for its importance.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ class Incremental:
         layout: the layout of each node's value.
         constants: for a node behind a site in its layout, what dead units give there, (1, features, ...), in the
             network's own order; `shifted` are those where that is not all zero.
-        masked: of these, the nodes that nothing but their own dead units distinguishes from a fixed tensor.
+        masked: of these, the nodes whose value is a fixed tensor with the dead units overwritten by the constant.
         block: how many features of a node belong to one unit: more than one once feature maps are flattened.
         gains: in what way this beats running all layers behind the first site at each point; "" if in none.
     """
@@ -367,13 +367,17 @@ class _Sweep:
 
 
 class _LinearStep:
-    """A layer: the living units of the site that it feeds, computed from those of the site that it reads."""
+    """A layer: the living units of the site that it feeds, computed from those of the site that it reads.
+
+    Attributes:
+        reads, feeds: the layouts of its input and of its output; ``None``: all channels in the network's own order.
+    """
 
     def __init__(self, plan: Incremental, node: fx.Node, layer: Linear) -> None:
         self.plan, self.node, self.layer = plan, node, layer
         (self.source,) = plan.sources[node]
-        self.behind = plan.layout[self.source] if self.source in plan.constants else None
-        self.before = plan.layout[node]
+        self.reads = plan.layout[self.source] if self.source in plan.constants else None
+        self.feeds = plan.layout[node]
         self.constant = plan.constants.get(self.source) if self.source in plan.shifted else None
         self.offset: Tensor | None = None  # W c + b, (1, out, ...), where c is not zero
         if self.constant is not None:
@@ -382,14 +386,14 @@ class _LinearStep:
     def __call__(self, sweep: _Sweep) -> Tensor:
         if self.source in self.plan.masked:
             return self._grow(sweep)
-        x = sweep.read(self.source, self.behind)
-        out = slice(None) if self.before is None else slice(sweep.width[self.before])
+        x = sweep.read(self.source, self.reads)
+        out = slice(None) if self.feeds is None else slice(sweep.width[self.feeds])
         weight = self._weight(sweep)[out, : x.shape[1]]
         if self.constant is None:
             return self.layer.product(x, weight, self._outputs(sweep, self.layer.bias, 0)[out])
-        assert self.behind is not None
+        assert self.reads is not None
         assert self.offset is not None
-        shift = sweep.in_slots(("constant", self.source), self.constant, self.behind, self.plan.block[self.source])
+        shift = sweep.in_slots(("constant", self.source), self.constant, self.reads, self.plan.block[self.source])
         deviation = x - shift[:, : x.shape[1]]
         return self.layer.product(deviation, weight, None) + self._outputs(sweep, self.offset, 1)[:, out]
 
@@ -399,11 +403,11 @@ class _LinearStep:
         Units that came back to life since the last point add to the outputs held so far; outputs that are new get the
         sum over all units that now live. So each weight is used once in a sweep.
         """
-        site = self.behind
+        site = self.reads
         assert site is not None
         block = self.plan.block[self.source]
         inputs = sweep.alive[site] * block
-        outputs = self.layer.weight.shape[0] if self.before is None else sweep.width[self.before]
+        outputs = self.layer.weight.shape[0] if self.feeds is None else sweep.width[self.feeds]
         x, weight = self._deviations(sweep, site, block), self._weight(sweep)
         total, had_inputs, had_outputs = sweep.memory.get(self, (None, 0, 0))
         if total is None:
@@ -437,15 +441,15 @@ class _LinearStep:
 
         def permuted() -> Tensor:
             weight = self._outputs(sweep, self.layer.weight, 0)
-            if self.behind is None:
+            if self.reads is None:
                 return weight
-            return weight.index_select(1, sweep.order(self.behind, self.plan.block[self.source]))
+            return weight.index_select(1, sweep.order(self.reads, self.plan.block[self.source]))
 
         return sweep.once((self, "weight"), permuted)
 
     def _outputs(self, sweep: _Sweep, tensor: Tensor, dim: int) -> Tensor:
         """A tensor whose dimension `dim` is the layer's outputs, in slots."""
-        site = self.before
+        site = self.feeds
         if site is None:
             return tensor
         return sweep.once((self, dim, tensor.dim()), lambda: tensor.index_select(dim, sweep.slots[site]))
