@@ -9,7 +9,6 @@ from single_directions.runs.build import build
 def test_parts_fit_each_other(settings):
     parts = build(settings("ablation.samples=50", "data.corruption=0.5"))
     assert [(site.name, site.units) for site in parts.sites] == [("relu1", 16), ("relu2", 8)]
-    assert parts.units == 24
     assert len(parts.data.train) == 200
     assert len(parts.measured) == 50
     labels = [int(parts.measured[i][1]) for i in range(50)]

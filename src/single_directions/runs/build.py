@@ -21,7 +21,7 @@ from single_directions.errors import BadInput
 from single_directions.runs.config import check
 from single_directions.training.seeds import derived_seed
 
-IMAGES_TO_TRY = 64
+IMAGES_TO_TRY = 8
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,6 @@ class Parts:
     scheduler: Callable[[Optimizer], LRScheduler] | None
     sites: tuple[Site, ...]
     measured: Dataset[Batch]
-
-    @property
-    def units(self) -> int:
-        """Units of all sites together."""
-        return sum(site.units for site in self.sites)
 
 
 def build(config: dict[str, Any]) -> Parts:
