@@ -65,7 +65,7 @@ def record(
         shown = means[means["epoch"].isin(_evenly_spaced(means["epoch"].unique()))]
         charts["ablation/epoch_curves"] = wandb.Table(dataframe=means)
         charts["ablation/curve_by_epoch"] = _chart(shown, "epoch", "Accuracy in training, a line an epoch")
-    run: Any = logger.experiment
+    run: Any = logger.experiment  # type: ignore[attr-defined]
     run.log({"epoch": summary["epochs"], **charts})
     run.summary.update(summary)
 
