@@ -21,7 +21,7 @@ from single_directions.runs.tracking import LINES, record, record_experiment, tr
 from single_directions.training import NonFiniteLoss
 
 QUICK = ["network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100", "runs=runs"]
-LEARNED = {"train/loss", "train/accuracy", "test/loss", "test/accuracy"}
+HISTORY = {"train/loss", "train/accuracy", "test/loss", "test/accuracy", "ablation/auc"}
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +76,9 @@ def curve(accuracy):
     return AblationCurve(torch.tensor(accuracy, dtype=torch.float64), torch.tensor([0, 2, 4]), units=4)
 
 
-def test_offline_run_holds_config_history_summary_and_curve(settings, place):
-    config, folder = settings("tracking=wandb", "seed=3"), RunFolder(place)
+def test_offline_run_holds_config_history_summary_and_curves(settings, place):
+    every_epoch = "ablation.every_epoch={orderings:2,points:5}"
+    config, folder = settings("tracking=wandb", "seed=3", every_epoch), RunFolder(place)
     summary = execute(config, folder)
     assert not {"WANDB_MODE", "WANDB_DATA_DIR"} & os.environ.keys()  # they would decide about every later run
     [log] = logs(place)
@@ -88,7 +89,7 @@ def test_offline_run_holds_config_history_summary_and_curve(settings, place):
     assert {key: run["config"]["update"][key] for key in config} == config
     first, second, last = [record["item"] for record in records(log, "history")]
     assert (first["epoch"], second["epoch"], last["epoch"]) == (1, 2, 2)
-    assert first.keys() & second.keys() >= LEARNED
+    assert first.keys() & second.keys() >= HISTORY
     assert second["test/accuracy"] == pytest.approx(summary["test_accuracy"])
     assert {"name": "epoch", "options": {"defined": True}} in records(log, "metric")
     assert {m["glob_name"]: m["step_metric"] for m in records(log, "metric") if "glob_name" in m} == {"*": "epoch"}
@@ -96,6 +97,8 @@ def test_offline_run_holds_config_history_summary_and_curve(settings, place):
     assert final(log)["generalization_error"] == pytest.approx(summary["generalization_error"])
     shown = table(log, "ablation/curve_table")
     pd.testing.assert_frame_equal(shown, pd.read_csv(folder.curves), check_dtype=False)
+    kept, during = table(log, "ablation/epoch_curves"), pd.read_csv(folder.epoch_curves)
+    assert list(kept["accuracy"]) == pytest.approx(list(during.groupby(["epoch", "units_ablated"])["accuracy"].mean()))
     assert chart(log, "ablation/curve") == {"x": "fraction_ablated", "y": "accuracy", "stroke": "ordering"}
     assert [record["exit_code"] for record in records(log, "exit")] == [0]
 
