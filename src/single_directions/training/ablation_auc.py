@@ -24,7 +24,7 @@ from single_directions.training.counts import CurveCounts
 from single_directions.training.monitors import doubtful_monitors
 from single_directions.training.subset import AtMost, drawn, pair, shared
 
-SAMPLES, POINTS = AtMost(2000), AtMost(21)
+SAMPLES, ORDERINGS, POINTS = AtMost(2000), 5, AtMost(21)
 """The defaults; docs/defaults.md says what they are good for."""
 _REHEARSED = 64
 """Images that are measured before the first epoch, to see that measuring works."""
@@ -73,7 +73,7 @@ class AblationAUC(pl.Callback):
         sites: Sequence[str] | None = None,
         every_n_epochs: int = 1,
         samples: int | None = SAMPLES,
-        orderings: int = 5,
+        orderings: int = ORDERINGS,
         points: Points = POINTS,
         clamp: Clamp = "zero",
         top_k: int = 1,
