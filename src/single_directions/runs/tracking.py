@@ -46,12 +46,12 @@ def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[Logger 
 def record(
     logger: Logger | None, summary: dict[str, Any], curve: pd.DataFrame, epoch_curves: pd.DataFrame | None = None
 ) -> None:
-    """Put a run's final numbers into its W&B summary, and its curves into tables and line charts.
+    """Put a run's final numbers into its W&B summary, and its curves into tables, a figure and a line chart.
 
     Args:
         logger: what `tracked` gave.
         summary: what `summary.json` holds.
-        curve: the final one, as `AblationCurve.to_frame` gives it: a line an ordering.
+        curve: the final one, as `AblationCurve.to_frame` gives it.
         epoch_curves: those of the training, with a column `epoch` before: all of them in a table, orderings averaged;
             in the chart a line an epoch, of `LINES` epochs at most.
     """
@@ -59,14 +59,17 @@ def record(
         return
     import wandb
 
-    charts: dict[str, Any] = {"ablation/curve": _chart(curve, "ordering", "Final accuracy, a line an ordering")}
+    shown: dict[str, Any] = {
+        "ablation/curve": wandb.Table(dataframe=curve),
+        "ablation/figure": wandb.Image(_figure(curve)),
+    }
     if epoch_curves is not None:
         means = epoch_curves.drop(columns="ordering").groupby(["epoch", "units_ablated"], as_index=False).mean()
-        shown = means[means["epoch"].isin(_evenly_spaced(means["epoch"].unique()))]
-        charts["ablation/epoch_curves"] = wandb.Table(dataframe=means)
-        charts["ablation/curve_by_epoch"] = _chart(shown, "epoch", "Accuracy in training, a line an epoch")
+        some = wandb.Table(dataframe=means[means["epoch"].isin(_evenly_spaced(means["epoch"].unique()))])
+        shown["ablation/epoch_curves"] = wandb.Table(dataframe=means)
+        shown["ablation/curve_by_epoch"] = wandb.plot.line(some, "fraction_ablated", "accuracy", stroke="epoch")
     run: Any = logger.experiment  # type: ignore[attr-defined]
-    run.log({"epoch": summary["epochs"], **charts})
+    run.log({"epoch": summary["epochs"], **shown})
     run.summary.update(summary)
 
 
@@ -153,11 +156,18 @@ def _run_id(file: Path) -> str:
     return file.read_text()
 
 
-def _chart(frame: pd.DataFrame, stroke: str, title: str) -> Any:
-    """Accuracy against the fraction ablated, with a line for each value of the column `stroke`."""
-    import wandb
+def _figure(curve: pd.DataFrame) -> Any:
+    """A curve's mean over orderings; the band is one standard deviation."""
+    from matplotlib.figure import Figure  # takes longer to import than a run that is not tracked should wait
 
-    return wandb.plot.line(wandb.Table(dataframe=frame), "fraction_ablated", "accuracy", stroke=stroke, title=title)
+    orderings = curve.groupby("fraction_ablated")["accuracy"]
+    mean, std = orderings.mean(), orderings.std().fillna(0)
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(mean.index, mean)
+    axes.fill_between(mean.index, mean - std, mean + std, alpha=0.3)
+    axes.set(xlabel="fraction of units ablated", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    return figure
 
 
 def _evenly_spaced(epochs: Any) -> Any:
