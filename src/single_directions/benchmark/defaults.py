@@ -19,7 +19,7 @@ from torch import Tensor
 
 from single_directions.ablation import ablation_curve
 from single_directions.benchmark.clock import timed
-from single_directions.benchmark.precision import Spread, areas, mean_spread
+from single_directions.benchmark.precision import Spread, areas
 from single_directions.data import collate
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
@@ -37,9 +37,10 @@ SETTINGS: tuple[Setting, ...] = (
     *((orderings, POINTS, SAMPLES) for orderings in (1, 2, 5, 10, 20)),
     *((ORDERINGS, points, SAMPLES) for points in (6, 11, 51, FINEST)),
     *((ORDERINGS, POINTS, images) for images in (250, 500, 1000, 5000, 10000)),
+    *((ORDERINGS * times, POINTS, SAMPLES // times) for times in (2, 4)),  # for about what the default costs
 )
-LAGS = (1, 2, 5, 10)
-"""Epochs between two measurements that a stopper compares."""
+LAGS = (1, 10)
+"""Epochs from a measurement to another that a stopper compares with it: with no patience, and with some."""
 PORTION = 100
 """Images measured together; each portion stands for as many drawn anew."""
 TIMED_EVERY = 5
@@ -112,41 +113,35 @@ def changes(watches: Sequence[Watch], lag: int, points: int) -> list[Tensor]:
 
 
 def precision(watches: Sequence[Watch]) -> pd.DataFrame:
-    """A row a setting: how far off are an AUC and its change over an epoch, and what it costs."""
+    """A row a setting: the error of an AUC and of its changes, how many changes it sees, and what it costs."""
     return pd.DataFrame([_precision(watches, setting) for setting in SETTINGS])
 
 
 def _precision(watches: Sequence[Watch], setting: Setting) -> dict[str, Any]:
     orderings, points, images = setting
-    row: dict[str, Any] = {"orderings": orderings, "points": points, "images": images}
     epochs = [epoch for watch in watches for epoch in watch.areas]
-    for name, fine, coarse in (
-        ("AUC", [epoch[FINEST] for epoch in epochs], [epoch[points] for epoch in epochs]),
-        ("change", changes(watches, 1, FINEST), changes(watches, 1, points)),
-    ):
-        row[f"{name} ±"] = mean_spread([Spread.of(one, PORTION) for one in coarse]).error(orderings, images)
-        off = [(one - other).mean().item() for one, other in zip(coarse, fine, strict=True)]
-        row[f"{name}, by points"] = statistics.fmean(value**2 for value in off) ** 0.5
-    cost = statistics.median(cost for watch in watches for cost in watch.costs[setting])
-    return {**row, "cost": cost}
-
-
-def to_be_seen(watches: Sequence[Watch]) -> pd.DataFrame:
-    """A row a lag: how large the AUC's changes over so many epochs are, beside what is known of them by default."""
-    orderings, points, images = DEFAULT
-    rows = []
+    by_points = torch.stack([epoch[points].mean() - epoch[FINEST].mean() for epoch in epochs])
+    row: dict[str, Any] = dict(zip(("orderings", "points", "images"), setting, strict=True))
+    row["AUC ±"] = statistics.median(Spread.of(epoch[points], PORTION).error(orderings, images) for epoch in epochs)
+    row["by points"] = by_points.square().mean().sqrt().item()
     for lag in LAGS:
-        sizes = torch.stack([change.mean().abs() for change in changes(watches, lag, FINEST)])
-        error = mean_spread([Spread.of(change, PORTION) for change in changes(watches, lag, points)])
-        of_one = error.error(orderings, images)
-        rows.append(
-            {
-                "epochs apart": lag,
-                "median change": sizes.median().item(),
-                "change ±": of_one,
-                "changes over 2 of it": (sizes > 2 * of_one).double().mean().item(),
-            }
-        )
+        errors = [Spread.of(change, PORTION).error(orderings, images) for change in changes(watches, lag, points)]
+        sizes = [abs(change.mean().item()) for change in changes(watches, lag, FINEST)]
+        row[f"change in {lag} ±"] = statistics.median(errors)
+        row[f"seen in {lag}"] = statistics.fmean(size > 2 * error for size, error in zip(sizes, errors, strict=True))
+    row["cost"] = statistics.median(cost for watch in watches for cost in watch.costs[setting])
+    row["of an epoch"] = row["cost"] / MNIST
+    return row
+
+
+def sizes(watches: Sequence[Watch]) -> pd.DataFrame:
+    """A row a part of the trainings: how much the AUC changes, by all orderings and points."""
+    half = len(watches[0].areas) // 2
+    rows = []
+    for name, part in (("first half", slice(0, half)), ("second half", slice(half, None))):
+        means = [torch.stack([epoch[FINEST].mean() for epoch in watch.areas[part]]) for watch in watches]
+        by_lag = {lag: torch.cat([(mean[lag:] - mean[:-lag]).abs() for mean in means]) for lag in LAGS}
+        rows.append({"epochs": name, **{f"change in {lag}": by_lag[lag].median().item() for lag in LAGS}})
     return pd.DataFrame(rows)
 
 
@@ -157,7 +152,7 @@ def peaks(watches: Sequence[Watch]) -> pd.DataFrame:
     for watch in watches:
         whole = torch.stack([epoch[FINEST].mean() for epoch in watch.areas])
         groups = torch.stack([epoch[points].mean(1) for epoch in watch.areas]).split(orderings, 1)
-        found = [int(group.mean(1).argmax()) for group in groups]
+        found = [int(group.mean(1).argmax()) for group in groups if group.shape[1] == orderings]
         rows.append(
             {
                 "training": len(rows) + 1,
@@ -177,7 +172,7 @@ def observed(folders: Sequence[Path]) -> pd.DataFrame:
             auc = pd.read_csv(folder / "metrics.csv")["ablation/auc"].dropna().to_numpy()
         except (OSError, KeyError) as error:
             raise BadInput(f"{folder} holds no run that measured its AUC in each epoch ({error})") from error
-        changes = {f"median change, {lag} apart": float(np.median(np.abs(auc[lag:] - auc[:-lag]))) for lag in (1, 10)}
+        changes = {f"change in {lag}": float(np.median(np.abs(auc[lag:] - auc[:-lag]))) for lag in LAGS}
         fallen = {"peak": int(auc.argmax()) + 1, "fallen since": float(auc.max() - auc[-1])}
         rows.append({"run": folder.name, "epochs": len(auc), **changes, **fallen})
     return pd.DataFrame(rows)
@@ -186,40 +181,39 @@ def observed(folders: Sequence[Path]) -> pd.DataFrame:
 PAGE = """\
 # What the defaults of `AblationAUC` rest on
 
-After each epoch `AblationAUC` measures {orderings} orderings at {points} points on {images} images. How well is the AUC
-known from them, at what cost, and is that enough to stop by?
+After each epoch `AblationAUC` measures {orderings} orderings at {points} points on {images} images.
+How well is the AUC known from them, at what cost, and is that enough to stop by?
 
-*`{command}`: {trainings} trainings, seeds {seeds}, of `{training}`, {epochs} epochs each, the AUC measured after every
-epoch by {measured} orderings at {finest} points on all training images. {machine}, torch {torch}, {date}.*
+*`{command}`: trainings of `{training}` with seeds {seeds}, {epochs} epochs
+each, the AUC measured after every epoch by {measured} orderings at {finest} points on all training images. {machine},
+torch {torch}, {date}.*
 
 ## How precise, at what cost
 
 {precision}
 
-- *AUC ±*: standard error of the AUC if orderings and images were drawn anew. *Change ±*: that of its change from one
-  epoch to the next. It is smaller because the callback takes the same orderings and images after every epoch, and it is
-  what a stopper looks at. Both are for images drawn from many: where all training images are measured, the choice of
-  images adds nothing.
-- *By points*: root mean square of what the area at so few points differs from that at {finest}.
-- *Cost*: on how many images the same network could have been trained in the time of one measurement, median over epochs
-  of {trainings} trainings; *of an epoch*: of MNIST's 60,000 images. It does not depend on how many images there are to
-  train on, so that of a small training set is larger.
+- *AUC ±*: standard error of the AUC if orderings and images were drawn anew, median over epochs; *by points*: root mean
+  square of what the area at so few points differs from that at {finest}.
+- *Change in 1 ±*, *in 10 ±*: standard error of the change over so many epochs. It is smaller than that of the AUC since
+  the callback takes the same orderings and images after every epoch; it is what a stopper looks at. Images count as
+  drawn from many: where all training images are measured, their choice adds nothing.
+- *Seen in 1*, *in 10*: of the changes over so many epochs, how many are larger than twice their standard error.
+- *Cost*: on how many images the same network could have been trained in the time of one measurement, median over
+  epochs; *of an epoch*: of MNIST's 60,000 images. It does not depend on how many images there are to train on.
 
 ## What stopping has to see
 
-{to_be_seen}
+{sizes}
 
-*Median change*: of the AUC over so many epochs, up or down, by all orderings and points. *Change ±*: as above, by
-default. The last column is the share of changes that are larger than twice this.
+The median size of the AUC's changes over 1 and 10 epochs, by all orderings and points. The epoch of the largest AUC,
+by all orderings and points; by each {orderings} of the orderings at {points} points; and how far below the largest the
+AUC is at the worst of these:
 
 {peaks}
-
-*Peak*: the epoch of the largest AUC, by all orderings and points; beside it that which disjoint sets of {orderings}
-orderings find at {points} points, and how far below its maximum the AUC is at the worst of these.
 {observed}"""
 
 OBSERVED = """
-Trainings that logged the callback's own AUC, measured by default:
+In runs that measured with the defaults, or what their configuration says:
 
 {table}
 """
@@ -228,18 +222,15 @@ Trainings that logged the callback's own AUC, measured by default:
 def page(watches: Sequence[Watch], runs: pd.DataFrame, **about: object) -> str:
     """The document, in Markdown; `about` says how it was made."""
     orderings, points, images = DEFAULT
-    table = precision(watches)
-    table.insert(len(table.columns), "of an epoch", table["cost"] / MNIST)
     return PAGE.format(
         orderings=orderings,
         points=points,
         images=f"{images:,}",
         finest=FINEST,
-        trainings=len(watches),
         epochs=len(watches[0].areas),
         measured=watches[0].orderings,
-        precision=markdown(table),
-        to_be_seen=markdown(to_be_seen(watches)),
+        precision=markdown(precision(watches)),
+        sizes=markdown(sizes(watches)),
         peaks=markdown(peaks(watches)),
         observed=OBSERVED.format(table=markdown(runs)) if len(runs) else "",
         **about,
@@ -254,7 +245,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cell(name: object, value: Any) -> str:
-    if name in ("of an epoch", "changes over 2 of it"):
+    if name == "of an epoch" or str(name).startswith("seen"):
         return f"{100 * value:.2g} %"
     if name == "cost":
         return f"{float(f'{value:.2g}'):,.0f}"
@@ -281,22 +272,22 @@ def defaults() -> None:
     chosen = [*TRAINING, *arguments.overrides]
     seeds = range(arguments.seeds)
     try:
-        if arguments.seeds < 1 or arguments.orderings < 2:
-            raise BadInput("--seeds, at least 1, and --orderings, at least 2, are needed")
-        runs = observed(arguments.runs)
+        if arguments.seeds < 1 or arguments.orderings < ORDERINGS:
+            raise BadInput(f"--seeds, at least 1, and --orderings, at least {ORDERINGS}, are needed")
+        observed(arguments.runs)  # what is wrong with them is told before the trainings
         configs = [composed([*chosen, f"seed={seed}"], conf_folder()) for seed in seeds]
-        if configs[0]["trainer"]["max_epochs"] <= max(LAGS):
-            raise BadInput(f"trainer.max_epochs: more than {max(LAGS)} epochs are needed")
+        if configs[0]["trainer"]["max_epochs"] < 3 * max(LAGS):
+            raise BadInput(f"trainer.max_epochs: at least {3 * max(LAGS)} epochs are needed")
         watches = [watched(config, arguments.orderings) for config in configs]
     except BadInput as error:
         sys.exit(str(error))
     text = page(
         watches,
-        runs,
+        observed(arguments.runs),
         command=shlex.join(["python", "scripts/precision.py", *sys.argv[1:]]),
         training=" ".join(chosen),
         seeds=", ".join(map(str, seeds)),
-        machine=f"{torch.get_num_threads()} threads of {_processor()}",
+        machine=f"{_processor()}, threads: {torch.get_num_threads()}",
         torch=torch.__version__,
         date=time.strftime("%Y-%m-%d"),
     )

@@ -40,12 +40,6 @@ class Spread:
         return (self.orderings / orderings + self.images / images + self.rest / (orderings * images)) ** 0.5
 
 
-def mean_spread(spreads: Sequence[Spread]) -> Spread:
-    """The mean variances."""
-    parts = [(spread.orderings, spread.images, spread.rest) for spread in spreads]
-    return Spread(*(sum(part) / len(parts) for part in zip(*parts, strict=True)))
-
-
 def areas(network: nn.Module, images: Batch, orderings: int, points: Sequence[int], portion: int) -> dict[int, Tensor]:
     """The AUC (orderings, portions) of each ordering over each portion of the images, for each number of points.
 
