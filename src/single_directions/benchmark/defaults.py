@@ -205,9 +205,11 @@ torch {torch}, {date}.*
 
 {sizes}
 
-The median size of the AUC's changes over 1 and 10 epochs, by all orderings and points. The epoch of the largest AUC,
-by all orderings and points; by each {orderings} of the orderings at {points} points; and how far below the largest the
-AUC is at the worst of these:
+The median size of the AUC's changes over 1 and 10 epochs, by all orderings and points. By default {seen} epochs
+are seen: a stopper needs the patience to wait until the AUC has changed by more than the standard error of its change.
+
+The epoch of the largest AUC, by all orderings and points; by each {orderings} of the orderings at {points} points; and
+how far below the largest the AUC is at the worst of these:
 
 {peaks}
 {observed}"""
@@ -222,6 +224,8 @@ In runs that measured with the defaults, or what their configuration says:
 def page(watches: Sequence[Watch], runs: pd.DataFrame, **about: object) -> str:
     """The document, in Markdown; `about` says how it was made."""
     orderings, points, images = DEFAULT
+    table = precision(watches)
+    default = table.set_index(["orderings", "points", "images"]).loc[[DEFAULT]].iloc[0]
     return PAGE.format(
         orderings=orderings,
         points=points,
@@ -229,7 +233,8 @@ def page(watches: Sequence[Watch], runs: pd.DataFrame, **about: object) -> str:
         finest=FINEST,
         epochs=len(watches[0].areas),
         measured=watches[0].orderings,
-        precision=markdown(precision(watches)),
+        precision=markdown(table),
+        seen=" and ".join(f"{_cell('seen', default[f'seen in {lag}'])} of those over {lag}" for lag in LAGS),
         sizes=markdown(sizes(watches)),
         peaks=markdown(peaks(watches)),
         observed=OBSERVED.format(table=markdown(runs)) if len(runs) else "",
