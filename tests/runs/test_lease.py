@@ -136,7 +136,9 @@ def test_holder_that_was_taken_for_dead_notices(path):
     lease = Lease(path)
     path.unlink()
     other = Lease(path)
+    before = path.read_bytes()
     lease.beat()
+    assert path.read_bytes() == before
     with pytest.raises(UnderLease, match="taken over"):
         lease.tell(epoch=2)
     lease.release()

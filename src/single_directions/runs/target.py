@@ -160,7 +160,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
     """Load weights into a network, whatever attribute of a module it was saved as (`network.fc1.weight`)."""
     own = network.state_dict()
-    first = next(iter(own))
+    first = next(iter(own), "none at all")
     prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
     fitting = [
         prefix for prefix in prefixes if own.keys() == {key[len(prefix) :] for key in state if key.startswith(prefix)}
