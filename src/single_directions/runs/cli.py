@@ -35,6 +35,8 @@ def train() -> None:
         _train()
     except RunFailed:  # told already
         raise SystemExit(1) from None
+    except KeyboardInterrupt:  # between two runs
+        raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         told, *_ = str(error).split("Config search path")
         raise SystemExit(" ".join(told.split())) from None

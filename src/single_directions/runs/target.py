@@ -19,7 +19,7 @@ from single_directions.data import DataSet
 from single_directions.errors import BadInput
 from single_directions.runs.build import made
 from single_directions.runs.config import resolved
-from single_directions.runs.folder import RunFolder
+from single_directions.runs.folder import RunFolder, first_line
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint fails in many ways
-        raise BadInput(f"{file} cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
+        raise BadInput(f"{file} cannot be read as a checkpoint ({first_line(error)})") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise BadInput(f"{file} holds no state_dict")
