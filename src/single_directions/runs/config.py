@@ -67,6 +67,8 @@ def check(config: dict[str, Any]) -> None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
     if isinstance(config["ablation"]["points"], str) and config["ablation"]["points"] != "all":
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
+    if config["checkpoint"]["keep"] not in ("weights", "all", "none"):
+        raise BadInput(f"checkpoint.keep must be weights, all or none, not {config['checkpoint']['keep']!r}")
     _check_early_stopping(config["early_stopping"], config["ablation"]["every_epoch"] is not None)
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")

@@ -13,8 +13,10 @@ from pytorch_lightning.loggers import Logger
 
 from single_directions.ablation import AblationCurve, ablation_curve
 from single_directions.runs.build import Parts, build
+from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, write_json
+from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
 from single_directions.training import measuring_loader
@@ -25,24 +27,29 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
 
     A run that is done is not run again, one that was cut off or failed goes on from its last checkpoint. Raises
     `BadInput`, before anything is written, for what cannot work and for a folder that holds another configuration. Any
-    later exception is written to the folder and raised again.
+    later exception is written to the folder and raised again. Raises `UnderLease` where another process is at it.
     """
     if folder.holds(config) and folder.is_done():
         return folder.read_summary()
+    folder.check_free()  # before anything expensive
     parts = build(config)
-    folder.begin(config)
-    try:
-        with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
-            summary = _trained_and_measured(config, parts, folder, logger)
-        folder.set_state("done")
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-        with suppress(OSError):
-            folder.set_state("cut off")
-        raise
-    except BaseException as error:
-        with suppress(OSError):  # a full disk must not hide what went wrong
+    with folder.leased() as lease:
+        if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
+            return folder.read_summary()
+        folder.begin(config)
+        try:
+            with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
+                summary = _trained_and_measured(config, parts, folder, lease, logger)
+            folder.set_state("done")
+        except UnderLease:  # the folder is another's now
+            raise
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+            with suppress(OSError):
+                folder.set_state("cut off")
+            raise
+        except BaseException as error:
             folder.fail(error, traceback.format_exc())
-        raise
+            raise
     return summary
 
 
@@ -84,17 +91,21 @@ def epoch_curves(curves: Mapping[int, AblationCurve]) -> pd.DataFrame:
 
 
 def _trained_and_measured(
-    config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None
+    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, logger: Logger | None
 ) -> dict[str, Any]:
-    training = fit(config, parts, folder, logger)
+    training = fit(config, parts, folder, lease, logger)
     start = perf_counter()
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
     summary = summarize(config, parts, training, curve, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch.curves)
     record(logger, summary, curve.to_frame(), during)
+    if lease is not None:
+        lease.check()
+    folder.write_frame(folder.metrics, training.history.to_frame())
     if during is not None:
         folder.write_frame(folder.epoch_curves, during)
     folder.write_frame(folder.curves, curve.to_frame())
     write_json(folder.summary, summary)
+    keep(config["checkpoint"]["keep"], folder.checkpoint, folder.best)
     return summary
