@@ -1,0 +1,187 @@
+"""Where a section's numbers come from: commands, data, settings, seeds, versions, devices, times."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.markup import Markup, tag
+from single_directions.report.section import Section
+from single_directions.report.sweeps import overrides, swept_keys
+from single_directions.report.wording import count, duration
+from single_directions.runs.cli import conf_folder, sweep_size
+
+_ELSEWHERE = ("config.experiment", "config.scale", "config.seed", "config.runs", "config.progress", "config.tracking",
+              "config.checkpoint", "config.threads", "config.data.root", "config.data.seed", "config.ablation.seed",
+              "config.trainer.accelerator", "config.trainer.devices")  # fmt: skip
+"""Settings that change nothing, or that the provenance tells in lines of their own."""
+
+
+def provenance(section: Section) -> Iterator[tuple[str, Any]]:
+    """What to tell of a section's runs: pairs of a word and its content, text or markup."""
+    runs = section.runs
+    names = [run.rpartition("/")[2] for run in runs["run"]]
+    yield "Commands", tag("pre", "\n".join(commands(section.experiment.name, section.scale, section.data, names)))
+    yield "Run folders", tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/"), f"({len(runs)})"
+    yield "Data", _data(section)
+    yield "Seeds", _seeds(runs)
+    yield "Settings", [[tag("span", text, class_="setting"), " "] for text in _settings(runs)]
+    yield "Measured", _measured(runs)
+    yield "Versions", ", ".join(
+        f"{column.removeprefix('versions.')} {_values(runs[column])}" for column in runs if _is(column, "versions")
+    )
+    yield "Compute", compute(runs)
+
+
+def commands(experiment: str, scale: str, data: str, names: Sequence[str]) -> list[str]:
+    """As few commands as make the runs of these names, all of one folder `<experiment>/<scale>-<data>`."""
+    known = EXPERIMENTS.get(experiment)
+    words = [f"experiment={experiment}"] if experiment != "single" else []
+    words += [f"scale={scale}"] if scale != "demo" else []
+    if data != ("digits" if scale == "demo" else known.data if known else "mnist"):
+        words.append(f"data={data}")
+    kinds: dict[frozenset[str], list[dict[str, str]]] = {}
+    for run in map(overrides, names):
+        kinds.setdefault(frozenset(run), []).append(run)
+    lines = []
+    for keys, alike in kinds.items():
+        # With -m, a key that the experiment sweeps would be swept unless it has a value.
+        together = keys >= _params(experiment).keys()
+        for block in _blocks(alike) if together else [[run] for run in alike]:
+            values = [_assignment(key, [run[key] for run in block]) for key in block[0]]
+            lines.append(" ".join(["python scripts/train.py", *(["-m"] if len(block) > 1 else []), *words, *values]))
+    return lines
+
+
+def command_for(experiment: str, scale: str) -> str:
+    """The command that makes all runs of an experiment."""
+    return f"python scripts/train.py -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
+
+
+def planned_runs(experiment: str, scale: str) -> int | None:
+    """How many runs the experiment's own sweep has, or None where it has none."""
+    params = _params(experiment)
+    if not params:
+        return None
+    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
+    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+
+
+def compute(runs: pd.DataFrame) -> str:
+    """Time summed over runs, for each device that computed them."""
+    columns = {"device": "device.type", "name": "device.name", "threads": "device.threads"}
+    devices = [column for column in columns.values() if column in runs]
+    if not devices:
+        return "not recorded"
+    parts = []
+    for _, group in runs.groupby(devices, dropna=False):
+        first = group.iloc[0]
+        kind, name = first.get("device.type"), first.get("device.name")
+        threads = f", {count(int(first['device.threads']), 'thread')}" if kind == "cpu" else ""
+        times = ", ".join(
+            f"{column.removeprefix('seconds.')} {duration(group[column].sum())}"
+            for column in group
+            if _is(column, "seconds") and group[column].notna().any()
+        )
+        parts.append(f"{kind} ({name}{threads}): {times}, summed over {count(len(group), 'run')} of one device each")
+    return "; ".join(parts)
+
+
+@cache
+def _params(experiment: str) -> dict[str, Any]:
+    """What the experiment's file in `conf` sweeps, not yet resolved."""
+    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    if not file.is_file():
+        return {}
+    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params")
+    return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
+
+
+def _data(section: Section) -> list[Markup | str]:
+    runs = section.runs
+    told = f"{section.data}: {_values(runs['train_images'])} training and {_values(runs['test_images'])} test images, "
+    told += f"{_values(runs['classes'])} classes. Hash of the training subset and its labels: "
+    hashes: dict[str, list[str]] = {}
+    for condition in section.conditions():
+        hashes.setdefault(_values(condition.runs["label_hash"]), []).append(condition.label)
+    told_hashes = [
+        [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
+    ]
+    return [told, [[", " if place else "", one] for place, one in enumerate(told_hashes)], "."]  # type: ignore[list-item]
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    return (
+        f"networks (initialization and data order) {_values(runs['seed'])}; subset and corruption "
+        f"{_values(runs['data_seed'])}; orderings and measured images {_values(runs['ablation_seed'])}"
+    )
+
+
+def _measured(runs: pd.DataFrame) -> str:
+    methods = ", ".join(sorted(map(str, runs["method"].dropna().unique()))) if "method" in runs else "?"
+    return (
+        f"{_values(runs['orderings'])} orderings x {_values(runs['points'])} points of {_values(runs['units'])} units "
+        f"on {_values(runs['images_measured'])} training images; method: {methods}"
+    )
+
+
+def _settings(runs: pd.DataFrame) -> Iterator[str]:
+    """Keys of the configuration, with all the values they have; what is null everywhere is left out."""
+    for column in runs:
+        if _is(column, "config") and not any(column == known or column.startswith(f"{known}.") for known in _ELSEWHERE):
+            if runs[column].notna().any():
+                yield f"{column.removeprefix('config.')}={_values(runs[column])}"
+
+
+def _is(column: str, group: str) -> bool:
+    return column.startswith(f"{group}.")
+
+
+def _values(values: pd.Series) -> str:
+    """All different values: `0 to 19` for whole numbers that follow each other, else each."""
+    known = list(dict.fromkeys(values.dropna()))
+    if not known:
+        return "none"
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        known.sort()
+        if len(known) > 3 and known[-1] - known[0] == len(known) - 1 and all(value == int(value) for value in known):
+            return f"{known[0]:.0f} to {known[-1]:.0f}"
+        return ", ".join(f"{value:,.0f}" if value == int(value) else f"{value:g}" for value in known)
+    return ", ".join(map(str, known))
+
+
+def _blocks(runs: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """The runs in groups, each of which is the product of its keys' values, as a sweep is."""
+    counts = {key: len({run[key] for run in runs}) for key in runs[0]}
+    if prod(counts.values()) == len(runs):
+        return [runs]
+    key = min((key for key in counts if counts[key] > 1), key=lambda key: counts[key])
+    return [block for value in _sorted(run[key] for run in runs) for block in _blocks([r for r in runs if r[key] == value])]
+
+
+def _assignment(key: str, values: Iterable[str]) -> str:
+    """`seed=0,1,2`, or `'seed=range(0,20)'` for many that follow each other."""
+    distinct = _sorted(values)
+    text = ",".join(distinct)
+    if len(distinct) > 4 and all(value.isdigit() for value in distinct):
+        first, last = int(distinct[0]), int(distinct[-1])
+        if last - first + 1 == len(distinct):
+            text = f"range({first},{last + 1})"
+    return shlex.quote(f"{key}={text}" if text else key)
+
+
+def _sorted(values: Iterable[str]) -> list[str]:
+    """Different values, numbers by size before words."""
+
+    def order(value: str) -> tuple[float, str]:
+        try:
+            return (float(value), value)
+        except ValueError:
+            return (float("inf"), value)
+
+    return sorted(set(values), key=order)
