@@ -61,16 +61,32 @@ def check(config: dict[str, Any]) -> None:
         value = _flat(config).get(key)
         if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
             continue
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            null = " or null" if key in _WHOLE_OR_NULL else ""
-            raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
+        _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
     if isinstance(config["ablation"]["points"], str) and config["ablation"]["points"] != "all":
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
+    _check_early_stopping(config["early_stopping"], config["ablation"]["every_epoch"] is not None)
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def _check_early_stopping(keys: Any, measured: bool) -> None:
+    """Raises `BadInput` where nothing that early stopping could monitor is logged."""
+    if keys is None:
+        return
+    _check_whole("early_stopping.patience", keys.get("patience"), 0)
+    if keys.get("mode") not in ("min", "max"):
+        raise BadInput(f"early_stopping.mode must be min or max, not {keys.get('mode')!r}")
+    monitored = keys.get("monitor")
+    if str(monitored).startswith("ablation/") and not measured:
+        raise BadInput(
+            f"early_stopping.monitor={monitored} is measured only during training: add ablation.every_epoch={{}}"
+        )
+    logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")] + ["ablation/auc"]
+    if monitored not in logged:
+        raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
 
 
 def is_neutral(key: str, config: dict[str, Any]) -> bool:
@@ -91,6 +107,11 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for key in sorted(a | b)
         if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, other)
     ]
+
+
+def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
 
 
 def _check_number(key: str, value: Any, least: float, most: float, also: str = "") -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,17 +17,34 @@ from single_directions.errors import BadInput
 from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import WholeCheckpoints
 from single_directions.runs.folder import RunFolder
-from single_directions.training import Classifier, History, Loaders, Progress, StopAtAccuracy, quiet
+from single_directions.training import (
+    AblationAUC,
+    Classifier,
+    History,
+    Loaders,
+    Progress,
+    StayStopped,
+    StopAtAccuracy,
+    quiet,
+)
 
 
-def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None) -> tuple[History, torch.device]:
-    """Train `parts.network` in place, from the folder's checkpoint on if there is one. Returns also its device.
+@dataclass(frozen=True)
+class Training:
+    """What a training leaves behind beside the network: its epochs, and the device it was on."""
+
+    history: History
+    device: torch.device
+
+
+def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None) -> Training:
+    """Train `parts.network` in place, from the folder's checkpoint on if there is one.
 
     Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
     with quiet(), _interruptible():
-        trainer = _trainer(config, folder, logger, history)
+        trainer = _trainer(config, folder, logger, history, parts.every_epoch)
         classifier = Classifier(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
@@ -38,7 +56,7 @@ def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger 
         )
     if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
         trainer.save_checkpoint(folder.checkpoint, weights_only=False)
-    return history, trainer.strategy.root_device
+    return Training(history, trainer.strategy.root_device)
 
 
 @contextmanager
@@ -52,7 +70,9 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, history: History) -> pl.Trainer:
+def _trainer(
+    config: dict[str, Any], folder: RunFolder, logger: Logger | None, history: History, ablation: AblationAUC | None
+) -> pl.Trainer:
     # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
     callbacks: list[Callback] = [
         history,
@@ -64,6 +84,12 @@ def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, h
             enable_version_counter=False,
         ),
     ]
+    if ablation is not None:
+        callbacks.append(ablation)
+    if config["early_stopping"] is not None:
+        monitored = {key: config["early_stopping"][key] for key in ("monitor", "mode")}
+        best = ModelCheckpoint(folder.path, filename=folder.best.stem, enable_version_counter=False, **monitored)
+        callbacks += [StayStopped(**config["early_stopping"]), best]
     if config["progress"]:
         callbacks.append(Progress(folder.path.name))
     if config["stop_at_train_accuracy"] is not None:

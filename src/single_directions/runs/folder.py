@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "curves.csv"
 
     @property
+    def epoch_curves(self) -> Path:
+        """The measurements during training: a row for each epoch, ordering and point."""
+        return self.path / "epoch_curves.csv"
+
+    @property
     def summary(self) -> Path:
         """The final numbers, and where they come from; written last."""
         return self.path / "summary.json"
@@ -60,6 +65,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The training after its last saved epoch."""
         return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The training after the best epoch, by what early stopping monitors."""
+        return self.path / "best.ckpt"
 
     @property
     def error(self) -> Path:

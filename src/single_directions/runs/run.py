@@ -2,11 +2,12 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
 import torch
 from pytorch_lightning.loggers import Logger
 
@@ -76,15 +77,23 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     )
 
 
+def epoch_curves(curves: Mapping[int, AblationCurve]) -> pd.DataFrame:
+    """The curves of a training as one table: `epoch` (1 is the first), then the columns of each."""
+    frames = [curve.to_frame() for curve in curves.values()]
+    return pd.concat(frames, keys=[epoch + 1 for epoch in curves], names=["epoch"]).reset_index("epoch")
+
+
 def _trained_and_measured(
     config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None
 ) -> dict[str, Any]:
-    history, device = fit(config, parts, folder, logger)
+    training = fit(config, parts, folder, logger)
     start = perf_counter()
-    curve = measure(config, parts, device, progress=config["progress"] and sys.stderr.isatty())
+    curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
-    summary = summarize(config, parts, history, curve, device, measuring)
+    summary = summarize(config, parts, training, curve, measuring)
     record(logger, summary)
+    if parts.every_epoch is not None:
+        folder.write_frame(folder.epoch_curves, epoch_curves(parts.every_epoch.curves))
     folder.write_frame(folder.curves, curve.to_frame())
     write_json(folder.summary, summary)
     return summary
