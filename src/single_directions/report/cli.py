@@ -7,13 +7,12 @@ from pathlib import Path
 
 from single_directions.errors import BadInput
 from single_directions.report.album import Picture, pictures
-from single_directions.report.claims import judge
+from single_directions.report.claims import as_text, judge, write_claims
 from single_directions.report.figures import save
 from single_directions.report.page import Shown, page
 from single_directions.report.section import Section, sections_of
 from single_directions.report.table import Tables, read_tables
-from single_directions.report.wording import Claim, count, estimate, verdict
-from single_directions.runs.folder import write_json, write_text
+from single_directions.runs.folder import write_text
 
 
 def report() -> None:
@@ -40,16 +39,17 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool) -> None:
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
-    claims = judge(tables)
-    write_json(output / "claims.json", claims)
-    sections = sections_of(tables.runs, tables.final_curves, tables.epochs, claims)
+    sections = sections_of(tables, judge(tables))
+    claims = [claim for section in sections for claim in section.claims]
+    write_claims(claims, output / "claims.json")
     shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]
-    write_text(output / "index.html", page(tables.runs, sections, claims, shown))
+    write_text(output / "index.html", page(tables.runs, sections, shown))
     if wandb:
         _track(tables, sections, shown, output)
-    _print(tables, claims)
-    figures = sum(map(len, shown))
-    print(f"{output / 'index.html'}: {count(len(claims), 'claim')}, {count(figures, 'figure')}")
+    for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
+        print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
+    print(as_text(claims))
+    print(f"report: {output / 'index.html'}")
 
 
 def _clear(output: Path) -> None:
@@ -79,17 +79,3 @@ def _track(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence
             claims=[claim for place in own for claim in sections[place].claims],
             folder=output,
         )
-
-
-def _print(tables: Tables, claims: Sequence[Claim]) -> None:
-    """The claims as a table, after the runs that are left out."""
-    for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
-        print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
-    rows = [("figure", "verdict", "n", "statistic [95 % interval]", "claim")]
-    rows += [
-        (claim["figure"], verdict(claim), str(claim["n"]), estimate(claim), f"{claim['paper']} ({claim['statistic']})")
-        for claim in claims
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows if claims else []:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))

@@ -31,31 +31,33 @@ class Experiment:
     conditions: tuple[str, ...] = ()
 
 
-_MEMORIZES = "Networks were trained on labels of which ever more were shuffled. Do those that memorize lose accuracy sooner?"
-_SEEDS = "Networks that differ in {} were trained alike. Do those that generalize better rely less on single directions?"
+_MEMORIZES = "Ever more of the training labels were shuffled. Do networks that must memorize them lose accuracy sooner?"
+_DIFFER = (
+    "Networks that differ in {} were trained alike. Do those that generalize better rely less on single directions?"
+)
+_DROPOUT = "True and shuffled labels were learnt with dropout. Does it guard against ablation past its own fraction?"
+_BATCH_NORM = "The same network with and without batch norm. Does it rely less on single directions with it?"
+_TRAINING = (
+    "AUC and losses were measured after every epoch; nothing stopped the training. Does the AUC turn down where train "
+    "and test loss part?"
+)
+_GRID = "The same for several optimizers, learning rates and numbers of training images: when does the AUC tell?"
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        Experiment("memorization", "1a", "Memorization: multilayer perceptron", _MEMORIZES, "mnist", (CORRUPTION,)),
-        Experiment("memorization_cifar10", "1b", "Memorization: convolutional network", _MEMORIZES, "cifar10", (CORRUPTION,)),
-        Experiment("memorization_imagenet", "1c", "Memorization: ResNet-50", _MEMORIZES, "imagenet", (CORRUPTION,)),
-        Experiment("ensemble", "2", "Networks that differ in their seed alone", _SEEDS.format("their seed alone"),
-                   "cifar10"),
-        Experiment("ensemble_learning_rates", "2", "The same, with the learning rate swept too",
-                   _SEEDS.format("seed and learning rate"), "cifar10", (LEARNING_RATE,)),
-        Experiment("early_stopping", "3", "Over the course of training",
-                   "AUC and losses were measured after every epoch; nothing stopped the training. Does the AUC turn down "
-                   "where the test loss starts to rise?", "mnist"),
-        Experiment("early_stopping_grid", "3", "Over the course of training, by optimizer and number of images",
-                   "The same for several optimizers, learning rates and numbers of training images. When could the AUC "
-                   "stand in for a test set?", "mnist", (OPTIMIZER, LEARNING_RATE, TRAIN_SAMPLES)),
-        Experiment("dropout", "4a", "Dropout", "Networks were trained with dropout, on true and on shuffled labels. Does "
-                   "dropout guard against ablation past its own fraction?", "mnist", (DROPOUT, CORRUPTION)),
-        Experiment("batch_norm", "4b", "Batch normalization", "Networks were trained with and without batch norm, at the "
-                   "same learning rate. Do those with it rely less on single directions?", "cifar10", (BATCH_NORM,)),
-    )
-}  # fmt: skip
+_ALL = (
+    Experiment("memorization", "1a", "Memorization: multilayer perceptron", _MEMORIZES, "mnist", (CORRUPTION,)),
+    Experiment("memorization_cifar10", "1b", "Memorization: convolutional network", _MEMORIZES, "cifar10",
+               (CORRUPTION,)),
+    Experiment("memorization_imagenet", "1c", "Memorization: ResNet-50", _MEMORIZES, "imagenet", (CORRUPTION,)),
+    Experiment("ensemble", "2", "Networks of different seeds", _DIFFER.format("their seed alone"), "cifar10"),
+    Experiment("ensemble_learning_rates", "2", "Networks of different seeds and learning rates",
+               _DIFFER.format("seed and learning rate"), "cifar10", (LEARNING_RATE,)),
+    Experiment("early_stopping", "3", "Over the course of training", _TRAINING, "mnist"),
+    Experiment("early_stopping_grid", "3", "Over the course of training, by optimizer and number of images", _GRID,
+               "mnist", (OPTIMIZER, LEARNING_RATE, TRAIN_SAMPLES)),
+    Experiment("dropout", "4a", "Dropout", _DROPOUT, "mnist", (DROPOUT, CORRUPTION)),
+    Experiment("batch_norm", "4b", "Batch normalization", _BATCH_NORM, "cifar10", (BATCH_NORM,)),
+)  # fmt: skip
+EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 """By name, in the paper's order."""
 
 

@@ -10,13 +10,17 @@ import pandas as pd
 
 from single_directions.report.album import Picture
 from single_directions.report.checklist import checklist
+from single_directions.report.claims.claim import accuracy_column
+from single_directions.report.claims.departures import departures
 from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.markup import Markup, table, tag, together
+from single_directions.report.judgement import all_claims, judged, leaning
+from single_directions.report.markup import Markup, table, tag
 from single_directions.report.provenance import command_for, planned_runs, provenance
-from single_directions.report.section import Section, spearman_of
-from single_directions.report.statistics import mean_interval
-from single_directions.report.wording import Claim, count, estimate, interval, leaning, number, verdict
+from single_directions.report.section import Section
+from single_directions.report.statistics import mean_interval, spearman
+from single_directions.report.wording import count, interval, number
 
+PAPER = "On the importance of single directions for generalization"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = (Path(__file__).parent / "page.css").read_text()
 
@@ -29,25 +33,23 @@ class Shown:
     svg: str
 
 
-def page(
-    runs: pd.DataFrame, sections: Sequence[Section], claims: Sequence[Claim], shown: Sequence[Sequence[Shown]]
-) -> str:
-    """The page's text: of the same tables and claims always the same. `shown` has the figures of each section."""
+def page(runs: pd.DataFrame, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> str:
+    """The page's text, the same for the same tables. `shown` has the figures of each section."""
     main = tag(
         "main",
-        _claims(claims),
+        tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
         [_section(section, figures) for section, figures in zip(sections, shown, strict=True)],
         _missing(runs),
         _others(runs),
         _left_out(runs),
         tag("section", tag("h2", "Reproducibility checklist"), checklist(runs, sections), id="checklist"),
     )
-    footer = tag(
-        "footer",
-        tag("p", "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and those "
-            "from the run folders that their column ", tag("code", "run"), " names. ",
-            tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."),
-    )  # fmt: skip
+    told = (
+        "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
+        "from the run folders that their column run names. "
+    )
+    again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
+    footer = tag("footer", tag("p", told, again))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -56,12 +58,12 @@ def page(
         tag("title", "How much do networks rely on single directions?"),
         tag("style", Markup(STYLE)),
     )
-    body = tag("body", _header(runs, sections, claims), main, footer)
+    body = tag("body", _header(runs, sections), main, footer)
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _header(runs: pd.DataFrame, sections: Sequence[Section], claims: Sequence[Claim]) -> Markup:
-    leanings = [leaning(claim) for claim in claims]
+def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
+    leanings = [leaning(claim) for section in sections for claim in section.claims]
     tiles = {
         "claims that hold": leanings.count("yes"),
         "do not hold": leanings.count("no"),
@@ -72,53 +74,29 @@ def _header(runs: pd.DataFrame, sections: Sequence[Section], claims: Sequence[Cl
     return tag(
         "header",
         tag("h1", "How much do networks rely on single directions?"),
-        tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", "On the importance of single directions for "
-            "generalization"), " (arXiv 1803.06959), reproduced: its figures, and each of its claims judged by a rule that "
-            "was fixed before the runs."),
+        tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
+            "its figures, and each of its claims judged by a rule that was fixed before the runs."),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles.items()], class_="tiles"),
     )  # fmt: skip
 
 
-def _claims(claims: Sequence[Claim]) -> Markup:
-    heads = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper", "Caveats")
-    rows = [
-        (
-            tag("span", claim["figure"], class_="nowrap"),
-            [claim["paper"], tag("div", _where(claim), class_="place")],
-            _badge(claim),
-            [tag("span", estimate(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
-            claim["n"],
-            "" if claim["paper_value"] is None else number(claim["paper_value"]),
-            "; ".join(claim["caveats"]),
-        )
-        for claim in claims
-    ]
-    content = table(heads, rows, "claims") if rows else tag("p", "No runs yet that a claim could be judged by.")
-    return tag("section", tag("h2", "What holds"), content, id="claims")
-
-
-def _where(claim: Claim) -> str:
-    return ", ".join(filter(None, (claim["experiment"], f"{claim['data']} at {claim['scale']} scale", claim["variant"])))
-
-
-def _badge(claim: Claim) -> Markup:
-    return tag("span", verdict(claim), class_=f"verdict {leaning(claim)}")
-
-
 def _section(section: Section, figures: Sequence[Shown]) -> Markup:
+    departed = [] if section.runs.empty else departures(section.runs)
+    experiment = section.experiment
     return tag(
         "section",
-        tag("h2", tag("span", f"Figure {section.experiment.figure}", class_="figure-number"), section.experiment.heading),
+        tag("h2", tag("span", f"Figure {experiment.figure}", class_="figure-number"), experiment.heading),
         tag("p", f"{section.place}. {count(len(section.runs), 'network')}.", class_="place"),
-        tag("p", section.experiment.asks),
+        tag("p", experiment.asks),
+        tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
-        tag("ul", [_judged(claim) for claim in section.claims], class_="judged") if section.claims else None,
+        judged(section),
         tag("div", [_figure(figure) for figure in figures], class_="figures") if figures else None,
         [] if section.runs.empty else [
             tag("h3", "By condition"), _conditions(section), _trainings(section),
             tag("h3", "Where the numbers come from"), _facts(provenance(section)),
         ],
-        id=f"{section.experiment.name}{section.suffix}",
+        id=section.id,
     )  # fmt: skip
 
 
@@ -132,25 +110,6 @@ def _incomplete(section: Section) -> Markup | None:
     told += [f"{number} {state}" for state, number in sorted(others.items())]
     command = command_for(section.experiment.name, section.scale)
     return tag("p", f"{', '.join(told)}. Go on with ", tag("code", command), class_="note")
-
-
-def _judged(claim: Claim) -> Markup:
-    numbers = [f"{claim['statistic']}: {estimate(claim)}, n = {claim['n']}"]
-    if claim["paper_value"] is not None:
-        numbers.append(f"the paper: {number(claim['paper_value'])}")
-    if claim["effect_size"] is not None:
-        numbers.append(f"effect size {number(claim['effect_size'], 2)}")
-    if claim["p_holm"] is not None:
-        numbers.append(f"p = {claim['p']:.2g}, corrected {claim['p_holm']:.2g}")
-    caveats = "; ".join(claim["caveats"])
-    return tag(
-        "li",
-        tag("p", _badge(claim), " ", tag("strong", claim["paper"])),
-        tag("p", "; ".join(numbers)),
-        tag("p", f"Rule: {claim['rule']}", class_="rule soft"),
-        tag("p", f"Caveats: {caveats}", class_="rule") if caveats else None,
-        class_=leaning(claim),
-    )
 
 
 def _figure(figure: Shown) -> Markup:
@@ -167,10 +126,9 @@ def _conditions(section: Section) -> Markup:
         runs = condition.runs
         rows.append(
             (
-                condition.label,
+                tag("span", condition.label, class_="nowrap"),
                 len(runs),
-                number(runs["train_accuracy"].mean()),
-                number(runs["test_accuracy"].mean()),
+                *(number(runs[accuracy_column(runs, split)].mean()) for split in ("train", "test")),
                 *(_mean(runs[column]) for column in ("auc", "auc_normalized")),
                 number((runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
                 number(runs["auc"].astype(float).std()),
@@ -195,9 +153,9 @@ def _trainings(section: Section) -> list[Markup] | None:
             peak, least = one["ablation/auc"].idxmax(), one["test/loss"].idxmin()
             rows.append(
                 (
-                    condition.label,
+                    tag("span", condition.label, class_="nowrap"),
                     f"{seed:.0f}",
-                    number(spearman_of(one)),
+                    number(spearman(one["ablation/auc"], one["test/loss"])),
                     number(one.at[peak, "ablation/auc"]),
                     peak,
                     number(one.at[peak, "test/loss"]),
@@ -210,8 +168,7 @@ def _trainings(section: Section) -> list[Markup] | None:
 
 
 def _mean(values: pd.Series) -> Markup:
-    mean = mean_interval(values.astype(float))
-    return tag("span", interval(mean.value, mean.low, mean.high), class_="nowrap")
+    return tag("span", interval(vars(mean_interval(values.astype(float)))), class_="nowrap")
 
 
 def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
@@ -225,7 +182,11 @@ def _missing(runs: pd.DataFrame) -> Markup | None:
         return None
     scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]
     rows = [
-        (f"Figure {one.figure}", one.heading, [tag("div", tag("code", command_for(one.name, scale))) for scale in scales])
+        (
+            f"Figure {one.figure}",
+            one.heading,
+            [tag("div", tag("code", command_for(one.name, scale))) for scale in scales],
+        )
         for one in missing
     ]
     return tag("section", tag("h2", "Not run yet"), table(("Figure", "Experiment", "Command"), rows), id="missing")

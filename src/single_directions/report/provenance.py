@@ -12,13 +12,12 @@ from omegaconf import OmegaConf
 from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
-from single_directions.report.sweeps import overrides, swept_keys
+from single_directions.report.sweeps import overrides
 from single_directions.report.wording import count, duration
 from single_directions.runs.cli import conf_folder, sweep_size
 
-_ELSEWHERE = ("config.experiment", "config.scale", "config.seed", "config.runs", "config.progress", "config.tracking",
-              "config.checkpoint", "config.threads", "config.data.root", "config.data.seed", "config.ablation.seed",
-              "config.trainer.accelerator", "config.trainer.devices")  # fmt: skip
+_ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
+              "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
 """Settings that change nothing, or that the provenance tells in lines of their own."""
 
 
@@ -27,14 +26,13 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     runs = section.runs
     names = [run.rpartition("/")[2] for run in runs["run"]]
     yield "Commands", tag("pre", "\n".join(commands(section.experiment.name, section.scale, section.data, names)))
-    yield "Run folders", tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/"), f"({len(runs)})"
+    place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
+    yield "Run folders", [f"{len(runs)} in ", place]
     yield "Data", _data(section)
     yield "Seeds", _seeds(runs)
     yield "Settings", [[tag("span", text, class_="setting"), " "] for text in _settings(runs)]
     yield "Measured", _measured(runs)
-    yield "Versions", ", ".join(
-        f"{column.removeprefix('versions.')} {_values(runs[column])}" for column in runs if _is(column, "versions")
-    )
+    yield "Versions", ", ".join(f"{name} {_values(values)}" for name, values in _group(runs, "versions"))
     yield "Compute", compute(runs)
 
 
@@ -83,11 +81,7 @@ def compute(runs: pd.DataFrame) -> str:
         first = group.iloc[0]
         kind, name = first.get("device.type"), first.get("device.name")
         threads = f", {count(int(first['device.threads']), 'thread')}" if kind == "cpu" else ""
-        times = ", ".join(
-            f"{column.removeprefix('seconds.')} {duration(group[column].sum())}"
-            for column in group
-            if _is(column, "seconds") and group[column].notna().any()
-        )
+        times = ", ".join(f"{name} {duration(values.sum())}" for name, values in _group(group, "seconds"))
         parts.append(f"{kind} ({name}{threads}): {times}, summed over {count(len(group), 'run')} of one device each")
     return "; ".join(parts)
 
@@ -132,14 +126,16 @@ def _measured(runs: pd.DataFrame) -> str:
 
 def _settings(runs: pd.DataFrame) -> Iterator[str]:
     """Keys of the configuration, with all the values they have; what is null everywhere is left out."""
-    for column in runs:
-        if _is(column, "config") and not any(column == known or column.startswith(f"{known}.") for known in _ELSEWHERE):
-            if runs[column].notna().any():
-                yield f"{column.removeprefix('config.')}={_values(runs[column])}"
+    for key, values in _group(runs, "config"):
+        if not any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE):
+            yield f"{key}={_values(values)}"
 
 
-def _is(column: str, group: str) -> bool:
-    return column.startswith(f"{group}.")
+def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
+    """The columns `<group>.<name>` that hold anything, by name."""
+    for column in map(str, runs):
+        if column.startswith(f"{group}.") and runs[column].notna().any():
+            yield column.removeprefix(f"{group}."), runs[column]
 
 
 def _values(values: pd.Series) -> str:
@@ -161,7 +157,9 @@ def _blocks(runs: list[dict[str, str]]) -> list[list[dict[str, str]]]:
     if prod(counts.values()) == len(runs):
         return [runs]
     key = min((key for key in counts if counts[key] > 1), key=lambda key: counts[key])
-    return [block for value in _sorted(run[key] for run in runs) for block in _blocks([r for r in runs if r[key] == value])]
+    return [
+        block for value in _sorted(run[key] for run in runs) for block in _blocks([r for r in runs if r[key] == value])
+    ]
 
 
 def _assignment(key: str, values: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
-from single_directions.report.figures.style import GREY, STYLE, draw_chance, new_figure
+from single_directions.report.figures.style import STYLE, draw_chance, new_figure
 
 Spread = Literal["orderings", "curves"]
 

@@ -30,7 +30,7 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
     Dashed lines are drawn at `marked` values, and named.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure((0.9 + 0.28 * len(rows)) / COLUMN_WIDTH)
+        figure, axes = new_figure(max(0.62, (0.9 + 0.28 * len(rows)) / COLUMN_WIDTH))
         for value, name in marked:
             axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
@@ -39,7 +39,7 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
             )  # fmt: skip
         for height, row in enumerate(rows):
             offsets = height + 0.16 * np.linspace(-1, 1, len(row.values)) if len(row.values) > 1 else [height]
-            axes.scatter(row.values, offsets, s=9, color=row.colour, alpha=0.55, linewidths=0)
+            axes.scatter(row.values, offsets, s=12, color=row.colour, alpha=0.55, linewidths=0)
             if np.isfinite([row.low, row.high]).all():
                 axes.plot([row.low, row.high], [height, height], color=row.colour, linewidth=1.6)
             axes.plot(

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, GREY, PURPLE, STYLE, new_figure
+from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, new_figure
 
 PANELS = 9
 """As many trainings as Figure 3b has room for."""
@@ -54,12 +55,10 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
             axes.plot(one["test/loss"], one["ablation/auc"], color="0.8", linewidth=0.6, zorder=1)
             marks = axes.scatter(one["test/loss"], one["ablation/auc"], c=one["epoch"], s=8, linewidths=0, **span)
             axes.set_title(titles[run], fontsize=8)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("")
+            _scale_losses(axes, shown["test/loss"])
         for axes in grid.flat[len(runs) :]:
             axes.set_visible(False)
-        figure.supxlabel("test loss (log scale)", fontsize=9)
+        figure.supxlabel("test loss", fontsize=9)
         figure.supylabel("AUC (training images)", fontsize=9)
         figure.colorbar(marks, ax=list(grid.flat), label="epoch", aspect=30, pad=0.02).outline.set_visible(False)
     return figure
@@ -72,15 +71,30 @@ def _draw_measure(
         for _, one in epochs.dropna(subset=[column]).groupby("run"):
             axes.plot(one["epoch"], one[column], color=colour, linewidth=0.5, alpha=0.5)
             if best:
-                place = one[column].idxmin() if best == "min" else one[column].idxmax()
-                axes.plot(one.at[place, "epoch"], one.at[place, column], "o", markersize=2.5, color=colour, alpha=0.7)
+                axes.plot(*_best(one["epoch"], one[column], best), "o", markersize=2.5, color=colour, alpha=0.7)
     line = mean[column].dropna()
     axes.plot(line.index, line, color=colour, label=label)
     if best and not line.empty:
-        epoch = line.idxmin() if best == "min" else line.idxmax()
-        axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
+        epoch, value = _best(line.index.to_series(), line, best)
+        # Two lines at the same epoch show alternate dashes.
+        axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
         name = "least test loss" if best == "min" else "highest AUC"
-        axes.plot(epoch, line[epoch], "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4)
+        axes.plot(epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4)
+
+
+def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float]:
+    """The epoch of the least or the greatest value, and that value."""
+    place = int(values.to_numpy().argmin() if best == "min" else values.to_numpy().argmax())
+    return float(epochs.iloc[place]), float(values.iloc[place])
+
+
+def _scale_losses(axes: Axes, losses: pd.Series) -> None:
+    """A logarithmic axis where losses span more than a factor of 4."""
+    if 0 < 4 * losses.min() < losses.max():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
 
 
 def _cut(test_loss: pd.Series) -> float:

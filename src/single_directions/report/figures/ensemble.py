@@ -6,9 +6,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from single_directions.report.figures.style import BLUE, DISTINCT, GREY, STYLE, VERMILLION, new_figure
+from single_directions.report.figures.style import BLUE, DISTINCT, STYLE, VERMILLION, new_figure
 
+NAMED = 3
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
@@ -26,33 +28,37 @@ def scatter_figure(networks: pd.DataFrame, groups: Sequence[str] | None, legend:
         axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="AUC (normalized)", title=title)
         axes.margins(0.06)
         if labels.nunique() > 1:
-            figure.legend(title=legend, alignment="left", loc="outside right upper")
+            figure.legend(title=legend, loc="outside lower center", ncols=min(5, labels.nunique()))
     return figure
 
 
-def leverage_figure(names: Sequence[str], without: Sequence[float], whole: float, title: str, ylabel: str) -> Figure:
+def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, title: str) -> Figure:
     """The correlation with one network left out, networks sorted by it; the three that matter most are named."""
     values = np.asarray(without, dtype=float)
     order = np.argsort(values, kind="stable")
-    strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:3].tolist())
+    strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:NAMED].tolist())
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(0.5)
+        figure, axes = new_figure()
         axes.axhline(whole, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            "all networks", (1, whole), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-            color=GREY, fontsize=8, ha="right",
-        )  # fmt: skip
         colours = [VERMILLION if index in strongest else BLUE for index in order]
         axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
         axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
+        axes.set(xlabel="network left out, sorted", ylabel="Spearman without it", title=title)
+        axes.set_xticks([])
+        axes.margins(0.05, 0.12)
+        gap, last = 0.05 * float(np.ptp(axes.get_ylim())), -np.inf
         for place, index in enumerate(order):
             if index in strongest:
                 left = place < len(order) / 2
+                last = max(float(values[index]), last + gap)  # lest names of equal values cover each other
                 axes.annotate(
-                    names[index], (place, values[index]), (6 if left else -6, 0), textcoords="offset points",
-                    fontsize=8, va="center", ha="left" if left else "right", color=VERMILLION,
-                )  # fmt: skip
-        axes.set(xlabel="network left out, sorted", ylabel=ylabel, title=title)
-        axes.set_xticks([])
-        axes.margins(0.05, 0.12)
+                    names[index],
+                    (place, last),
+                    (6 if left else -6, 0),
+                    textcoords="offset points",
+                    fontsize=8,
+                    va="center",
+                    ha="left" if left else "right",
+                    color=VERMILLION,
+                )
     return figure
