@@ -31,7 +31,8 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         f"{', '.join(data) or 'None yet'}. Training and test images are those that the data sets come with; of the "
         "digits, which come without, 500 test images balanced by class, the same for every seed. Pixels are shifted "
         "and scaled by one mean and deviation a channel. No image is left out; none is changed at random unless a "
-        "section's settings say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
+        "section's settings say so. Each section gives the numbers of images and a hash of the training subset and "
+        "its labels.",
     )
     yield (
         "Is there a validation set?",
@@ -40,9 +41,10 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
     )
     yield (
         "Which hyperparameters were tried, and how was one chosen?",
-        "Optimizer and learning rate, which the paper does not state: of a small grid "
-        "(conf/experiment/tuning.yaml) the setting that takes the fewest epochs to 99 % training accuracy on true labels and, of equals, the least "
-        "training loss. Nothing was chosen for how a claim comes out. Each section lists all settings used.",
+        "Optimizer and learning rate, which the paper does not state: of a small grid (see "
+        "conf/experiment/tuning.yaml) the setting that takes the fewest epochs to 99 % training accuracy on true "
+        "labels and, of equals, the least training loss. Nothing was chosen for how a claim comes out. Each section "
+        "lists all settings used.",
     )
     numbers = "; ".join(
         f"{section.experiment.name}, {section.place}: {len(section.runs)} done"

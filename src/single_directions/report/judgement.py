@@ -21,10 +21,18 @@ def leaning(claim: Claim) -> str:
 
 def all_claims(sections: Sequence[Section]) -> Markup:
     """The table of all claims, in the paper's order."""
+    places = {section.place for section in sections}
     rows = [
         (
             tag("a", claim["figure"], href=f"#{section.id}"),
-            [claim["paper"], tag("div", f"{claim['experiment']}, {section.place}", class_="place")],
+            [
+                claim["paper"],
+                tag(
+                    "div",
+                    ", ".join([claim["experiment"], *([section.place] if len(places) > 1 else [])]),
+                    class_="place",
+                ),
+            ],
             badge(claim),
             [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
             claim["n"],
@@ -48,10 +56,9 @@ def own_caveats(section: Section, claim: Claim) -> list[str]:
     return [caveat for caveat in claim["caveats"] if caveat not in shared]
 
 
-def judged(section: Section) -> Markup | None:
-    """A section's claims with their numbers and rules; None where it has none."""
-    items = [_item(section, claim) for claim in section.claims]
-    return tag("ul", items, class_="judged") if items else None
+def judged(section: Section) -> Markup:
+    """A section's claims with their numbers and rules."""
+    return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
 
 
 def _item(section: Section, claim: Claim) -> Markup:

@@ -90,8 +90,8 @@ def _section(section: Section, figures: Sequence[Shown]) -> Markup:
         tag("p", experiment.asks),
         tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
-        judged(section),
         tag("div", [_figure(figure) for figure in figures], class_="figures") if figures else None,
+        [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
             tag("h3", "By condition"), _conditions(section), _trainings(section),
             tag("h3", "Where the numbers come from"), _facts(provenance(section)),

@@ -32,7 +32,7 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     yield "Seeds", _seeds(runs)
     yield "Settings", [[tag("span", text, class_="setting"), " "] for text in _settings(runs)]
     yield "Measured", _measured(runs)
-    yield "Versions", ", ".join(f"{name} {_values(values)}" for name, values in _group(runs, "versions"))
+    yield "Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions"))
     yield "Compute", compute(runs)
 
 
@@ -98,11 +98,11 @@ def _params(experiment: str) -> dict[str, Any]:
 
 def _data(section: Section) -> list[Markup | str]:
     runs = section.runs
-    told = f"{section.data}: {_values(runs['train_images'])} training and {_values(runs['test_images'])} test images, "
-    told += f"{_values(runs['classes'])} classes. Hash of the training subset and its labels: "
+    told = f"{section.data}: {_values(runs, 'train_images')} training and {_values(runs, 'test_images')} test images, "
+    told += f"{_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
     hashes: dict[str, list[str]] = {}
     for condition in section.conditions():
-        hashes.setdefault(_values(condition.runs["label_hash"]), []).append(condition.label)
+        hashes.setdefault(_values(condition.runs, "label_hash"), []).append(condition.label)
     told_hashes = [
         [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
     ]
@@ -111,16 +111,15 @@ def _data(section: Section) -> list[Markup | str]:
 
 def _seeds(runs: pd.DataFrame) -> str:
     return (
-        f"networks (initialization and data order) {_values(runs['seed'])}; subset and corruption "
-        f"{_values(runs['data_seed'])}; orderings and measured images {_values(runs['ablation_seed'])}"
+        f"networks (initialization and data order) {_values(runs, 'seed')}; subset and corruption "
+        f"{_values(runs, 'data_seed')}; orderings and measured images {_values(runs, 'ablation_seed')}"
     )
 
 
 def _measured(runs: pd.DataFrame) -> str:
-    methods = ", ".join(sorted(map(str, runs["method"].dropna().unique()))) if "method" in runs else "?"
     return (
-        f"{_values(runs['orderings'])} orderings x {_values(runs['points'])} points of {_values(runs['units'])} units "
-        f"on {_values(runs['images_measured'])} training images; method: {methods}"
+        f"{_values(runs, 'orderings')} orderings x {_values(runs, 'points')} points of {_values(runs, 'units')} units "
+        f"on {_values(runs, 'images_measured')} training images; method: {_values(runs, 'method')}"
     )
 
 
@@ -128,7 +127,7 @@ def _settings(runs: pd.DataFrame) -> Iterator[str]:
     """Keys of the configuration, with all the values they have; what is null everywhere is left out."""
     for key, values in _group(runs, "config"):
         if not any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE):
-            yield f"{key}={_values(values)}"
+            yield f"{key}={_told(values)}"
 
 
 def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
@@ -138,7 +137,11 @@ def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
             yield column.removeprefix(f"{group}."), runs[column]
 
 
-def _values(values: pd.Series) -> str:
+def _values(runs: pd.DataFrame, column: str) -> str:
+    return _told(runs[column]) if column in runs else "?"
+
+
+def _told(values: pd.Series) -> str:
     """All different values: `0 to 19` for whole numbers that follow each other, else each."""
     known = list(dict.fromkeys(values.dropna()))
     if not known:

@@ -30,7 +30,7 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
     Dashed lines are drawn at `marked` values, and named.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(max(0.62, (0.9 + 0.28 * len(rows)) / COLUMN_WIDTH))
+        figure, axes = new_figure(max(0.42, (1.0 + 0.38 * len(rows)) / COLUMN_WIDTH))
         for value, name in marked:
             axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
