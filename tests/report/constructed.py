@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from single_directions.report.table import Tables
+
 FRACTIONS = np.linspace(0, 1, 6)
 SWEEPS: dict[str, dict[str, list[Any]]] = {
     "memorization": {"data.corruption": [0.0, 0.5, 1.0]},
@@ -22,9 +24,8 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
 }
 
 
-def write_tables(folder: Path, experiments: dict[str, int], orderings: int = 2) -> Path:
-    """A report's three tables, of so many seeds of each experiment."""
-    folder.mkdir(parents=True)
+def tables(experiments: dict[str, int], orderings: int = 2) -> Tables:
+    """The tables of so many seeds of each experiment."""
     rng = np.random.default_rng(0)
     rows, curves, epochs = [], [], []
     for experiment, seeds in experiments.items():
@@ -33,9 +34,13 @@ def write_tables(folder: Path, experiments: dict[str, int], orderings: int = 2) 
             rows.append(row)
             curves.append(_curves(row, orderings))
             epochs.append(_epochs(row, rng))
-    pd.DataFrame(rows).to_csv(folder / "runs.csv", index=False)
-    pd.concat(curves).to_csv(folder / "curves.csv", index=False)
-    pd.concat(epochs).to_csv(folder / "epochs.csv", index=False)
+    made = (pd.concat(frames, ignore_index=True) for frames in (curves, epochs))
+    return Tables(pd.DataFrame(rows).assign(variant=""), *made)
+
+
+def write_tables(folder: Path, experiments: dict[str, int], orderings: int = 2) -> Path:
+    """The same as an earlier report's files."""
+    tables(experiments, orderings).write(folder)
     return folder
 
 

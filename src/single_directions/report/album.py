@@ -22,7 +22,7 @@ from single_directions.report.figures import (
 )
 from single_directions.report.figures.style import BLUE, VERMILLION
 from single_directions.report.section import Section
-from single_directions.report.statistics import leave_one_out, mean_interval, spearman
+from single_directions.report.statistics import Floats, leave_one_out, mean_interval, spearman
 from single_directions.report.wording import count, interval, number
 
 PAPERS_SPEARMAN = -0.728
@@ -69,48 +69,60 @@ def _by_condition(section: Section) -> Iterator[Picture]:
 def _ensemble(section: Section) -> Iterator[Picture]:
     """Figures 2a and 2b, and the leverage of single networks."""
     networks = ensemble.networks(section.runs)
-    rates = LEARNING_RATE in section.experiment.conditions
+    rates = section.experiment.name == "ensemble_learning_rates"
     place = f"{'_learning_rates' if rates else ''}{section.suffix}"
-    best, worst = ensemble.best_and_worst(networks)
-    if len(best):
-        lines = [
-            Line(f"{len(best)} smallest", section.curves_of(best), BLUE),
-            Line(f"{len(worst)} largest", section.curves_of(worst), VERMILLION),
-        ]
-        yield Picture(
-            f"figure_2a{place}",
-            ablation_figure(lines, section.chance, _title(section), legend="generalization\nerror", spread="curves"),
-            f"The {len(best)} networks with the smallest and the {len(worst)} with the largest generalization error, "
-            f"of {len(networks)}. {_drawn(section, best, 'curves')}",
-        )
-    if networks.empty:
-        return
-    claim: Any = next((claim for claim in section.claims if claim["id"].endswith(".generalization")), None)
-    told = f", Spearman {interval(claim, 2)}" if claim and claim["value"] is not None else ""
-    groups = [f"{rate:g}" for rate in networks[LEARNING_RATE]] if rates else _clusters(claim, networks)
-    legend = "learning rate" if rates else "cluster"
-    yield Picture(
-        f"figure_2b{place}",
-        scatter_figure(networks, groups, legend, f"{section.place}{told}"),
-        f"A mark a network ({len(networks)}): the area under its curve, divided by the accuracy with nothing ablated, "
-        f"against its generalization error.{f' Colours and marks: {legend}.' if groups else ''}",
-    )
+    if len(networks) > 1:
+        yield _best_and_worst(section, f"figure_2a{place}")
+    if len(networks):
+        yield _scatter(section, networks, f"figure_2b{place}")
     without = leave_one_out(networks["generalization_error"], networks["auc_normalized"])
     if len(networks) > 3 and np.isfinite(without).all():
-        names = [f"seed {seed:.0f}" for seed in networks["seed"]]
-        if rates:
-            names = [
-                f"{name}, learning rate {rate:g}" for name, rate in zip(names, networks[LEARNING_RATE], strict=True)
-            ]
-        whole = spearman(networks["generalization_error"], networks["auc_normalized"])
-        yield Picture(
-            f"figure_2_leverage{place}",
-            leverage_figure(names, without, whole, f"{section.place}: {number(whole, 2)} with all networks (dashed)"),
-            "Spearman's correlation of normalized AUC and generalization error when one network is left out; the three "
-            "that matter most are named.",
-        )
+        yield _leverage(section, networks, without, f"figure_2_leverage{place}")
     if rates:
         yield _areas(section, section.conditions(), f"figure_2_auc{place}", _title(section))
+
+
+def _best_and_worst(section: Section, name: str) -> Picture:
+    networks = ensemble.networks(section.runs)
+    best, worst = ensemble.best_and_worst(networks)
+    lines = [
+        Line(f"{len(best)} smallest", section.curves_of(best), BLUE),
+        Line(f"{len(worst)} largest", section.curves_of(worst), VERMILLION),
+    ]
+    return Picture(
+        name,
+        ablation_figure(lines, section.chance, _title(section), legend="generalization\nerror", spread="curves"),
+        f"The {len(best)} networks with the smallest and the {len(worst)} with the largest generalization error, of "
+        f"{len(networks)}. {_drawn(section, best, 'curves')}",
+    )
+
+
+def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
+    claim: Any = next((claim for claim in section.claims if claim["id"].endswith(".generalization")), None)
+    told = f", Spearman {interval(claim, 2)}" if claim and claim["value"] is not None else ""
+    groups, legend = _clusters(claim, networks), "cluster"
+    if section.experiment.conditions:
+        groups, legend = networks[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
+    return Picture(
+        name,
+        scatter_figure(networks, groups, legend, f"{section.place}{told}"),
+        f"A mark a network ({len(networks)}): the area under its curve, divided by the accuracy with nothing ablated, "
+        f"against its generalization error.{f' Colours and marks: {legend}.' if groups is not None else ''}",
+    )
+
+
+def _leverage(section: Section, networks: pd.DataFrame, without: Floats, name: str) -> Picture:
+    names = [f"seed {seed:.0f}" for seed in networks["seed"]]
+    if section.experiment.conditions:
+        rates = [f"learning rate {rate:g}" for rate in networks[LEARNING_RATE]]
+        names = [", ".join(pair) for pair in zip(names, rates, strict=True)]
+    whole = spearman(networks["generalization_error"], networks["auc_normalized"])
+    return Picture(
+        name,
+        leverage_figure(names, without, whole, f"{section.place}: {number(whole, 2)} with all networks (dashed)"),
+        "Spearman's correlation of normalized AUC and generalization error when one network is left out; the three "
+        "that matter most are named.",
+    )
 
 
 def _early_stopping(section: Section) -> Iterator[Picture]:
@@ -182,13 +194,13 @@ def _row(condition: Condition, values: pd.Series) -> Row | None:
     return Row(condition.label, list(known), mean.value, mean.low, mean.high, condition.colour, condition.dotted)
 
 
-def _clusters(claim: Any, networks: pd.DataFrame) -> list[str] | None:
-    """The cluster of each network, where the claim about them found several."""
+def _clusters(claim: Any, networks: pd.DataFrame) -> pd.Series | None:
+    """The cluster of each network, in the clusters' order, where the claim about them found several."""
     found: Any = claim["details"]["clusters"] if claim else {"number": 0}
     if found["number"] < 2:
         return None
     cluster = {run: name for name, runs in zip(found["names"], found["runs"], strict=True) for run in runs}
-    return [cluster[run] for run in networks["run"]]
+    return networks["run"].map(cluster).sort_values()
 
 
 def _title(section: Section, conditions: Sequence[Condition] = ()) -> str:

@@ -14,13 +14,17 @@ NAMED = 3
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
-def scatter_figure(networks: pd.DataFrame, groups: Sequence[str] | None, legend: str, title: str) -> Figure:
-    """AUC against generalization error, a mark a network (Figure 2b); groups, one a row, have colours and marks."""
+def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
+    """AUC against generalization error, a mark a network (Figure 2b).
+
+    `groups` tells each network's, with the index of `networks` and in the legend's order: they have their own colours
+    and marks.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
-        labels = pd.Series(list(groups) if groups is not None else [""] * len(networks), index=networks.index)
-        for place, label in enumerate(pd.unique(labels)):
-            group = networks[labels == label]
+        labels = pd.Series("", networks.index) if groups is None else groups
+        for place, label in enumerate(labels.unique()):
+            group = networks.loc[labels.index[labels == label]]
             axes.scatter(
                 group["generalization_error"], group["auc_normalized"], s=16, alpha=0.7, linewidths=0,
                 color=DISTINCT[place % len(DISTINCT)], marker=MARKERS[place % len(MARKERS)], label=label,
