@@ -212,14 +212,15 @@ def _title(section: Section, conditions: Sequence[Condition] = ()) -> str:
 
 def _drawn(section: Section, runs: pd.DataFrame, spread: str) -> str:
     """What lines and bands are, and of how many units and orderings."""
-    orderings, units = (" to ".join(f"{value:,.0f}" for value in _ends(runs[key])) for key in ("orderings", "units"))
+    curves = section.curves_of(runs).groupby("run")
+    orderings, units = (_range(values) for values in (curves["ordering"].nunique(), curves["units_ablated"].max()))
     over = "orderings within a network" if spread == "orderings" else "all curves"
     thin = ", thin lines: single networks" if len(runs) > len(section.conditions()) else ""
     return f"{orderings} orderings of {units} units; bands: one standard deviation over {over}{thin}."
 
 
-def _ends(values: pd.Series) -> list[float]:
-    return sorted({values.min(), values.max()})
+def _range(values: pd.Series) -> str:
+    return " to ".join(f"{value:,.0f}" for value in sorted({values.min(), values.max()}))
 
 
 def _correlation(epochs: pd.DataFrame) -> float:

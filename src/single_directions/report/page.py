@@ -201,7 +201,7 @@ def _others(runs: pd.DataFrame) -> Markup | None:
     rows = [
         (
             tag("code", run["run"]),
-            f"{run['epochs']:.0f}",
+            number(run.get("epochs"), 0),
             *(number(run.get(key)) for key in ("train_accuracy", "train_loss", "test_accuracy", "auc", "auc_std")),
         )
         for run in others.to_dict("records")

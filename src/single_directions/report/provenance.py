@@ -71,19 +71,29 @@ def planned_runs(experiment: str, scale: str) -> int | None:
 
 
 def compute(runs: pd.DataFrame) -> str:
-    """Time summed over runs, for each device that computed them."""
-    columns = {"device": "device.type", "name": "device.name", "threads": "device.threads"}
-    devices = [column for column in columns.values() if column in runs]
-    if not devices:
+    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training."""
+    keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
+    times = dict(_group(runs, "seconds"))
+    if not keys or not times:
         return "not recorded"
-    parts = []
-    for _, group in runs.groupby(devices, dropna=False):
-        first = group.iloc[0]
-        kind, name = first.get("device.type"), first.get("device.name")
-        threads = f", {count(int(first['device.threads']), 'thread')}" if kind == "cpu" else ""
-        times = ", ".join(f"{name} {duration(values.sum())}" for name, values in _group(group, "seconds"))
-        parts.append(f"{kind} ({name}{threads}): {times}, summed over {count(len(group), 'run')} of one device each")
-    return "; ".join(parts)
+    told = []
+    for values, group in runs.groupby(keys, dropna=False):
+        device = dict(zip(keys, values, strict=True))
+        threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
+        seconds = {name: times[name][group.index] for name in times}
+        told.append(
+            f"{device['device.type']} ({device.get('device.name')}{threads}): "
+            + ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
+            + f" by the clock, {duration(_device_seconds(group, seconds))} of device time, summed over "
+            + count(len(group), "run")
+        )
+    return "; ".join(told)
+
+
+def _device_seconds(runs: pd.DataFrame, seconds: dict[str, pd.Series]) -> float:
+    """Training takes all devices that the configuration names by number, the rest takes one."""
+    devices = pd.to_numeric(runs.get("config.trainer.devices", pd.Series(1, runs.index)), errors="coerce").fillna(1)
+    return float(sum((values * (devices if name == "training" else 1)).sum() for name, values in seconds.items()))
 
 
 @cache
