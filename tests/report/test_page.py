@@ -101,7 +101,7 @@ def test_claims_stand_at_the_top_with_all_that_belongs_to_them():
     [claim] = [claim for claim in claims if claim["figure"] == "3b"]
     seen = words(html)
     top = seen[: seen.index("Over the course of training")]
-    for told in (claim["paper"], claim["verdict"], claim["statistic"], "\N{MINUS SIGN}0.728"):
+    for told in (claim["paper"][1:], claim["verdict"], claim["statistic"], "\N{MINUS SIGN}0.728"):
         assert told in top
     assert f"{claim['value']:.3f} [{claim['low']:.3f}, {claim['high']:.3f}]".replace("-", "\N{MINUS SIGN}") in top
     assert f"Rule: {claim['rule']}" in seen

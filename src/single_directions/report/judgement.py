@@ -6,7 +6,7 @@ from typing import Any
 from single_directions.report.claims.departures import departures
 from single_directions.report.markup import Markup, table, tag
 from single_directions.report.section import Claim, Section
-from single_directions.report.wording import interval, number
+from single_directions.report.wording import interval, number, sentence
 
 HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper", "Caveats")
 
@@ -21,27 +21,7 @@ def leaning(claim: Claim) -> str:
 
 def all_claims(sections: Sequence[Section]) -> Markup:
     """The table of all claims, in the paper's order."""
-    places = {section.place for section in sections}
-    rows = [
-        (
-            tag("a", claim["figure"], href=f"#{section.id}"),
-            [
-                claim["paper"],
-                tag(
-                    "div",
-                    ", ".join([claim["experiment"], *([section.place] if len(places) > 1 else [])]),
-                    class_="place",
-                ),
-            ],
-            badge(claim),
-            [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
-            claim["n"],
-            "" if claim["paper_value"] is None else number(claim["paper_value"]),
-            "; ".join(own_caveats(section, claim)),
-        )
-        for section in sections
-        for claim in section.claims
-    ]
+    rows = [_row(section, claim) for section in sections for claim in section.claims]
     return table(HEADS, rows, "claims") if rows else tag("p", "There are no runs yet that a claim could be judged by.")
 
 
@@ -61,6 +41,19 @@ def judged(section: Section) -> Markup:
     return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
 
 
+def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
+    where = f"{section.experiment.name}, {section.place}"
+    return (
+        tag("a", claim["figure"], href=f"#{section.id}"),
+        [sentence(claim["paper"]), tag("div", where, class_="place")],
+        badge(claim),
+        [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
+        claim["n"],
+        "" if claim["paper_value"] is None else number(claim["paper_value"]),
+        "; ".join(own_caveats(section, claim)),
+    )
+
+
 def _item(section: Section, claim: Claim) -> Markup:
     numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}"]
     if claim["paper_value"] is not None:
@@ -74,7 +67,7 @@ def _item(section: Section, claim: Claim) -> Markup:
     caveats = "; ".join(own_caveats(section, claim))
     return tag(
         "li",
-        tag("p", badge(claim), " ", tag("strong", claim["paper"])),
+        tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
         tag("p", "; ".join(numbers)),
         tag("p", f"Caveats: {caveats}") if caveats else None,
         tag("p", f"Rule: {claim['rule']}.", class_="soft"),

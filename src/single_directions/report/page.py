@@ -120,7 +120,7 @@ def _figure(figure: Shown) -> Markup:
 
 def _conditions(section: Section) -> Markup:
     heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "AUC [95 % interval]",
-             "AUC normalized [95 % interval]", "± orderings", "± networks")  # fmt: skip
+             "AUC normalized [95 % interval]", "SD over orderings", "SD over networks")  # fmt: skip
     rows = []
     for condition in section.conditions():
         runs = condition.runs
@@ -197,7 +197,7 @@ def _others(runs: pd.DataFrame) -> Markup | None:
     others = runs[(runs["state"] == "done") & ~runs["experiment"].isin(list(EXPERIMENTS))]
     if others.empty:
         return None
-    heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "± orderings")
+    heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")
     rows = [
         (
             tag("code", run["run"]),

@@ -78,7 +78,7 @@ def compute(runs: pd.DataFrame) -> str:
         return "not recorded"
     told = []
     for values, group in runs.groupby(keys, dropna=False):
-        device = dict(zip(keys, values, strict=True))
+        device: dict[str, Any] = dict(zip(keys, values, strict=True))
         threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
         seconds = {name: times[name][group.index] for name in times}
         told.append(
@@ -136,7 +136,8 @@ def _measured(runs: pd.DataFrame) -> str:
 def _settings(runs: pd.DataFrame) -> Iterator[str]:
     """Keys of the configuration, with all the values they have; what is null everywhere is left out."""
     for key, values in _group(runs, "config"):
-        if not any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE):
+        elsewhere = any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE)
+        if not elsewhere and not key.endswith("._partial_"):
             yield f"{key}={_told(values)}"
 
 
@@ -165,14 +166,22 @@ def _told(values: pd.Series) -> str:
 
 
 def _blocks(runs: list[dict[str, str]]) -> list[list[dict[str, str]]]:
-    """The runs in groups, each of which is the product of its keys' values, as a sweep is."""
-    counts = {key: len({run[key] for run in runs}) for key in runs[0]}
-    if prod(counts.values()) == len(runs):
+    """The runs in few groups, each of which is the product of its keys' values, as a sweep is."""
+    if prod(len({run[key] for run in runs}) for key in runs[0]) == len(runs):
         return [runs]
-    key = min((key for key in counts if counts[key] > 1), key=lambda key: counts[key])
-    return [
-        block for value in _sorted(run[key] for run in runs) for block in _blocks([r for r in runs if r[key] == value])
-    ]
+    parts = min((_alike(runs, key) for key in runs[0]), key=lambda parts: len(parts) if len(parts) > 1 else len(runs))
+    return [block for part in parts for block in _blocks(part)]
+
+
+def _alike(runs: list[dict[str, str]], key: str) -> list[list[dict[str, str]]]:
+    """The runs in groups of values of a key that occur with the same values of the other keys."""
+    beside: dict[str, set[frozenset[tuple[str, str]]]] = {}
+    for run in runs:
+        beside.setdefault(run[key], set()).add(frozenset(item for item in run.items() if item[0] != key))
+    groups: dict[frozenset[frozenset[tuple[str, str]]], list[dict[str, str]]] = {}
+    for run in runs:
+        groups.setdefault(frozenset(beside[run[key]]), []).append(run)
+    return list(groups.values())
 
 
 def _assignment(key: str, values: Iterable[str]) -> str:
