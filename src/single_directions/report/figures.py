@@ -33,7 +33,7 @@ def ablation_figure(curves: pd.DataFrame, chance: float, title: str) -> Figure:
 
     A line is the mean over all orderings of all networks, its band one standard deviation over the orderings within a
     network; where there are several networks, a thin line is the mean of each. `chance` is drawn dashed. `curves` has
-    the columns of `read_curves`.
+    the columns of `Tables.final_curves` and `corruption`.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN_WIDTH, 0.62 * COLUMN_WIDTH), layout="constrained")
@@ -82,9 +82,9 @@ def _draw_chance(axes: Axes, chance: float) -> None:
 
 def _draw_level(axes: Axes, corruption: float, level: pd.DataFrame) -> None:
     colour = corruption_colour(corruption)
-    networks = level.groupby(["folder", "fraction_ablated"])["accuracy"].agg(["mean", "var"]).reset_index()
-    if networks["folder"].nunique() > 1:
-        for _, network in networks.groupby("folder"):
+    networks = level.groupby(["run", "fraction_ablated"])["accuracy"].agg(["mean", "var"]).reset_index()
+    if networks["run"].nunique() > 1:
+        for _, network in networks.groupby("run"):
             axes.plot(network["fraction_ablated"], network["mean"], color=colour, linewidth=0.5, alpha=0.6)
     points = networks.groupby("fraction_ablated")[["mean", "var"]].mean()
     fraction, mean = points.index.to_numpy(), points["mean"].to_numpy()
