@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from single_directions.report.figures import ablation_figure, corruption_colour, save
-from single_directions.report.table import read_curves, read_runs
+from single_directions.report.table import read_tables
 
 
 @pytest.fixture
 def curves(made):
     made(corruption=0, seed=0, auc=(0.4, 0.6))
     made(corruption=0, seed=1, auc=(0.5, 0.9))
-    return read_curves(read_runs(made(corruption=1, auc=(0.2, 0.2))))
+    tables = read_tables([made(corruption=1, auc=(0.2, 0.2))])
+    return tables.final_curves.merge(tables.runs[["run", "corruption"]])
 
 
 def test_lines_are_means_and_bands_deviations_over_orderings(curves):

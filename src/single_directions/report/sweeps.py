@@ -27,7 +27,7 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 def overrides(run: str) -> dict[str, str]:
     """The overrides that a run's name tells, as {key: value}; the value is "" for an override without one."""
     name = re.sub(r"-[0-9a-f]{8}$", "", run.rpartition("/")[2])  # the end of a name that was too long
-    parts = re.split(r",(?=[\w.@/~+]+(?:=|$))", name)  # not at the commas of a list
+    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name)  # not at the commas of a list
     return {key: value for key, _, value in (part.partition("=") for part in parts if part != "default")}
 
 

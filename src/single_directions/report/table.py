@@ -198,9 +198,8 @@ def _read_curves(folder: RunFolder) -> pd.DataFrame:
     """The final curve and those of epochs. Raises `ValueError` for what is no curve."""
     frames = [_csv(folder.curves, _CURVES[2:]).assign(epoch=float("nan"))]
     AblationCurve.from_frame(frames[0])  # complains where some ordering lacks a point
-    epochs = folder.path / "epoch_curves.csv"
-    if epochs.exists():
-        frames.append(_csv(epochs, _CURVES[1:]).astype({"epoch": float}))
+    if folder.epoch_curves.exists():
+        frames.append(_csv(folder.epoch_curves, _CURVES[1:]).astype({"epoch": float}))
     return pd.concat([frame[_CURVES[1:]] for frame in frames], ignore_index=True)
 
 
