@@ -46,7 +46,7 @@ def test_runs_left_out_are_named(command, made):
     failed = RunFolder(root / "memorization" / "demo-digits" / "seed=9")
     failed.path.mkdir()
     failed.set_state("failed", "it broke")
-    assert f"1 failed, left out: memorization/demo-digits/seed=9" in command(root)
+    assert "1 failed, left out: memorization/demo-digits/seed=9" in command(root)
 
 
 def test_nothing_to_report_is_one_line(command, tmp_path, made):

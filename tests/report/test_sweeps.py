@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from single_directions.report.sweeps import by_condition, conditions, overrides, swept_keys, sweeps
+from single_directions.report.sweeps import by_condition, conditions, overrides, sweeps, swept_keys
 from single_directions.report.table import read_tables
 
 
