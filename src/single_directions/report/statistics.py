@@ -53,10 +53,10 @@ def mean_interval(values: ArrayLike) -> Estimate:
     if n < 2:
         return Estimate(x[0] if n else nan, n=n)
     mean = float(x.mean())
+    permutation = _exchanged((x, -x), "samples")  # a value and its negative
     if _all_equal(x):  # no spread to judge by: what a t test tends to
         p = 1.0 if mean == 0 else 0.0
-        return Estimate(mean, mean, mean, n, p, _sign_flips(x))
-    permutation = _sign_flips(x)
+        return Estimate(mean, mean, mean, n, p, permutation)
     if n < FEW:
         with _quiet():
             test = stats.ttest_1samp(x, 0)
@@ -138,6 +138,8 @@ def partial_correlation(x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike]) 
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
     """Spearman's correlation without each network in turn, (networks,): how much rests on single ones."""
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(a) < 3:
+        return np.full(len(a), nan)
     others = ~np.eye(len(a), dtype=bool)
     return np.array([_spearman(a[kept], b[kept]) for kept in others])
 
@@ -170,27 +172,17 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _independent(a: Floats, b: Floats) -> Estimate:
     n = min(len(a), len(b))
-    if n == 0:
-        return Estimate()
-    value = float(a.mean() - b.mean())
+    value = float(a.mean() - b.mean()) if n else nan
     if n < 2:
         return Estimate(value, n=n)
-    with _quiet():
-        permutation = float(
-            stats.permutation_test(
-                (a, b),
-                _mean_difference,
-                n_resamples=RESAMPLES,
-                vectorized=True,
-                rng=np.random.default_rng(0),
-            ).pvalue
-        )
+    permutation = _exchanged((a, b), "independent")
     if _all_equal(a) and _all_equal(b):
         return Estimate(value, value, value, n, 1.0 if value == 0 else 0.0, permutation)
     size = _hedges(a, b)
     if n < FEW:
-        test = stats.ttest_ind(a, b, equal_var=False)
-        low, high = test.confidence_interval(CONFIDENCE)
+        with _quiet():
+            test = stats.ttest_ind(a, b, equal_var=False)
+            low, high = test.confidence_interval(CONFIDENCE)
         return Estimate(value, float(low), float(high), n, float(test.pvalue), permutation, size)
     low, high = _bootstrap((a, b), _mean_difference)
     return Estimate(value, low, high, n, permutation, permutation, size)
@@ -215,13 +207,13 @@ def _bootstrap(samples: tuple[Floats, ...], statistic: Callable[..., Any], paire
     return float(low), float(high)
 
 
-def _sign_flips(x: Floats) -> float:
-    """P of a mean that is zero, by exchanging each value with its negative."""
+def _exchanged(samples: tuple[Floats, Floats], kind: str) -> float:
+    """P of equal means, by exchanging values between groups ("independent") or within pairs ("samples")."""
     with _quiet():
         result = stats.permutation_test(
-            (x, -x),
+            samples,
             _mean_difference,
-            permutation_type="samples",
+            permutation_type=kind,
             n_resamples=RESAMPLES,
             vectorized=True,
             rng=np.random.default_rng(0),
