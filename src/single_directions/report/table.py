@@ -234,7 +234,7 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(text) for text in value]
     if isinstance(value, str):
-        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]*)", r"\1", value)
+        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]+)", r"\1", value)
     return value
 
 

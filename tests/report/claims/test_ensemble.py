@@ -109,3 +109,12 @@ def test_networks_without_a_number_are_left_out(ensemble):
     tables.runs.loc[3, "auc_normalized"] = np.nan
     assert len(networks(tables.runs)) == 19
     assert generalization(tables).parts["all networks"].n == 19
+
+
+def test_learning_rates_are_told_apart(ensemble):
+    tables = ensemble(n=20)
+    assert generalization(tables).details["by_condition"] == {}
+    tables.runs["experiment"] = "ensemble_learning_rates"
+    tables.runs["config.optimizer.lr"] = [0.1, 0.01] * 10
+    rates = generalization(tables).details["by_condition"]
+    assert {name: rate.n for name, rate in rates.items()} == {"optimizer.lr=0.01": 10, "optimizer.lr=0.1": 10}

@@ -15,6 +15,7 @@ from single_directions.report.statistics import (
     leave_one_out,
     partial_correlation,
 )
+from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
 
 EXTREMES = 5
@@ -61,6 +62,7 @@ def generalization(tables: Tables) -> Finding:
         "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized),
         "auc_with_train_loss": correlation(ensemble["train_loss"], normalized),
         "leave_one_out": without,
+        "by_condition": _by_condition(ensemble),
         "clusters": found,
     }
     caveats = [
@@ -104,6 +106,15 @@ def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
         "sizes": [len(group) for group in members],
         "runs": [list(group["run"]) for group in members],
         "correlations": [correlation(group["generalization_error"], group["auc_normalized"]) for group in members],
+    }
+
+
+def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
+    """The correlation within each value of what is swept beside the seed, such as the learning rate."""
+    return {
+        str(condition): correlation(own["generalization_error"], own["auc_normalized"])
+        for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
+        if condition
     }
 
 

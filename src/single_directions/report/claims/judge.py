@@ -105,7 +105,8 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
     }
     caveats = [*departures(tables.runs), *finding.caveats]
     if 0 < result.estimate.n < LEAST_NETWORKS:
-        caveats.append(f"{result.estimate.n} networks a side, fewer than {LEAST_NETWORKS}: nothing is decided")
+        networks = "network" if result.estimate.n == 1 else "networks"
+        caveats.append(f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided")
     elif result.estimate.n and not isfinite(result.estimate.value):
         caveats.append("its number is not defined, as where all networks have the same")
     if claim.trained_to_the_end:
