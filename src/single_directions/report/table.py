@@ -183,7 +183,7 @@ def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
         data = str(config["data"].get("_target_", "")).rpartition(".")[2]
     if config.get("data", {}).get("root"):
         root = Path(str(config["data"]["root"])).name
-        name = re.sub(r"(?<=data\.root=)[^,]*", root, name)
+        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: root, name)
     return {"run": f"{experiment}/{scale}-{data}/{name}", "experiment": experiment, "scale": scale, "data": data}
 
 
