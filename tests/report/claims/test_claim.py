@@ -68,8 +68,10 @@ def test_nothing_to_judge_decides_nothing():
 def test_margins_have_no_p():
     part = Estimate(0.01, -0.02, 0.03, 6, p=0.4)
     assert math.isnan(outcome(Finding({"a": part}), claim(region=(-0.05, 0.05))).p)
-    assert "Holm" not in claim(region=(-0.05, 0.05)).rule
-    assert "Holm" in claim(region=POSITIVE).rule
+    assert "Holm" not in claim(region=(-0.05, 0.05)).rule(1)
+    assert "Holm" in claim(region=POSITIVE).rule(1)
+    assert "every one of the levels" in claim(region=POSITIVE, several="levels").rule(2)
+    assert "every" not in claim(region=POSITIVE, several="levels").rule(1)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from single_directions.report.statistics import Estimate, Floats, mean_interval,
 from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
 
-FIGURES = {"early_stopping": "3a", "early_stopping_grid": "3a"}
+EXPERIMENTS = ("early_stopping", "early_stopping_grid")
 SMOOTHED = 5
 """Epochs measured of which the running median is taken, centred, fewer at the ends."""
 DIVERGED = 0.05
@@ -226,7 +226,7 @@ _claim = partial(Claim, several="settings", trained_to_the_end=False)
 CLAIMS = (
     _claim(
         name="downturn",
-        figures=FIGURES,
+        figures=dict.fromkeys(EXPERIMENTS, "3a"),
         paper="the point in training at which the AUC began to drop was the same point that the train and test loss "
         "started to diverge",
         statistic="epoch of the AUC's downturn minus epoch of the losses' divergence, in tolerances (the larger of 2 "
@@ -237,7 +237,7 @@ CLAIMS = (
     ),
     _claim(
         name="test_loss",
-        figures=dict.fromkeys(FIGURES, "3b"),
+        figures=dict.fromkeys(EXPERIMENTS, "3b"),
         paper="AUC and test loss are negatively correlated over the course of training",
         statistic="Spearman's correlation of AUC and test loss over the epochs of a training, mean over seeds",
         where="below 0",
@@ -247,7 +247,7 @@ CLAIMS = (
     ),
     _claim(
         name="stopping",
-        figures=FIGURES,
+        figures=dict.fromkeys(EXPERIMENTS, "3a"),
         paper="AUC may serve as a proxy for early stopping",
         statistic="test loss at the end of training minus that of the network kept by stopping by AUC with patience 5",
         where="above 0",

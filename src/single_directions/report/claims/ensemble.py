@@ -1,6 +1,5 @@
 """Figure 2: of networks that differ in their seed alone, those that generalize worse rely more on single directions."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from single_directions.report.statistics import (
 from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
 
+EXPERIMENTS = ("ensemble", "ensemble_learning_rates")
 EXTREMES = 5
 """Networks in each of the groups with the best and the worst generalization."""
 ENOUGH_FOR_EXTREMES = 50
@@ -154,20 +154,19 @@ def _rests_on_single(main: Estimate, without: dict[str, Any]) -> list[str]:
     return [f"leaving out one network changes its sign: it lies between {without['low']:.2f} and {without['high']:.2f}"]
 
 
-_claim = partial(Claim, trained_to_the_end=True)
 CLAIMS = (
-    _claim(
+    Claim(
         name="generalization",
-        figures={"ensemble": "2b", "ensemble_learning_rates": "2b"},
+        figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="networks that generalize worse rely more on single directions: AUC falls with generalization error",
         statistic="Spearman's correlation of normalized AUC and generalization error",
         where="below 0",
         region=NEGATIVE,
         find=generalization,
     ),
-    _claim(
+    Claim(
         name="within_clusters",
-        figures={"ensemble": "2b", "ensemble_learning_rates": "2b"},
+        figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="there was also a negative correlation present within clusters",
         statistic="Spearman's correlation of normalized AUC and generalization error, in the least clear cluster",
         where="below 0",
@@ -175,9 +174,9 @@ CLAIMS = (
         find=within_clusters,
         several="clusters",
     ),
-    _claim(
+    Claim(
         name="best_and_worst",
-        figures={"ensemble": "2a", "ensemble_learning_rates": "2a"},
+        figures=dict.fromkeys(EXPERIMENTS, "2a"),
         paper="the 5 networks with the best generalization are more robust to ablation than the 5 with the worst",
         statistic="normalized AUC of the best 5 networks minus that of the worst 5",
         where="above 0",
