@@ -100,7 +100,7 @@ def _read(path: Path) -> Iterator[_Run]:
     """The runs of one input."""
     if not path.is_dir():
         raise BadInput(
-            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes it, "
+            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes, "
             "or that of an earlier report"
         )
     if (path / FILES["runs"]).is_file():
