@@ -60,7 +60,7 @@ def test_curves_and_epochs_carry_their_run(made):
 def test_written_tables_are_read_back_equal(made, tmp_path):
     made(corruption=0.1, auc=(1 / 3, 2 / 7), epochs=1, config={"network": {"batch_norm": True}})
     made(corruption=0.2, config={"ablation": {"points": 51}})
-    made(corruption=0.3, config={"ablation": {"points": "all"}, "note": "None"})
+    made(corruption=0.3, config={"ablation": {"points": "all"}, "note": "None", "nothing": ""})
     root = made(corruption=1)
     folders(root)[0].set_state("running")
     folders(root)[1].set_state("failed", "line one")
@@ -182,7 +182,7 @@ def test_bad_inputs_are_told_in_one_line(made, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"no runs in .*empty: make some, with python scripts/train.py"):
         read_tables([tmp_path / "empty"])
-    with pytest.raises(BadInput, match="nowhere is not a folder"):
+    with pytest.raises(BadInput, match=r"nowhere is not a folder: name one of runs, as python scripts/train.py"):
         read_tables([tmp_path / "nowhere"])
     read_tables([made()]).write(tmp_path / "report")
     (tmp_path / "report" / "curves.csv").write_text("a,b\n1,2\n")

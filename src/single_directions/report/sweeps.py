@@ -69,7 +69,9 @@ def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
     `auc_networks` that of the networks' means: NaN for a single one, as the interval is.
     """
     rows = []
-    for condition, networks in sweep.assign(condition=conditions(sweep)).groupby("condition", sort=False):
+    numbers = ["train_accuracy", "test_accuracy", "auc", "auc_normalized", "auc_std"]
+    known = sweep.reindex(columns=numbers).astype(float).assign(condition=conditions(sweep))
+    for condition, networks in known.groupby("condition", sort=False):
         auc = mean_interval(networks["auc"])
         rows.append(
             {
@@ -80,8 +82,8 @@ def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
                 "auc": auc.value,
                 "auc_low": auc.low,
                 "auc_high": auc.high,
-                "auc_normalized": networks["auc_normalized"].mean() if "auc_normalized" in networks else float("nan"),
-                "auc_orderings": (networks["auc_std"].astype(float) ** 2).mean() ** 0.5,
+                "auc_normalized": networks["auc_normalized"].mean(),
+                "auc_orderings": (networks["auc_std"] ** 2).mean() ** 0.5,
                 "auc_networks": networks["auc"].std(),
             }
         )

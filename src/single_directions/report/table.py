@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from packaging.version import Version
 
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
@@ -21,7 +20,7 @@ from single_directions.runs.folder import RunFolder, write_text
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
 _TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash")
 """Columns that are text even where a value looks like a number."""
-_EXACT: Any = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
+_EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"float_precision": "round_trip"}
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
@@ -100,7 +99,10 @@ class _Run:
 def _read(path: Path) -> Iterator[_Run]:
     """The runs of one input."""
     if not path.is_dir():
-        raise BadInput(f"{path} is not a folder: name a folder of runs, or that of an earlier report")
+        raise BadInput(
+            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes, "
+            "or that of an earlier report"
+        )
     if (path / FILES["runs"]).is_file():
         yield from _read_report(path)
     else:
@@ -143,7 +145,7 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     config = {"data": {"_target_": str(one.get("config.data._target_"))}}
     for key in sorted(one.keys() | other.keys()):
         if key == "label_hash" or (key.startswith("config.") and not is_neutral(key.removeprefix("config."), config)):
-            a, b = (None if pd.isna(row.get(key)) else row[key] for row in (one, other))
+            a, b = (None if pd.isna(row.get(key)) or row[key] == "" else row[key] for row in (one, other))
             if a != b and str(a) != str(b):
                 raise BadInput(f"two runs are called {one['run']}, with {key} {a} and {b}: leave one of them out")
 
@@ -183,7 +185,7 @@ def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
         data = str(config["data"].get("_target_", "")).rpartition(".")[2]
     if config.get("data", {}).get("root"):
         root = Path(str(config["data"]["root"])).name
-        name = re.sub(r"(?<=data\.root=)[^,]*", root, name)
+        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: root, name)
     return {"run": f"{experiment}/{scale}-{data}/{name}", "experiment": experiment, "scale": scale, "data": data}
 
 
@@ -234,7 +236,7 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(text) for text in value]
     if isinstance(value, str):
-        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]*)", r"\1", value)
+        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]+)", r"\1", value)
     return value
 
 

@@ -51,7 +51,7 @@ class Claim:
         where: in words, where the paper says that the number lies; `region` in numbers.
         find: what the tables of one sweep say.
         paper_values: the paper's number, where it gives one, by experiment.
-        several: what the parts are, where there are several.
+        several: what the parts are called, where there are several.
         trained_to_the_end: whether networks below 99 % training accuracy are out of place.
     """
 
@@ -63,7 +63,7 @@ class Claim:
     region: tuple[float, float]
     find: Callable[[Tables], Finding]
     paper_values: Mapping[str, float] = field(default_factory=dict)
-    several: str = ""
+    several: str = "parts"
     trained_to_the_end: bool = True
 
     @property
@@ -71,12 +71,11 @@ class Claim:
         """Whether a p value goes with it: of a direction, not of a margin."""
         return self.region in (NEGATIVE, POSITIVE)
 
-    @property
-    def rule(self) -> str:
-        """The rule of the verdict, in words."""
+    def rule(self, parts: int) -> str:
+        """The rule of the verdict on so many parts, in words."""
         return RULE.format(
-            every=f"every one of the {self.several} " if self.several else "",
-            an="any" if self.several else "the",
+            every=f"every one of the {self.several} " if parts > 1 else "",
+            an="any" if parts > 1 else "the",
             where=self.where,
             corrected=" and Holm's corrected p is below 0.05" if self.tested else "",
         )

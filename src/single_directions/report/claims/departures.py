@@ -15,7 +15,12 @@ _LARGE_MLP = {"data": "mnist", "config.network._target_": "MLP", "config.network
 PAPER: dict[str, dict[str, Any]] = {
     "memorization": {**_LARGE_MLP, "config.network.hidden": "[512, 512]", "epochs": 640},
     "memorization_cifar10": _CONVNET,
-    "memorization_imagenet": {"data": "imagenet", "config.network._target_": "ResNet50"},
+    "memorization_imagenet": {
+        "data": "imagenet",
+        "config.network._target_": "ResNet50",
+        "config.network.stem": "imagenet",
+        "config.network.width": 1.0,
+    },
     "ensemble": _CONVNET,
     "ensemble_learning_rates": _CONVNET,
     "early_stopping": {**_LARGE_MLP, "epochs": 640},

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from single_directions.report.claims.claim import NEGATIVE, POSITIVE, Claim, Finding
 from single_directions.report.statistics import Estimate, Floats, mean_interval, spearman
 from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
 
-FIGURES = {"early_stopping": "3a", "early_stopping_grid": "3a"}
+EXPERIMENTS = ("early_stopping", "early_stopping_grid")
 SMOOTHED = 5
 """Epochs measured of which the running median is taken, centred, fewer at the ends."""
 DIVERGED = 0.05
@@ -45,13 +46,13 @@ class Training:
     def onset(self) -> float:
         """The epoch at which train and test loss begin to diverge: NaN if they do not.
 
-        It is that of the lowest smoothed test loss, provided that the smoothed test loss ends more than 5 % above it,
-        and the smoothed training loss below its value there.
+        It is that of the lowest smoothed test loss (the middle one of equals), provided that the smoothed test loss
+        ends more than 5 % above it, and the smoothed training loss below its value there.
         """
         test, train = smooth(self.epochs["test_loss"]), smooth(self.epochs["train_loss"])
         if not np.isfinite(test).any():
             return nan
-        lowest = np.nanargmin(test)
+        lowest = middle(test == np.nanmin(test))
         diverges = test[-1] > (1 + DIVERGED) * test[lowest] and train[-1] < train[lowest]
         return float(self.epochs["epoch"].iloc[lowest]) if diverges else nan
 
@@ -59,13 +60,13 @@ class Training:
     def downturn(self) -> float:
         """The epoch at which the AUC begins to drop: NaN if it does not.
 
-        It is that of the largest smoothed AUC, provided that the smoothed AUC ends below that by more than 5 % of its
-        rise.
+        It is that of the largest smoothed AUC (the middle one of equals), provided that the smoothed AUC ends below
+        that by more than 5 % of its rise.
         """
         auc = smooth(self.epochs["auc"])
         if not np.isfinite(auc).any():
             return nan
-        largest = np.nanargmax(auc)
+        largest = middle(auc == np.nanmax(auc))
         turns = auc[largest] - auc[-1] > TURNED * (auc[largest] - auc[0])
         return float(self.epochs["epoch"].iloc[largest]) if turns else nan
 
@@ -104,6 +105,12 @@ class Training:
 def smooth(values: pd.Series) -> Floats:
     """The running median over 5 epochs measured."""
     return values.rolling(SMOOTHED, center=True, min_periods=1).median().to_numpy(dtype=float)
+
+
+def middle(chosen: NDArray[np.bool_]) -> int:
+    """The middle one of the epochs chosen: a median is often the same for several in a row."""
+    places = np.flatnonzero(chosen)
+    return int(places[(len(places) - 1) // 2])
 
 
 def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple[int, int]:
@@ -219,7 +226,7 @@ _claim = partial(Claim, several="settings", trained_to_the_end=False)
 CLAIMS = (
     _claim(
         name="downturn",
-        figures=FIGURES,
+        figures=dict.fromkeys(EXPERIMENTS, "3a"),
         paper="the point in training at which the AUC began to drop was the same point that the train and test loss "
         "started to diverge",
         statistic="epoch of the AUC's downturn minus epoch of the losses' divergence, in tolerances (the larger of 2 "
@@ -230,7 +237,7 @@ CLAIMS = (
     ),
     _claim(
         name="test_loss",
-        figures=dict.fromkeys(FIGURES, "3b"),
+        figures=dict.fromkeys(EXPERIMENTS, "3b"),
         paper="AUC and test loss are negatively correlated over the course of training",
         statistic="Spearman's correlation of AUC and test loss over the epochs of a training, mean over seeds",
         where="below 0",
@@ -240,7 +247,7 @@ CLAIMS = (
     ),
     _claim(
         name="stopping",
-        figures=FIGURES,
+        figures=dict.fromkeys(EXPERIMENTS, "3a"),
         paper="AUC may serve as a proxy for early stopping",
         statistic="test loss at the end of training minus that of the network kept by stopping by AUC with patience 5",
         where="above 0",

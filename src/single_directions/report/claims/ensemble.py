@@ -1,6 +1,5 @@
 """Figure 2: of networks that differ in their seed alone, those that generalize worse rely more on single directions."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ from single_directions.report.statistics import (
     leave_one_out,
     partial_correlation,
 )
+from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
 
+EXPERIMENTS = ("ensemble", "ensemble_learning_rates")
 EXTREMES = 5
 """Networks in each of the groups with the best and the worst generalization."""
 ENOUGH_FOR_EXTREMES = 50
@@ -61,6 +62,7 @@ def generalization(tables: Tables) -> Finding:
         "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized),
         "auc_with_train_loss": correlation(ensemble["train_loss"], normalized),
         "leave_one_out": without,
+        "by_condition": _by_condition(ensemble),
         "clusters": found,
     }
     caveats = [
@@ -107,6 +109,15 @@ def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
+    """The correlation within each value of what is swept beside the seed, such as the learning rate."""
+    return {
+        str(condition): correlation(own["generalization_error"], own["auc_normalized"])
+        for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
+        if condition
+    }
+
+
 def _leverage(ensemble: pd.DataFrame) -> dict[str, Any]:
     """The range of the correlation when each network is left out in turn, and the networks at its ends."""
     values = leave_one_out(ensemble["generalization_error"], ensemble["auc_normalized"])
@@ -143,20 +154,19 @@ def _rests_on_single(main: Estimate, without: dict[str, Any]) -> list[str]:
     return [f"leaving out one network changes its sign: it lies between {without['low']:.2f} and {without['high']:.2f}"]
 
 
-_claim = partial(Claim, trained_to_the_end=True)
 CLAIMS = (
-    _claim(
+    Claim(
         name="generalization",
-        figures={"ensemble": "2b", "ensemble_learning_rates": "2b"},
+        figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="networks that generalize worse rely more on single directions: AUC falls with generalization error",
         statistic="Spearman's correlation of normalized AUC and generalization error",
         where="below 0",
         region=NEGATIVE,
         find=generalization,
     ),
-    _claim(
+    Claim(
         name="within_clusters",
-        figures={"ensemble": "2b", "ensemble_learning_rates": "2b"},
+        figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="there was also a negative correlation present within clusters",
         statistic="Spearman's correlation of normalized AUC and generalization error, in the least clear cluster",
         where="below 0",
@@ -164,9 +174,9 @@ CLAIMS = (
         find=within_clusters,
         several="clusters",
     ),
-    _claim(
+    Claim(
         name="best_and_worst",
-        figures={"ensemble": "2a", "ensemble_learning_rates": "2a"},
+        figures=dict.fromkeys(EXPERIMENTS, "2a"),
         paper="the 5 networks with the best generalization are more robust to ablation than the 5 with the worst",
         statistic="normalized AUC of the best 5 networks minus that of the worst 5",
         where="above 0",

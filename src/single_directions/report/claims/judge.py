@@ -40,7 +40,7 @@ NAMED = 6
 
 
 def judge(tables: Tables) -> list[dict[str, Any]]:
-    """An entry for each claim and sweep of an experiment that it is judged in, as `claims.json` holds it.
+    """An entry for each claim and sweep of an experiment that it is judged in, in the order of the figures.
 
     Keys are `id` ("<experiment>.<name>"), `experiment`, `figure`, `scale`, `data`, `variant`, `paper` (its sentence in
     short), `statistic`, `value` with its 95 % interval `low` to `high`, `n` (networks, on the side with fewer),
@@ -54,7 +54,8 @@ def judge(tables: Tables) -> list[dict[str, Any]]:
     """
     cases = [(sweep, claim, len(own.runs), *_judged(claim, own)) for sweep, own, claim in _cases(tables)]
     corrected = _corrected([(sweep[1], result) for sweep, *_, result, _ in cases])
-    return [_entry(*case, p_holm) for case, p_holm in zip(cases, corrected, strict=True)]
+    entries = [_entry(*case, p_holm) for case, p_holm in zip(cases, corrected, strict=True)]
+    return sorted(entries, key=lambda entry: entry["figure"])
 
 
 def write_claims(claims: list[dict[str, Any]], path: Path) -> None:
@@ -105,7 +106,8 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
     }
     caveats = [*departures(tables.runs), *finding.caveats]
     if 0 < result.estimate.n < LEAST_NETWORKS:
-        caveats.append(f"{result.estimate.n} networks a side, fewer than {LEAST_NETWORKS}: nothing is decided")
+        networks = "network" if result.estimate.n == 1 else "networks"
+        caveats.append(f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided")
     elif result.estimate.n and not isfinite(result.estimate.value):
         caveats.append("its number is not defined, as where all networks have the same")
     if claim.trained_to_the_end:
@@ -176,7 +178,7 @@ def _entry(sweep: Sweep, claim: Claim, runs: int, result: Outcome, finding: Find
         "p_holm": p_holm,
         "effect_size": result.estimate.effect_size,
         "verdict": verdict(result.holds, p_holm, scale, data),
-        "rule": claim.rule,
+        "rule": claim.rule(len(finding.parts)),
         "caveats": caveats,
         "details": finding.details,
         "runs": runs,

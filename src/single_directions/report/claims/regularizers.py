@@ -14,7 +14,7 @@ MARGIN = 0.05
 """Of accuracy and of AUC, both from 0 to 1: what counts as a minimal loss, and as alike."""
 
 
-def conditions(runs: pd.DataFrame) -> dict[tuple[float, float], pd.DataFrame]:
+def by_dropout(runs: pd.DataFrame) -> dict[tuple[float, float], pd.DataFrame]:
     """The runs at each (dropout fraction above 0, corruption)."""
     if "config.network.dropout" not in runs or "corruption" not in runs:
         return {}
@@ -49,7 +49,7 @@ def up_to_the_fraction(tables: Tables) -> Finding:
     """The accuracy lost at the dropout fraction, for each fraction and for true and corrupted labels."""
     curves = mean_curves(tables)
     parts = {}
-    for (dropout, corruption), own in conditions(tables.runs).items():
+    for (dropout, corruption), own in by_dropout(tables.runs).items():
         lost = [lost_before(*curves[run], dropout) for run in own["run"] if run in curves]
         parts[f"dropout {dropout:g}, corruption {corruption:g}"] = mean_interval(lost)
     return Finding(parts)
@@ -58,7 +58,7 @@ def up_to_the_fraction(tables: Tables) -> Finding:
 def past_the_fraction(tables: Tables) -> Finding:
     """How much more accuracy is kept past the dropout fraction with true labels than with corrupted ones."""
     curves = mean_curves(tables)
-    by_condition = conditions(tables.runs)
+    by_condition = by_dropout(tables.runs)
     parts = {}
     for dropout in sorted({dropout for dropout, _ in by_condition}):
         kept = {}
@@ -76,7 +76,7 @@ def alike(tables: Tables) -> Finding:
     """The differences in AUC between dropout fractions, with true labels."""
     true = {
         dropout: by_seed(own, "auc")
-        for (dropout, corruption), own in conditions(tables.runs).items()
+        for (dropout, corruption), own in by_dropout(tables.runs).items()
         if corruption == 0
     }
     parts = {f"dropout {a:g} and {b:g}": difference(true[a], true[b]) for a, b in combinations(sorted(true), 2)}
