@@ -142,8 +142,8 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
     yield Picture(
         f"figure_3b{section.suffix}",
         correlation_figure(epochs, titles),
-        "AUC against test loss, a mark an epoch, a panel a training, with Spearman's correlation over its epochs "
-        f"(the paper's: {number(PAPERS_SPEARMAN)}).",
+        "AUC against test loss, a mark an epoch, a panel a training, with Spearman's correlation over all its epochs "
+        f"(the paper's: {number(PAPERS_SPEARMAN)}). The axes are those of the epochs past the first tenth.",
     )
 
 
@@ -156,7 +156,7 @@ def _early_stopping_grid(section: Section) -> Iterator[Picture]:
         marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "none")]
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(known, "Spearman(AUC, test loss) over a training", section.place, marked),
+            dots_figure(known, "Spearman(AUC, test loss)", section.place, marked),
             "Spearman's correlation of AUC and test loss over the epochs of a training: a dot a training, a diamond at "
             "the mean, with its 95 % interval.",
         )

@@ -98,7 +98,7 @@ def _condition(values: dict[str, Any], runs: pd.DataFrame, ranks: dict[str, list
 
 def _label(column: str, value: Any) -> str:
     if column == TRAIN_SAMPLES:
-        return "all training images" if pd.isna(value) else f"{float(value):,.0f} training images"
+        return "all images" if pd.isna(value) else f"{float(value):,.0f} images"
     if pd.isna(value):
         return f"no {column.rpartition('.')[2]}"
     if column == CORRUPTION:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, new_figure
 
@@ -41,7 +40,10 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
 
 
 def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """AUC against test loss, a mark an epoch, a panel a training (Figure 3b); `titles` are by run, in their order."""
+    """AUC against test loss, a mark an epoch, a panel a training (Figure 3b); `titles` are by run, in their order.
+
+    The axes are those of the epochs past the first tenth, lest the first few fill them.
+    """
     runs = list(titles)[:PANELS]
     columns = min(3, len(runs))
     rows = ceil(len(runs) / columns)
@@ -55,7 +57,8 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
             axes.plot(one["test/loss"], one["ablation/auc"], color="0.8", linewidth=0.6, zorder=1)
             marks = axes.scatter(one["test/loss"], one["ablation/auc"], c=one["epoch"], s=8, linewidths=0, **span)
             axes.set_title(titles[run], fontsize=8)
-            _scale_losses(axes, shown["test/loss"])
+        late = shown[shown["epoch"] > shown["epoch"].max() / 10]
+        grid.flat[0].set(xlim=_around(late["test/loss"]), ylim=_around(late["ablation/auc"]))
         for axes in grid.flat[len(runs) :]:
             axes.set_visible(False)
         figure.supxlabel("test loss", fontsize=9)
@@ -88,13 +91,10 @@ def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float
     return float(epochs.iloc[place]), float(values.iloc[place])
 
 
-def _scale_losses(axes: Axes, losses: pd.Series) -> None:
-    """A logarithmic axis where losses span more than a factor of 4."""
-    if 0 < 4 * losses.min() < losses.max():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("")
+def _around(values: pd.Series) -> tuple[float, float]:
+    """The limits of an axis that shows all values."""
+    margin = 0.06 * float(np.ptp(values)) or 0.06
+    return float(values.min()) - margin, float(values.max()) + margin
 
 
 def _cut(test_loss: pd.Series) -> float:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from single_directions.report.figures.style import BLUE, DISTINCT, STYLE, VERMILLION, new_figure
+from single_directions.report.statistics import Floats
 
 NAMED = 3
 MARKERS = ("o", "^", "s", "D", "v", "P")
@@ -49,20 +50,28 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
         axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
         axes.set(xlabel="network left out, sorted", ylabel="Spearman without it", title=title)
         axes.set_xticks([])
-        axes.margins(0.05, 0.12)
-        gap, last = 0.05 * float(np.ptp(axes.get_ylim())), -np.inf
+        axes.margins(0.05, 0.2)
+        heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))
         for place, index in enumerate(order):
-            if index in strongest:
-                left = place < len(order) / 2
-                last = max(float(values[index]), last + gap)  # lest names of equal values cover each other
+            if index in heights:
                 axes.annotate(
                     names[index],
-                    (place, last),
-                    (6 if left else -6, 0),
-                    textcoords="offset points",
+                    (place, heights[index]),
                     fontsize=8,
                     va="center",
-                    ha="left" if left else "right",
+                    ha="left" if values[index] < whole else "right",
                     color=VERMILLION,
                 )
     return figure
+
+
+def _heights(values: Floats, whole: float, named: Sequence[int], span: float) -> dict[int, float]:
+    """Where names stand: outside their marks, those of like values above each other. `named` is sorted by value."""
+    heights, gap = {}, 0.055 * span
+    for side, inwards in ((-1, reversed(named)), (1, iter(named))):
+        last = -np.inf
+        for index in inwards:
+            if (values[index] < whole) == (side < 0):
+                last = max(side * float(values[index]), last) + gap
+                heights[index] = side * last
+    return heights
