@@ -132,3 +132,15 @@ def test_sweeps_that_cannot_be_compared_have_figures_of_their_own():
     assert "figure_1a_demo-digits" in names
     assert "figure_1a_demo-digits_network=convnet" in names
     assert len(set(names)) == len(names)
+
+
+def test_names_of_files_are_names_of_files():
+    whole = tables({"memorization": 1})
+    variant = "data.root=a/b c," + ",".join(f"key{i}={'x' * 20}" for i in range(20))
+    other = whole.runs.assign(variant=variant, run=whole.runs["run"] + ",odd")
+    both = pd.concat([whole.runs, other], ignore_index=True)
+    _, section = sections_of(Tables(both, whole.curves, whole.epochs), ())
+    assert len(section.suffix) <= 151
+    assert not set("/ ") & set(section.suffix)
+    another = sections_of(Tables(both.assign(variant=both["variant"] + "."), whole.curves, whole.epochs), ())[1]
+    assert another.suffix != section.suffix

@@ -149,6 +149,15 @@ def test_partial_sweeps_are_told_with_their_n(text):
     assert "Partial: 4 of 5 runs are done, 1 failed." in words(render(Tables(runs, whole.curves, whole.epochs)))
 
 
+def test_a_variant_is_not_partial_for_being_small():
+    whole = tables({"early_stopping": 2})
+    assert "Partial" not in words(render(Tables(whole.runs.assign(variant="x=1"), whole.curves, whole.epochs)))
+    runs = whole.runs.assign(variant="x=1", state=["done", "failed"])
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    assert "Partial: 1 of 2 runs are done, 1 failed." in seen
+    assert "Go on with" not in seen
+
+
 def test_runs_that_are_not_done_are_listed_with_their_reason():
     whole = tables({"early_stopping": 2})
     runs = whole.runs.assign(state=["done", "broken"], reason=["", "summary.json is missing"])

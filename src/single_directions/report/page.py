@@ -102,14 +102,15 @@ def _section(section: Section, figures: Sequence[Shown]) -> Markup:
 
 def _incomplete(section: Section) -> Markup | None:
     """How many of the planned runs there are, where some lack."""
-    planned = planned_runs(section.experiment.name, section.scale) or 0
+    # The experiment's own command makes no variant.
+    planned = 0 if section.variant else planned_runs(section.experiment.name, section.scale) or 0
     done, others = len(section.runs), section.others["state"].value_counts()
     if done >= planned and others.empty:
         return None
     told = [f"Partial: {done} of {max(planned, done + int(others.sum()))} runs are done"]
     told += [f"{number} {state}" for state, number in sorted(others.items())]
-    command = command_for(section.experiment.name, section.scale)
-    return tag("p", f"{', '.join(told)}. Go on with ", tag("code", command), class_="note")
+    command = tag("code", command_for(section.experiment.name, section.scale))
+    return tag("p", f"{', '.join(told)}.", None if section.variant else [" Go on with ", command], class_="note")
 
 
 def _figure(figure: Shown) -> Markup:

@@ -1,5 +1,6 @@
 """What a section of the report is about: one sweep of one of the paper's experiments."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from single_directions.report.table import Tables
 
 Claim = dict[str, Any]
 """An entry of `claims.json`."""
+LONGEST_SUFFIX = 150
+"""Characters; file systems allow 255 bytes for a whole name."""
 TRAINING = ["train/loss", "test/loss", "ablation/auc"]
 
 
@@ -45,7 +48,13 @@ class Section:
     @property
     def suffix(self) -> str:
         """What tells its files from those of the experiment's other sweeps."""
-        return "" if self.alone else "_" + "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
+        if self.alone:
+            return ""
+        place = "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
+        name = re.sub(r"[^\w.,=+~\[\]-]", "_", place)
+        if len(name) > LONGEST_SUFFIX:
+            name = f"{name[: LONGEST_SUFFIX - 9]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        return f"_{name}"
 
     @property
     def id(self) -> str:

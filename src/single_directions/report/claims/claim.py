@@ -17,7 +17,7 @@ LEVEL = 0.05
 NEGATIVE, POSITIVE = (-inf, 0.0), (0.0, inf)
 """Where the paper says that a number lies."""
 RULE = (
-    "reproduced where the 95 % interval of {every}lies wholly {where}{corrected}; not reproduced where {an} interval "
+    "reproduced where the 95 % interval {every}lies wholly {where}{corrected}; not reproduced where {an} interval "
     "lies wholly outside{corrected}; else, and with fewer than 4 networks a side, inconclusive"
 )
 
@@ -74,7 +74,7 @@ class Claim:
     def rule(self, parts: int) -> str:
         """The rule of the verdict on so many parts, in words."""
         return RULE.format(
-            every=f"every one of the {self.several} " if parts > 1 else "",
+            every=f"of every one of the {self.several} " if parts > 1 else "",
             an="any" if parts > 1 else "the",
             where=self.where,
             corrected=" and Holm's corrected p is below 0.05" if self.tested else "",
