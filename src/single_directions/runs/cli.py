@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
 from single_directions.runs.folder import RunFolder, first_line, run_name
+from single_directions.runs.launchers import check_one_device, prepare
 from single_directions.runs.run import execute
 from single_directions.runs.summary import line
 
@@ -27,7 +29,14 @@ SWEEP_SIZE = "SINGLE_DIRECTIONS_SWEEP_SIZE"
 
 
 class RunFailed(CompactHydraException):
-    """A run of a sweep failed, told in one line."""
+    """A run of a sweep failed, told in one line by the process of this id."""
+
+    def __init__(self, told: str, process: int | None = None) -> None:
+        super().__init__(told)
+        self.process = process or os.getpid()
+
+    def __reduce__(self) -> Any:
+        return RunFailed, (str(self), self.process)
 
 
 def conf_folder() -> Path:
@@ -39,10 +48,12 @@ def conf_folder() -> Path:
 def train() -> None:
     """Train as the command line says; whatever is wrong with it is told in one line."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, rather than print several lines of its own
+    # That Hydra checks our preset by the launcher's own of the same name is wanted; it warns that it may stop to.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         _train()
-    except RunFailed:  # told already
-        raise SystemExit(1) from None
+    except RunFailed as error:
+        raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
     except (HydraException, OmegaConfBaseException) as error:
         told, *_ = str(error).split("Config search path")
         raise SystemExit(" ".join(told.split())) from None
@@ -53,8 +64,11 @@ def _train(config: DictConfig) -> None:
     """Execute one run, or with `-m` one of a sweep's, and say how it ended."""
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
+    os.chdir(hydra_config.runtime.cwd)  # another node's process may have begun elsewhere
     try:
         settings = resolved(config)
+        if sweep:
+            check_one_device(settings["trainer"])
     except BadInput as error:
         raise _end(str(error), sweep) from None
     folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
@@ -82,6 +96,10 @@ class SweepStart(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the program with one line where the sweep's folder cannot be written."""
+        try:
+            prepare(config)
+        except BadInput as error:
+            raise SystemExit(str(error)) from None
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)

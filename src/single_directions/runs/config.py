@@ -1,5 +1,6 @@
 """What a run's configuration must look like, and when two of them mean the same run."""
 
+import os
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -15,6 +16,8 @@ _NEUTRAL = (
     "tracking",
     "checkpoint",
     "threads",
+    "gpus_per_run",
+    "cpus_per_run",
     "data.root",
     "data.download",
     "data.workers",
@@ -42,7 +45,19 @@ def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
     return OmegaConf.create(value) if isinstance(value, list | dict) else value
 
 
+def within(folder: str, path: str) -> str:
+    """The resolver `${within:folder,path}`: a path that may be relative to a folder."""
+    return os.path.join(folder, path)
+
+
+def first(*values: Any) -> Any:
+    """The resolver `${first:a,b}`: the first of some values that is not null."""
+    return next((value for value in values if value is not None), None)
+
+
 OmegaConf.register_new_resolver("at_scale", at_scale, replace=True)
+OmegaConf.register_new_resolver("first", first, replace=True)
+OmegaConf.register_new_resolver("within", within, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -59,11 +74,10 @@ def check(config: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key whose value cannot be."""
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
         value = _flat(config).get(key)
-        if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
+        if value is None and key.startswith("data."):
             continue
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            null = " or null" if key in _WHOLE_OR_NULL else ""
-            raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
+        _check_whole(key, value, least, null=key in _WHOLE_OR_NULL)
+    check_resources(config)
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
@@ -71,6 +85,13 @@ def check(config: dict[str, Any]) -> None:
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def check_resources(config: dict[str, Any]) -> None:
+    """Raises `BadInput` for `gpus_per_run` or `cpus_per_run` that cannot be."""
+    if config["gpus_per_run"] is not None:
+        _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
+    _check_whole("cpus_per_run", config["cpus_per_run"], 1, null=True)
 
 
 def is_neutral(key: str, config: dict[str, Any]) -> bool:
@@ -91,6 +112,14 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for key in sorted(a | b)
         if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, other)
     ]
+
+
+def _check_whole(key: str, value: Any, least: int, null: bool) -> None:
+    if null and value is None:
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        also = " or null" if null else ""
+        raise BadInput(f"{key} must be a whole number of at least {least}{also}, not {value!r}")
 
 
 def _check_number(key: str, value: Any, least: float, most: float, also: str = "") -> None:
