@@ -1,10 +1,14 @@
 """Every file of the configuration composes, alone and with the others."""
 
 import itertools
+import math
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
+from single_directions.runs import RunFolder, execute
 from single_directions.runs.build import build
 from single_directions.runs.cli import conf_folder
 from single_directions.runs.config import check
@@ -29,7 +33,8 @@ def test_data_and_network_compose(settings, data, network):
 
 @pytest.mark.parametrize(("experiment", "scale"), list(itertools.product(options("experiment"), options("scale"))))
 def test_experiment_composes_at_both_scales(settings, experiment, scale):
-    config = settings(f"experiment={experiment}", f"scale={scale}", quick=False)
+    root = ["data.root=x"] if (experiment, scale) == ("memorization_imagenet", "paper") else []
+    config = settings(f"experiment={experiment}", f"scale={scale}", *root, quick=False)
     check(config)
     assert (config["experiment"], config["scale"]) == (experiment, scale)
     assert ("digits" in config["data"]["_target_"]) == (scale == "demo")
@@ -67,3 +72,53 @@ def test_papers_memorization_is_that_of_the_design(settings):
     assert config["network"]["hidden"] == [512, 512]
     assert config["trainer"]["max_epochs"] == 640
     assert (config["ablation"]["orderings"], config["ablation"]["clamp"]) == (10, "zero")
+
+
+def swept(experiment: str, scale: str) -> dict[str, list[str]]:
+    """What an experiment sweeps: each key's values, as Hydra's multirun reads them."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        overrides = [f"experiment={experiment}", f"scale={scale}"]
+        params = compose("train", overrides, return_hydra_config=True).hydra.sweeper.get("params") or {}
+    parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    return {
+        override.get_key_element(): list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [str(override.value())]
+        for override in parsed
+    }
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_experiment_trains_a_step(settings, tmp_path, experiment):
+    """The last of its sweep at demo scale, which differs most from the configuration's own values."""
+    last = [f"{key}={values[-1]}" for key, values in swept(experiment, "demo").items()]
+    least = ["+trainer.max_steps=1", "ablation.orderings=1", "ablation.points=3", "batch_size=2000"]
+    samples = [] if any("data.train_samples" in override for override in last) else ["data.train_samples=64"]
+    narrow = (
+        ["network.width=0.05"]
+        if "ConvNet" in settings(f"experiment={experiment}", quick=False)["network"]["_target_"]
+        else []
+    )
+    off = ["tracking=off", "progress=false", f"experiment={experiment}"]
+    summary = execute(settings(*off, *last, *least, *samples, *narrow, quick=False), RunFolder(tmp_path / "run"))
+    assert summary["experiment"] == experiment
+    assert 0 <= summary["auc"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("experiment", "runs"),
+    [
+        ("memorization", 4 * 6),
+        ("memorization_cifar10", 4 * 6),
+        ("memorization_imagenet", 6),
+        ("ensemble", 200),
+        ("ensemble_learning_rates", 40 * 4),
+        ("early_stopping", 5),
+        ("early_stopping_grid", 4 * 2 * 4),
+        ("dropout", 4 * 3 * 2),
+        ("batch_norm", 4 * 2),
+    ],
+)
+def test_sweeps_of_the_paper_have_their_sizes(experiment, runs):
+    sizes = [len(values) for values in swept(experiment, "paper").values()]
+    assert math.prod(sizes) == runs

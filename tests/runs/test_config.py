@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
+from single_directions.runs.build import build
 from single_directions.runs.config import check, differing_keys, is_neutral, resolved
 
 
@@ -69,3 +70,19 @@ def test_at_scale_takes_the_value_of_the_scale():
     assert resolved(config) == {"scale": "demo", "hidden": [4, 2], "stop": 1.0}
     config.scale = "paper"
     assert resolved(config) == {"scale": "paper", "hidden": [512], "stop": None}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["early_stopping=auc"], r"ablation/auc is measured only during training: add ablation.every_epoch={}"),
+        (["early_stopping=test_loss", "early_stopping.monitor=test/los"], "early_stopping.monitor must be one of"),
+        (["early_stopping=test_loss", "early_stopping.mode=most"], "early_stopping.mode must be min or max"),
+        (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
+        (["ablation.every_epoch={orderings: 0}"], "ablation.every_epoch: orderings=0"),
+        (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
+    ],
+)
+def test_what_cannot_be_stopped_by_is_refused(settings, overrides, told):
+    with pytest.raises(BadInput, match=told):
+        build(settings(*overrides))

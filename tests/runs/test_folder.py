@@ -64,8 +64,10 @@ def test_state_of_a_folder_without_a_run_is_none(tmp_path):
 def test_folder_knows_its_configuration(settings, place):
     folder, config = RunFolder(place), settings()
     assert not folder.holds(config)
-    folder.begin(config)
-    assert folder.state() == "running"
+    with folder.leased():
+        folder.begin(config)
+        assert folder.state() == "running"
+    assert folder.state() == "cut off"
     assert folder.read_config() == config
     assert folder.holds(settings("runs=elsewhere"))
     with pytest.raises(BadInput, match=r"other settings \(batch_size, seed\)"):

@@ -232,3 +232,50 @@ def test_threads_are_those_asked_for(settings, folders):
     before = torch.get_num_threads()
     assert execute(settings("threads=2"), folders("one"))["device"]["threads"] == 2
     assert torch.get_num_threads() == before
+
+
+def test_every_epoch_is_measured_where_it_is_asked_for(settings, folders):
+    folder = folders("one")
+    execute(settings("ablation.every_epoch={orderings: 3, samples: 150}", "trainer.max_epochs=3"), folder)
+    metrics, table = pd.read_csv(folder.metrics), pd.read_csv(folder.epoch_curves)
+    assert list(table["epoch"].unique()) == [1, 2, 3]
+    for (_, epoch), row in zip(table.groupby("epoch"), metrics.itertuples(), strict=True):
+        curve = AblationCurve.from_frame(epoch)
+        assert curve.accuracy.shape == (3, 21)
+        assert metrics.loc[row.Index, "ablation/auc"] == pytest.approx(curve.auc.mean().item(), rel=1e-6)
+        assert metrics.loc[row.Index, "ablation/auc_std"] == pytest.approx(curve.auc.std().item(), rel=1e-6)
+    # Measuring changes nothing: the training is that of a run without it.
+    execute(settings("trainer.max_epochs=3"), folders("two"))
+    without = pd.read_csv(folders("two").metrics)
+    pd.testing.assert_frame_equal(metrics[without.columns], without)
+    assert folder.curves.read_bytes() == folders("two").curves.read_bytes()
+    assert not folders("two").epoch_curves.exists()
+
+
+STOPPED = ("early_stopping=auc", "early_stopping.patience=2", "ablation.every_epoch={}", "trainer.max_epochs=60")
+
+
+def test_early_stopping_keeps_the_best_epoch(settings, folders):
+    folder = folders("one")
+    epochs = execute(settings(*STOPPED), folder)["epochs"]
+    auc = pd.read_csv(folder.metrics)["ablation/auc"]
+    best = int(auc.argmax()) + 1
+    assert epochs == best + 2 < 60  # as many epochs as patience asks for have passed since
+    assert torch.load(folder.best, weights_only=True)["epoch"] == best - 1
+    assert torch.load(folder.checkpoint, weights_only=True)["epoch"] == epochs - 1
+
+
+def test_training_that_was_stopped_early_ends_the_same_when_it_is_cut_off(settings, folders):
+    config = settings(*STOPPED, "checkpoint.every_n_epochs=1")
+    whole, cut = folders("whole"), folders("cut")
+    execute(config, whole)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute(config, folders("cut", CutOff))
+    execute(config, cut)
+    assert contents(cut) == contents(whole)
+    assert cut.epoch_curves.read_bytes() == whole.epoch_curves.read_bytes()
+    # Cut off while the final curve was measured, the training does not go on.
+    cut.set_state("cut off")
+    cut.curves.unlink()
+    execute(config, cut)
+    assert contents(cut) == contents(whole)

@@ -19,6 +19,7 @@ from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput
 from single_directions.runs.config import check
+from single_directions.training import AblationAUC
 from single_directions.training.seeds import derived_seed
 
 IMAGES_TO_TRY = 8
@@ -29,7 +30,7 @@ class Parts:
     """A run's parts: made from its configuration, and known to fit each other.
 
     `network` is initialized, not trained; `sites` are those to be ablated; `measured` are the training images, with the
-    labels trained with, on which the final curve is measured.
+    labels trained with, on which the final curve is measured; `every_epoch` measures during training, if asked to.
     """
 
     data: DataSet
@@ -38,6 +39,7 @@ class Parts:
     scheduler: Callable[[Optimizer], LRScheduler] | None
     sites: tuple[Site, ...]
     measured: Dataset[Batch]
+    every_epoch: AblationAUC | None = None
 
 
 def build(config: dict[str, Any]) -> Parts:
@@ -58,7 +60,8 @@ def build(config: dict[str, Any]) -> Parts:
     optimizer = made("optimizer", config["optimizer"])
     scheduler = None if config["scheduler"] is None else made("scheduler", config["scheduler"])
     _try_optimizer(network, optimizer, scheduler)
-    return Parts(data, network, optimizer, scheduler, sites, _measured(data, ablation["samples"], ablation["seed"]))
+    measured = _measured(data, ablation["samples"], ablation["seed"])
+    return Parts(data, network, optimizer, scheduler, sites, measured, _every_epoch(ablation))
 
 
 def made(group: str, config: dict[str, Any], **given: Any) -> Any:
@@ -69,6 +72,17 @@ def made(group: str, config: dict[str, Any], **given: Any) -> Any:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None
         raise BadInput(f"{group}: {str(error.__cause__ or error).splitlines()[0]}") from error
+
+
+def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
+    """The measurement during training that the configuration's `ablation` keys ask for."""
+    if keys["every_epoch"] is None:
+        return None
+    shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "seed", "method")}
+    try:
+        return AblationAUC(network="network", **{**shared, **keys["every_epoch"]})
+    except (TypeError, BadInput) as error:
+        raise BadInput(f"ablation.every_epoch: {error}") from error
 
 
 def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[Site, ...]:

@@ -1,5 +1,6 @@
-"""Checkpoints that a crash cannot leave half-written."""
+"""Checkpoints that a crash cannot leave half-written, and what of them is kept."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,53 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from single_directions.runs.folder import replacing
 
+log = logging.getLogger(__name__)
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes beside the old checkpoint, then renames; Lightning's own goes by way of the system's temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Replace the checkpoint at `path`."""
-        with replacing(Path(path)) as beside:
-            torch.save(checkpoint, beside)
+        _write(checkpoint, Path(path))
+
+
+def readable(path: Path) -> Path | None:
+    """The path of a checkpoint to go on from, or None where there is none, or one that cannot be read.
+
+    That one is removed and the run starts afresh, which is said: only a file system can break a file that is written
+    whole. Nothing in a checkpoint is executed.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
+    except Exception as error:  # what is no checkpoint fails in many ways
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    else:
+        if not missing:
+            return path
+        reason = f"it lacks {', '.join(sorted(missing))}"
+    log.warning("%s cannot be read (%s): the run starts afresh", path, reason)
+    path.unlink()
+    return None
+
+
+def keep(what: str, *paths: Path) -> None:
+    """Leave of a finished training's checkpoints all, none, or the weights.
+
+    With these stay the epochs' numbers, of little size: a run whose tables get lost can be measured again without
+    being trained again. The optimizer's state, as large as the weights or twice that, goes.
+    """
+    for path in paths:
+        if what == "none":
+            path.unlink(missing_ok=True)
+        elif what == "weights" and path.exists():
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            _write({**checkpoint, "optimizer_states": []}, path)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with replacing(path) as beside:
+        torch.save(checkpoint, beside)

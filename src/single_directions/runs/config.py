@@ -55,9 +55,8 @@ def first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-OmegaConf.register_new_resolver("at_scale", at_scale, replace=True)
-OmegaConf.register_new_resolver("first", first, replace=True)
-OmegaConf.register_new_resolver("within", within, replace=True)
+for resolver in (at_scale, within, first):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -74,24 +73,45 @@ def check(config: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key whose value cannot be."""
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
         value = _flat(config).get(key)
-        if value is None and key.startswith("data."):
+        if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
             continue
-        _check_whole(key, value, least, null=key in _WHOLE_OR_NULL)
+        _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
     check_resources(config)
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
     if isinstance(config["ablation"]["points"], str) and config["ablation"]["points"] != "all":
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
+    if config["checkpoint"]["keep"] not in ("weights", "all", "none"):
+        raise BadInput(f"checkpoint.keep must be weights, all or none, not {config['checkpoint']['keep']!r}")
+    _check_early_stopping(config["early_stopping"], config["ablation"]["every_epoch"] is not None)
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def _check_early_stopping(keys: Any, measured: bool) -> None:
+    """Raises `BadInput` where nothing that early stopping could monitor is logged."""
+    if keys is None:
+        return
+    _check_whole("early_stopping.patience", keys.get("patience"), 0)
+    if keys.get("mode") not in ("min", "max"):
+        raise BadInput(f"early_stopping.mode must be min or max, not {keys.get('mode')!r}")
+    monitored = keys.get("monitor")
+    if str(monitored).startswith("ablation/") and not measured:
+        raise BadInput(
+            f"early_stopping.monitor={monitored} is measured only during training: add ablation.every_epoch={{}}"
+        )
+    logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")] + ["ablation/auc"]
+    if monitored not in logged:
+        raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
 
 
 def check_resources(config: dict[str, Any]) -> None:
     """Raises `BadInput` for `gpus_per_run` or `cpus_per_run` that cannot be."""
     if config["gpus_per_run"] is not None:
         _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
-    _check_whole("cpus_per_run", config["cpus_per_run"], 1, null=True)
+    if config["cpus_per_run"] is not None:
+        _check_whole("cpus_per_run", config["cpus_per_run"], 1, " or null")
 
 
 def is_neutral(key: str, config: dict[str, Any]) -> bool:
@@ -114,12 +134,9 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
 
 
-def _check_whole(key: str, value: Any, least: int, null: bool) -> None:
-    if null and value is None:
-        return
+def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        also = " or null" if null else ""
-        raise BadInput(f"{key} must be a whole number of at least {least}{also}, not {value!r}")
+        raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
 
 
 def _check_number(key: str, value: Any, least: float, most: float, also: str = "") -> None:

@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,31 +16,71 @@ from pytorch_lightning.loggers import Logger
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import Parts
-from single_directions.runs.checkpoint import WholeCheckpoints
+from single_directions.runs.checkpoint import WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
-from single_directions.training import Classifier, History, Loaders, Progress, StopAtAccuracy, quiet
+from single_directions.runs.lease import Lease
+from single_directions.training import (
+    AblationAUC,
+    Classifier,
+    History,
+    Loaders,
+    Progress,
+    StayStopped,
+    StopAtAccuracy,
+    quiet,
+)
 
 
-def fit(config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None) -> tuple[History, torch.device]:
-    """Train `parts.network` in place, from the folder's checkpoint on if there is one. Returns also its device.
+@dataclass(frozen=True)
+class Training:
+    """What a training leaves behind beside the network: its epochs, and the device it was on."""
 
-    Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here.
+    history: History
+    device: torch.device
+
+
+class SignOfLife(Callback):
+    """Tells by the run's lease how far the training is, and ends it where the lease is lost."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock, at the epoch that a resumed training goes on from."""
+        self._start, self._first = perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tells the epoch, and the seconds that the rest of them will take."""
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        pace = (perf_counter() - self._start) / (epoch - self._first)
+        self.lease.tell(epoch=epoch, epochs=epochs, left=round(pace * (epochs - epoch), 1))
+
+
+def fit(
+    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, logger: Logger | None
+) -> Training:
+    """Train `parts.network` in place, from the folder's checkpoint on if there is one.
+
+    Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if
+    the lease is lost.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
+    # The sign of life comes first: whose lease is lost writes nothing more.
+    callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
     with quiet(), _interruptible():
-        trainer = _trainer(config, folder, logger, history)
+        trainer = _trainer(config, folder, logger, callbacks, parts.every_epoch)
         classifier = Classifier(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
         trainer.fit(
             classifier,
             datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
-            ckpt_path=folder.checkpoint if folder.checkpoint.exists() else None,
+            ckpt_path=readable(folder.checkpoint),
             weights_only=True,  # nothing in a checkpoint can run code
         )
     if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
         trainer.save_checkpoint(folder.checkpoint, weights_only=False)
-    return history, trainer.strategy.root_device
+    return Training(history, trainer.strategy.root_device)
 
 
 @contextmanager
@@ -52,10 +94,16 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, history: History) -> pl.Trainer:
+def _trainer(
+    config: dict[str, Any],
+    folder: RunFolder,
+    logger: Logger | None,
+    callbacks: list[Callback],
+    ablation: AblationAUC | None,
+) -> pl.Trainer:
     # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
-    callbacks: list[Callback] = [
-        history,
+    callbacks = [
+        *callbacks,
         ModelCheckpoint(
             folder.path,
             filename=folder.checkpoint.stem,
@@ -64,6 +112,12 @@ def _trainer(config: dict[str, Any], folder: RunFolder, logger: Logger | None, h
             enable_version_counter=False,
         ),
     ]
+    if ablation is not None:
+        callbacks.append(ablation)
+    if config["early_stopping"] is not None:
+        monitored = {key: config["early_stopping"][key] for key in ("monitor", "mode")}
+        best = ModelCheckpoint(folder.path, filename=folder.best.stem, enable_version_counter=False, **monitored)
+        callbacks += [StayStopped(**config["early_stopping"]), best]
     if config["progress"]:
         callbacks.append(Progress(folder.path.name))
     if config["stop_at_train_accuracy"] is not None:

@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,15 @@ from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import differing_keys, is_neutral
+from single_directions.runs.lease import Holder, Lease, check_free, holder, is_silent
 
 State = Literal["running", "done", "failed", "cut off"]
 IN_PATH = ("experiment", "scale", "data")
 """Groups whose choice the path above a run's folder tells."""
 LONGEST_NAME = 200
 """Characters; file systems allow 255 bytes."""
+UNFINISHED = ".part"
+"""How files end that are being written."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class RunFolder:
         return self.path / "curves.csv"
 
     @property
+    def epoch_curves(self) -> Path:
+        """The measurements during training: a row for each epoch, ordering and point."""
+        return self.path / "epoch_curves.csv"
+
+    @property
     def summary(self) -> Path:
         """The final numbers, and where they come from; written last."""
         return self.path / "summary.json"
@@ -62,17 +70,66 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def best(self) -> Path:
+        """The training after the best epoch, by what early stopping monitors."""
+        return self.path / "best.ckpt"
+
+    @property
     def error(self) -> Path:
         """The traceback of a run that failed."""
         return self.path / "error.txt"
 
+    @property
+    def lease(self) -> Path:
+        """Who works on the run; there only while somebody does."""
+        return self.path / "lease.json"
+
     def state(self) -> State | None:
-        """What `status.json` says, or None where there is no run yet (or a file that cannot be read)."""
+        """What `status.json` says, or None where there is no run yet (or a file that cannot be read).
+
+        A run that nobody works on any more is cut off, whatever its last process could still write.
+        """
+        state: State | None = self.read_status().get("state")
+        return "cut off" if state == "running" and self.holder() is None else state
+
+    def read_status(self) -> dict[str, Any]:
+        """What `status.json` says; empty where there is none, or one that cannot be read."""
         try:
-            state: State = json.loads(self.status.read_text())["state"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return state
+            status = json.loads(self.status.read_text())
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
+
+    def holder(self) -> Holder | None:
+        """Who works on the run, or None where nobody does, or nobody that gave a sign of life lately."""
+        held = holder(self.lease)
+        return None if held and not held.certain and is_silent(self.lease) else held
+
+    def check_free(self) -> None:
+        """Raises `UnderLease` where another process works on the run."""
+        if not _is_follower():
+            check_free(self.lease)
+
+    @contextmanager
+    def leased(self) -> Iterator[Lease | None]:
+        """Within it this process alone works here. Raises `UnderLease` if another does, `BadInput` if none can.
+
+        Of several processes that train one network the first has the lease, the others None.
+        """
+        if _is_follower():
+            yield None
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lease = Lease(self.lease)
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+        try:
+            for unfinished in self.path.glob(f".*{UNFINISHED}"):  # a process died while it wrote
+                unfinished.unlink(missing_ok=True)
+            yield lease
+        finally:
+            lease.release()
 
     def holds(self, config: dict[str, Any]) -> bool:
         """Whether a run of this configuration has begun here.
@@ -91,16 +148,14 @@ class RunFolder:
         return True
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Make the folder, and mark it as running. Raises `BadInput` where it cannot be written."""
+        """Mark the folder as that of a run of this configuration. Raises `BadInput` where it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(config)))
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
-            raise BadInput(
-                f"{self.path} cannot be written ({_line(error)}): choose another folder with runs="
-            ) from error
+            raise self._cannot_be_written(error) from error
 
     def set_state(self, state: State, error: str = "") -> None:
         """Write `status.json`."""
@@ -108,16 +163,28 @@ class RunFolder:
         write_json(self.status, status)
 
     def is_done(self) -> bool:
-        """Whether the run has left behind all that it should."""
+        """Whether the run has left behind all that it should, whole: quick enough to be asked of hundreds of runs."""
         try:
-            return self.state() == "done" and self.curves.exists() and bool(self.read_summary())
-        except (OSError, ValueError):
+            if self.read_status().get("state") != "done":
+                return False
+            summary = self.read_summary()
+            return (
+                _rows(self.curves) == summary["orderings"] * summary["points"]
+                and _rows(self.metrics) == summary["epochs"]
+                and (not self.epoch_curves.exists() or self.epoch_curves.read_bytes().endswith(b"\n"))
+            )
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def fail(self, error: BaseException, traceback: str) -> None:
-        """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`."""
-        write_text(self.error, traceback)
-        self.set_state("failed", first_line(error))
+        """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`.
+
+        What cannot be written is left out: a full disk must not hide what went wrong.
+        """
+        with suppress(OSError):
+            self.set_state("failed", first_line(error))
+        with suppress(OSError):
+            write_text(self.error, traceback)
 
     def write_frame(self, path: Path, frame: pd.DataFrame) -> None:
         """Write a table; numbers keep every digit that they need to be read back equal."""
@@ -142,6 +209,9 @@ class RunFolder:
             raise ValueError(f"{self.summary} is not a summary")
         return summary
 
+    def _cannot_be_written(self, error: OSError) -> BadInput:
+        return BadInput(f"{self.path} cannot be written ({_line(error)}): choose another folder with runs=")
+
 
 def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
     """The folder's name out of Hydra's overrides: `data.corruption=0.5,seed=1`, or `default` where none matters.
@@ -164,7 +234,7 @@ def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     os.close(handle)
     beside = Path(name)
     try:
@@ -189,6 +259,16 @@ def write_json(path: Path, value: Any) -> None:
 def first_line(error: BaseException) -> str:
     """An exception in one line: its kind, and the first line of its message."""
     return f"{type(error).__name__}: {_line(error)}"
+
+
+def _is_follower() -> bool:
+    """Whether this is one of several processes that train one network, but not the first."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def _rows(table: Path) -> int:
+    """The rows of a table, of which only whole ones count, without its header."""
+    return table.read_bytes().count(b"\n") - 1
 
 
 def _value(config: Any, key: str, text: str) -> str:

@@ -2,18 +2,21 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
 import torch
 from pytorch_lightning.loggers import Logger
 
 from single_directions.ablation import AblationCurve, ablation_curve
 from single_directions.runs.build import Parts, build
+from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, write_json
+from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
 from single_directions.training import measuring_loader
@@ -24,24 +27,29 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
 
     A run that is done is not run again, one that was cut off or failed goes on from its last checkpoint. Raises
     `BadInput`, before anything is written, for what cannot work and for a folder that holds another configuration. Any
-    later exception is written to the folder and raised again.
+    later exception is written to the folder and raised again. Raises `UnderLease` where another process is at it.
     """
     if folder.holds(config) and folder.is_done():
         return folder.read_summary()
+    folder.check_free()  # before anything expensive
     parts = build(config)
-    folder.begin(config)
-    try:
-        with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
-            summary = _trained_and_measured(config, parts, folder, logger)
-        folder.set_state("done")
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-        with suppress(OSError):
-            folder.set_state("cut off")
-        raise
-    except BaseException as error:
-        with suppress(OSError):  # a full disk must not hide what went wrong
+    with folder.leased() as lease:
+        if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
+            return folder.read_summary()
+        folder.begin(config)
+        try:
+            with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
+                summary = _trained_and_measured(config, parts, folder, lease, logger)
+            folder.set_state("done")
+        except UnderLease:  # the folder is another's now
+            raise
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+            with suppress(OSError):
+                folder.set_state("cut off")
+            raise
+        except BaseException as error:
             folder.fail(error, traceback.format_exc())
-        raise
+            raise
     return summary
 
 
@@ -76,15 +84,27 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     )
 
 
+def epoch_curves(curves: Mapping[int, AblationCurve]) -> pd.DataFrame:
+    """The curves of a training as one table: `epoch` (1 is the first), then the columns of each."""
+    frames = [curve.to_frame() for curve in curves.values()]
+    return pd.concat(frames, keys=[epoch + 1 for epoch in curves], names=["epoch"]).reset_index("epoch")
+
+
 def _trained_and_measured(
-    config: dict[str, Any], parts: Parts, folder: RunFolder, logger: Logger | None
+    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, logger: Logger | None
 ) -> dict[str, Any]:
-    history, device = fit(config, parts, folder, logger)
+    training = fit(config, parts, folder, lease, logger)
     start = perf_counter()
-    curve = measure(config, parts, device, progress=config["progress"] and sys.stderr.isatty())
+    curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
-    summary = summarize(config, parts, history, curve, device, measuring)
+    summary = summarize(config, parts, training, curve, measuring)
     record(logger, summary)
+    if lease is not None:
+        lease.check()
+    folder.write_frame(folder.metrics, training.history.to_frame())
+    if parts.every_epoch is not None:
+        folder.write_frame(folder.epoch_curves, epoch_curves(parts.every_epoch.curves))
     folder.write_frame(folder.curves, curve.to_frame())
     write_json(folder.summary, summary)
+    keep(config["checkpoint"]["keep"], folder.checkpoint, folder.best)
     return summary

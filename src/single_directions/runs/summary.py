@@ -8,19 +8,20 @@ import torch
 
 from single_directions.ablation import AblationCurve
 from single_directions.runs.build import Parts
-from single_directions.training import History
+from single_directions.runs.fit import Training
 
 PACKAGES = ("single-directions", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
 
 
 def summarize(
-    config: dict[str, Any], parts: Parts, history: History, curve: AblationCurve, device: torch.device, measuring: float
+    config: dict[str, Any], parts: Parts, training: Training, curve: AblationCurve, measuring: float
 ) -> dict[str, Any]:
     """What `summary.json` holds; `measuring` is the time that the final curve took, in seconds.
 
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
     (null where they are not defined). Accuracies and losses are those of the last epoch.
     """
+    history, device = training.history, training.device
     last = history.rows[-1]
     final = {name.replace("/", "_"): value for name, value in last.items() if name != "epoch"}
     return {

@@ -6,7 +6,7 @@ from single_directions.training.history import History
 from single_directions.training.loaders import EpochOrder, Loaders, measuring_loader
 from single_directions.training.progress import Progress
 from single_directions.training.quiet import quiet
-from single_directions.training.stop import StopAtAccuracy
+from single_directions.training.stop import StayStopped, StopAtAccuracy
 
 __all__ = [
     "AblationAUC",
@@ -16,6 +16,7 @@ __all__ = [
     "Loaders",
     "NonFiniteLoss",
     "Progress",
+    "StayStopped",
     "StopAtAccuracy",
     "measuring_loader",
     "quiet",

@@ -1,0 +1,252 @@
+"""Who works in a run's folder: a lease that ends with the process that holds it, however it ends.
+
+The holder keeps the file locked, which the kernel undoes when the process dies: no process number that is used anew and
+no clock can mislead. Between machines locks of a shared file system may not travel, so the holder also changes the file
+every few seconds; whoever has watched it unchanged for long enough, by a clock of its own, may remove it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BEAT = 10.0
+"""Seconds between two signs of life."""
+PATIENCE = 90.0
+"""Seconds without a sign of life after which the holder on another machine counts as dead."""
+SIZE = 512
+"""Bytes of the file, always the same: written over in place, it needs no room on a full disk."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class UnderLease(Exception):
+    """Somebody else works in the folder. `doubtful`: unless he died, which only watching him can tell."""
+
+    def __init__(self, told: str, doubtful: bool = False) -> None:
+        super().__init__(told)
+        self.doubtful = doubtful
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What a lease says of its holder; `certain`: he is known to live."""
+
+    content: bytes
+    certain: bool
+    told: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"process {self.told.get('pid', '?')} on {self.told.get('host', '?')}"
+
+
+class Lease:
+    """The lease of one file's folder, held until `release` or the process's end. Raises `UnderLease` where it is held.
+
+    Attributes:
+        lost: somebody has taken the holder for dead, after its machine was stopped for long; stop working.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lost = path, False
+        self._told: dict[str, Any] = {"host": platform.node()[:100], "pid": os.getpid(), "kernel": _kernel(), "beat": 0}
+        self._file = _locked(path)
+        _HELD.add(self._file)
+        self._write()
+        self._released = threading.Event()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._live, daemon=True).start()
+
+    def tell(self, **told: Any) -> None:
+        """Say how far the work is, for those who look. Raises `UnderLease` if the lease is lost."""
+        with self._lock:
+            self._told.update(told)
+        if time.monotonic() - self._written > 1:
+            self.beat()
+        self.check()
+
+    def check(self) -> None:
+        """Raises `UnderLease` if the lease is lost."""
+        if self.lost:
+            raise UnderLease(f"{self.path.parent} was taken over: this process gave no sign of life for too long")
+
+    def beat(self) -> None:
+        """Change the file, or notice that it is not ours any more."""
+        with self._lock:
+            if self._released.is_set() or self.lost:
+                return
+            if not _is_at(self._file, self.path):
+                self.lost = True
+                return
+            self._told["beat"] += 1
+            self._write()
+
+    def release(self) -> None:
+        """End the lease."""
+        with self._lock:
+            self._released.set()
+            if _is_at(self._file, self.path):
+                self.path.unlink(missing_ok=True)
+            _HELD.discard(self._file)
+            os.close(self._file)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        with suppress(OSError):  # a file system that hiccups must not end a training
+            os.pwrite(self._file, json.dumps(self._told).encode().ljust(SIZE - 1) + b"\n", 0)
+            os.fsync(self._file)
+
+    def _live(self) -> None:
+        while not self._released.wait(BEAT):
+            self.beat()
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds a lease, or None where there is none or its holder is known to be dead."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        content = os.pread(file, SIZE, 0)
+        free = _try_lock(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
+    told = _parsed(content)
+    if free and told.get("kernel") == _kernel():
+        return None
+    return Holder(content, free is False, told)
+
+
+def check_free(path: Path) -> None:
+    """Raises `UnderLease` where a lease is held, or may be."""
+    held = holder(path)
+    if held is not None:
+        raise UnderLease(f"{path.parent}: under way in {held}", doubtful=not held.certain)
+
+
+class Watch:
+    """Tells dead holders from living ones by watching them, with no clock but its own."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[bytes, float]] = {}
+
+    def is_free(self, path: Path) -> bool:
+        """Whether nobody holds the lease; one that was seen without a sign of life for long enough is removed."""
+        held = holder(path)
+        if held is None:
+            return True
+        content, since = self._seen.get(path, (b"", 0.0))
+        if held.certain or held.content != content:
+            self._seen[path] = (held.content, time.monotonic())
+            return False
+        if time.monotonic() - since < PATIENCE:
+            return False
+        again = holder(path)
+        if again is not None and again.content != content:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+    def outlives(self, path: Path) -> bool:
+        """Wait for a sign of life of a holder in doubt: False once there is one, True once he is dead."""
+        first = holder(path)
+        while not self.is_free(path):
+            now = holder(path)
+            if first and now and (now.certain or now.content != first.content):
+                return False
+            time.sleep(min(1.0, BEAT / 4))
+        return True
+
+
+def is_silent(path: Path) -> bool:
+    """Whether a lease in doubt has been unchanged for long, by the file system's clock: for showing, not for taking."""
+    try:
+        return time.time() - path.stat().st_mtime > PATIENCE
+    except OSError:
+        return True
+
+
+_HELD: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """A lease is its process's own: a loader's worker that outlives its parent does not hold it."""
+    for file in _HELD:
+        os.close(file)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _locked(path: Path) -> int:
+    """The lease's file, opened and locked by this process."""
+    for attempt in range(25):
+        if attempt:
+            time.sleep(0.002)
+        try:
+            file, fresh = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), True
+        except FileExistsError:
+            try:
+                file, fresh = os.open(path, os.O_RDWR | os.O_CLOEXEC), False
+            except FileNotFoundError:  # released just now
+                continue
+        free = _try_lock(file, fcntl.LOCK_EX)
+        while fresh and free is False:  # somebody looks whether it is held, which takes a moment
+            time.sleep(0.002)
+            free = _try_lock(file, fcntl.LOCK_EX)
+        if fresh:
+            return file
+        ours = free and _is_at(file, path)
+        if ours and _parsed(os.pread(file, SIZE, 0)).get("kernel") == _kernel():  # its holder died
+            return file
+        os.close(file)
+        check_free(path)
+    raise UnderLease(f"{path.parent}: under way in another process")
+
+
+def _try_lock(file: int, kind: int) -> bool | None:
+    """Whether a file could be locked; None where the file system has no locks."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether an open file is still the one that has this name."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # unknown
+    return os.path.samestat(os.fstat(file), there)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(content)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _kernel() -> str:
+    """What tells apart the machines between which locks may not travel; another one after a restart."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
