@@ -19,6 +19,7 @@ class Sweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
+        from single_directions.runs.launchers import launched
         from single_directions.runs.sweep import finish, jobs
 
         assert self.config is not None
@@ -27,4 +28,4 @@ class Sweeper(BasicSweeper):
         launcher, loader = self.launcher, self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         [sweep] = self.split_arguments(overrides, None)
-        return finish(list(jobs(self.config, loader, sweep)), lambda left: launcher.launch(left, initial_job_idx=0))
+        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -38,18 +39,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment() -> dict[str, str]:
     """That of a user's shell, save that the source here is what runs."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "CUDA_", "PYTEST_"))}
-    return {**environment, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{HERE}"}
+    ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return {**environment, **ray, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{HERE}"}
 
 
 @pytest.fixture(scope="module")
 def sweep(place: Path, environment: dict[str, str]) -> Sweep:
     """Runs `scripts/train.py -m` on a small network with some more arguments."""
 
-    def run(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = 600, **names: str) -> subprocess.CompletedProcess[str]:
         witness = ("+hydra.callbacks.witness._target_=witness.Witness", f"+hydra.callbacks.witness.folder={place}/seen")
         command = [sys.executable, ROOT / "scripts" / "train.py", "-m", *QUICK, *witness, *arguments]
         process = subprocess.Popen(
-            command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, cwd=place, env={**environment, **names}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
         try:

@@ -67,11 +67,10 @@ def test_killed_run_is_that_of_an_undisturbed_one(done, sweep, place):
     assert results(place, RATES[KILLED]) == results(place, RATES[KILLED], "alone")
 
 
-def test_same_command_retries_what_failed_alone(done, sweep, place):
+def test_same_command_retries_only_what_failed(done, sweep, place):
     attempts = len(seen(place))
-    again = sweep("hydra/launcher=ray", "gpus_per_run=0", SWEPT)
-    assert again.returncode == 1
-    assert again.stdout.count(", done before") == 7
+    assert sweep("hydra/launcher=ray", "gpus_per_run=0", SWEPT).returncode == 1
+    assert len(seen(place)) == attempts + 1
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def head(environment):
                 "--include-dashboard=false", f"--temp-dir={folder}", f"--node-manager-port={others[0]}",
                 f"--object-manager-port={others[1]}", f"--ray-client-server-port={others[2]}",
             ],
-            cwd=folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             wait_for(port, process)
@@ -105,7 +104,7 @@ def test_cluster_is_joined_by_address(head, sweep, place):
     done = sweep("hydra/launcher=ray", joined, "optimizer.lr=0.1,0.2", "runs=elsewhere")
     assert done.returncode == 0, done.stderr
     assert len(list((place / "elsewhere").glob("*/*/*/summary.json"))) == 2
-    assert [run["devices"] in ("0", "1") for run in seen(place)[-2:]] == [True, True]
+    assert {run["devices"] for run in sorted(seen(place), key=lambda run: run["start"])[-2:]} <= {"0", "1"}
 
 
 def test_address_without_a_cluster_is_one_line(sweep):

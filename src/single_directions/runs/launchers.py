@@ -3,14 +3,20 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import check_resources
+from single_directions.runs.folder import first_line
 
 
 def prepare(config: DictConfig) -> None:
@@ -34,6 +40,20 @@ def prepare(config: DictConfig) -> None:
         raise BadInput("hydra/launcher=slurm: there is no srun here; start the sweep where Slurm's commands are")
     elif resources["gpus_per_run"] not in (None, 0, 1):
         raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
+
+
+def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
+    """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
+    try:
+        return launcher.launch(left, initial_job_idx=0)
+    except KeyboardInterrupt:
+        ends = "runs in Slurm go on, scancel ends them" if "Slurm" in type(launcher).__name__ else "runs were cut off"
+        print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (HydraException, OmegaConfBaseException, BadInput):
+        raise
+    except Exception as error:  # of Ray, Slurm and the network there are many kinds
+        raise BadInput(f"hydra/launcher: {first_line(error)}; the same command goes on with what is left") from error
 
 
 def check_one_device(trainer: Any) -> None:
