@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 import torch
 from exactness import PLENTY, Function, assert_exact, cumulative, images, located, seeded
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.sites import undisturbed
@@ -43,6 +46,51 @@ def test_what_lies_before_the_first_site_runs_once_a_batch() -> None:
             list(prefix.cumulative(torch.randperm(5), range(6)))
         list(prefix.single(range(5)))
     assert rows == {0: 4, 2: 4, 5: 4 * (3 * 6 + 5)}
+
+
+class Normed(nn.Module):
+    """A batch norm that serves alone the layer before it, and one whose layer is read by another too."""
+
+    def __init__(self, skip: bool) -> None:
+        super().__init__()
+        self.conv1, self.relu1, self.conv2, self.bn = (
+            nn.Conv2d(2, 5, 3),
+            nn.ReLU(),
+            nn.Conv2d(5, 4, 3),
+            nn.BatchNorm2d(4),
+        )
+        self.skip, self.head = skip, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv2(self.relu1(self.conv1(x)))
+        y = self.bn(x) + x if self.skip else self.bn(x)
+        return self.head(y.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_batch_norm_is_folded_where_it_serves_its_layer_alone(skip: bool) -> None:
+    network, inputs = seeded(lambda: Normed(skip)), images(3, 2, 6, 6)
+    network(images(8, 2, 6, 6, seed=1))  # statistics to be folded
+    assert_exact(network, inputs)
+    sited = located(network, None, inputs)
+    with undisturbed(network):
+        prefix = Prefix(sited, torch.zeros(sited.units, dtype=torch.float64), inputs, PLENTY)
+        prefix.start(inputs)
+        with Operations() as seen:
+            list(prefix.cumulative(torch.arange(sited.units), range(3)))
+    assert ("native_batch_norm" in seen.names) == skip
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of the operations that torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
 
 
 def test_the_memory_budget_bounds_what_is_stacked() -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torchvision
 
+from single_directions.ablation import resolve_sites
 from single_directions.errors import BadInput
 from single_directions.networks import ResNet50
 
@@ -36,6 +37,19 @@ def test_a_stem_of_its_own_starts_at_torchvisions_scale() -> None:
     torch.manual_seed(0)
     weight = ResNet50((3, 32, 32), 5, stem="small").conv1.weight
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)  # He et al., fan out
+
+
+@pytest.mark.parametrize(("width", "units"), [(1.0, (512, 512, 2048)), (0.25, (128, 128, 512))])
+def test_width_multiplies_the_feature_maps_of_every_block(width: float, units: tuple[int, ...]) -> None:
+    network = ResNet50((3, 32, 32), 5, stem="small", width=width)
+    sites = resolve_sites(network, network.default_sites, torch.randn(2, 3, 32, 32))
+    assert tuple(site.units for site in sites) == units
+
+
+@pytest.mark.parametrize("width", [0, -1, float("inf"), "wide"])
+def test_width_that_cannot_be_is_refused(width: object) -> None:
+    with pytest.raises(BadInput, match=r"network\.width must be above 0"):
+        ResNet50((3, 32, 32), 5, width=width)  # type: ignore[arg-type]
 
 
 def test_unknown_stem_is_refused_with_the_ones_there_are() -> None:

@@ -38,6 +38,7 @@ from single_directions.ablation.operations import (
     Linear,
     Operation,
     PerChannel,
+    folded,
     recognise,
 )
 from single_directions.ablation.sites import SitedNetwork
@@ -102,11 +103,9 @@ class Incremental:
             operation, reads = recognise(node, modules, self.shapes), list(node.all_input_nodes)
             if isinstance(operation, Flatten):
                 reads = reads[:1]  # not the size that `view` is told
-            if isinstance(operation, Affine):
-                before = operations.get(reads[0])
-                alone = len(reads[0].users) == 1 and reads[0] not in self.flow.site_of
-                if isinstance(before, Linear) and alone and before.weight.dtype == operation.scale.dtype:
-                    operation, reads = before.followed_by(operation), sources[reads[0]]
+            layer = folded(operation, reads[0], operations.get(reads[0]), self.flow.site_of) if reads else None
+            if layer is not None:
+                operation, reads = layer, sources[reads[0]]
             operations[node], sources[node] = operation, reads
         return operations, sources
 
@@ -250,7 +249,7 @@ class Incremental:
                 update = operation.product(difference, operation.weight[:, features(source)], None)
                 changed[node] = whole[node] + update
             elif isinstance(operation, Linear):
-                changed[node] = operation.product(value(source), operation.weight, operation.bias)
+                changed[node] = operation(value(source))
             elif isinstance(operation, PerChannel | Affine | Flatten):
                 changed[node] = _on_all_channels(operation, value(source))
             else:

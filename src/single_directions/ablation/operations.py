@@ -6,7 +6,7 @@ it, groups, a padding other than zeros or batch norm in training mode is not, an
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,9 @@ class Linear:
     bias: Tensor
     product: Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.product(x, self.weight, self.bias)
+
     def followed_by(self, affine: Affine) -> "Linear":
         """The same layer with a batch norm behind it folded in."""
         scale = affine.scale.view(-1, *[1] * (self.weight.dim() - 1))
@@ -95,6 +98,17 @@ class Add:
 
 
 Operation = PerChannel | Affine | Linear | Flatten | Add | None
+
+
+def folded(norm: Operation, source: fx.Node, before: Operation, sites: Container[fx.Node]) -> Linear | None:
+    """A layer and the batch norm behind it as one layer, where the norm alone reads the layer, which is no site.
+
+    Args:
+        norm, before: what the norm's node and its `source` do.
+    """
+    if not isinstance(norm, Affine) or not isinstance(before, Linear) or before.weight.dtype != norm.scale.dtype:
+        return None
+    return before.followed_by(norm) if len(source.users) == 1 and source not in sites else None
 
 
 def recognise(node: fx.Node, modules: dict[str, nn.Module], shapes: dict[fx.Node, Size | None]) -> Operation:

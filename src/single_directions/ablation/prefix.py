@@ -1,12 +1,13 @@
 """Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
+from single_directions.ablation.operations import folded, recognise
 from single_directions.ablation.sites import SitedNetwork, clamp
 from single_directions.ablation.trace import out_of_place
 
@@ -14,8 +15,9 @@ from single_directions.ablation.trace import out_of_place
 class Prefix:
     """The fixed part of the network once a batch; several points in one forward pass of the rest.
 
-    Points are stacked along the dimension of images, as many as the memory budget allows, so a small batch still fills
-    the machine: `images_at_once` images times the outputs of all nodes that vary.
+    Batch norm that follows a layer is folded into it. Points are stacked along the dimension of images, as many as the
+    memory budget allows, so a small batch still fills the machine: `images_at_once` images times the outputs of all
+    nodes that vary.
     """
 
     name = "prefix"
@@ -30,9 +32,9 @@ class Prefix:
         ]
         # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
         self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
-        self.interpreter = _Rest(network, flow)
         self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
         example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
+        self.interpreter = _Rest(network, flow, _without_norms(flow, example))
         varying = [value for node, value in example.items() if not flow.is_steady(node)]
         self.images_at_once: int | None = images_at_once(varying, 1, inputs.device, memory_budget)
 
@@ -75,12 +77,33 @@ class Prefix:
             yield key, rows
 
 
+def _without_norms(flow: Dataflow, example: dict[fx.Node, Any]) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
+    """What to do instead at the nodes of layers with a batch norm folded in, and of these norms: nothing."""
+    modules = dict(flow.network.named_modules())
+    shapes = {node: value.shape if isinstance(value, Tensor) else None for node, value in example.items()}
+    operations = {node: recognise(node, modules, shapes) for node in flow.needed if node not in flow.fixed}
+    instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {}
+    for node, operation in operations.items():
+        source = next(iter(node.all_input_nodes), node)
+        layer = folded(operation, source, operations.get(source), flow.site_of)
+        if layer is not None:
+            instead[source] = layer
+            instead[node] = _same
+    return instead
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 class _Rest(fx.Interpreter):
     """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
 
-    def __init__(self, network: SitedNetwork, flow: Dataflow) -> None:
+    def __init__(
+        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]]
+    ) -> None:
         super().__init__(network.network, graph=network.graph)
-        self.network, self.flow = network, flow
+        self.network, self.flow, self.instead = network, flow, instead
 
     def logits(
         self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
@@ -98,7 +121,8 @@ class _Rest(fx.Interpreter):
             return self.run(inputs, initial_env=env)
 
     def run_node(self, n: fx.Node) -> Any:
-        return self._seen(n, super().run_node(n))
+        instead = self.instead.get(n)
+        return self._seen(n, super().run_node(n) if instead is None else instead(self.env[n.all_input_nodes[0]]))
 
     def _seen(self, node: fx.Node, value: Any) -> Any:
         """What the rest of the network sees of a node: clamped, if it is a site."""

@@ -1,6 +1,8 @@
 """The 50-layer residual network of the paper's ImageNet experiments."""
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import Any
 
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -17,17 +19,22 @@ class ResNet50(ResNet):
 
     Inputs are (N, C, H, W), outputs logits (N, classes). `stem="imagenet"` opens with a 7 x 7 convolution of stride 2
     and a max pool (32 pixels or more, made for 224), `"small"` with a 3 x 3 convolution of stride 1 (8 pixels or more,
-    made for 64 or fewer). Default sites are the three ReLUs of the last block (Figure 1c), which are one module: hence
-    the node names. Raises `BadInput` for what does not fit.
+    made for 64 or fewer). `width` multiplies every block's number of feature maps. Default sites are the three ReLUs of
+    the last block (Figure 1c), which are one module: hence the node names. Raises `BadInput` for what does not fit.
     """
 
     default_sites = ("layer4.2.relu", "layer4.2.relu_1", "layer4.2.relu_2")
 
-    def __init__(self, input_shape: Sequence[int], classes: int, stem: str = "imagenet") -> None:
+    def __init__(self, input_shape: Sequence[int], classes: int, stem: str = "imagenet", width: float = 1.0) -> None:
         if stem not in STEMS:
             raise BadInput(f"network.stem must be one of {', '.join(STEMS)}, not {stem}")
         channels, _, _ = check_fit(f"ResNet50 with stem={stem}", input_shape, classes, least=STEMS[stem])
+        if not isinstance(width, (int, float)) or not (width > 0 and isfinite(width)):
+            raise BadInput(f"network.width must be above 0, not {width}")
+        self.width = width
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+        if width != 1:
+            self.fc = nn.Linear(self.inplanes, classes)
         if stem == "small":
             self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
             self.maxpool = nn.Identity()
@@ -35,3 +42,6 @@ class ResNet50(ResNet):
             self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
         # As torchvision initializes every convolution.
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def _make_layer(self, block: type[Bottleneck], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        return super()._make_layer(block, max(1, round(self.width * planes)), *args, **kwargs)
