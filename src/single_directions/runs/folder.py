@@ -193,7 +193,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The configuration of the run. Raises `OSError` if there is none, `BadInput` if it is broken."""
         try:
-            config = OmegaConf.to_container(OmegaConf.load(self.config), resolve=True)
+            config = OmegaConf.to_container(OmegaConf.load(self.config))  # it was resolved when it was written
         except (FileNotFoundError, NotADirectoryError):
             raise
         except Exception as error:  # the parser's own kinds, bytes that are no text, a folder in its place

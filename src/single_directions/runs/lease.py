@@ -73,19 +73,18 @@ class Lease:
 
     def check(self) -> None:
         """Raises `UnderLease` if the lease is lost."""
+        with self._lock:
+            self._look()
         if self.lost:
             raise UnderLease(f"{self.path.parent} was taken over: this process gave no sign of life for too long")
 
     def beat(self) -> None:
         """Change the file, or notice that it is not ours any more."""
         with self._lock:
-            if self._released.is_set() or self.lost:
-                return
-            if not _is_at(self._file, self.path):
-                self.lost = True
-                return
-            self._told["beat"] += 1
-            self._write()
+            self._look()
+            if not (self.lost or self._released.is_set()):
+                self._told["beat"] += 1
+                self._write()
 
     def release(self) -> None:
         """End the lease."""
@@ -95,6 +94,10 @@ class Lease:
                 self.path.unlink(missing_ok=True)
             _HELD.discard(self._file)
             os.close(self._file)
+
+    def _look(self) -> None:
+        """Notice that the file is not ours any more."""
+        self.lost = self.lost or not (self._released.is_set() or _is_at(self._file, self.path))
 
     def _write(self) -> None:
         self._written = time.monotonic()

@@ -99,7 +99,7 @@ def _counts(runs: Any) -> str:
 def _status(folder: RunFolder) -> RunStatus:
     holder, state = folder.holder(), folder.state()
     if folder.is_done():
-        shown = "done", line(folder.read_summary())
+        shown = "done", _numbers(folder)
     elif holder is not None:
         shown = "running", f"{_progress(holder.told)}  {holder}"
     elif state == "failed":
@@ -134,6 +134,14 @@ def _epochs(folder: RunFolder) -> str:
     except OSError:
         return ""
     return f"after epoch {rows}"
+
+
+def _numbers(folder: RunFolder) -> str:
+    """The final numbers of a run that is done."""
+    try:
+        return line(folder.read_summary())
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _natural(path: Path) -> list[Any]:

@@ -1,6 +1,6 @@
 """What exists already and can be measured: a run, a checkpoint, or a network of torchvision's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from single_directions import data as data_sets
+from single_directions import networks
 from single_directions.data import DataSet
 from single_directions.errors import BadInput
 from single_directions.runs.build import made
@@ -62,6 +64,7 @@ def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
         config = folder.read_config()
     except OSError:
         raise BadInput(f"{folder.path} is not a run's folder: it has no {folder.config.name}") from None
+    _check_harmless(config, folder.config, {override.partition("=")[0] for override in overrides})
     if not folder.checkpoint.exists():
         raise BadInput(f"{folder.path} has no {folder.checkpoint.name}: its network was not kept")
     try:
@@ -72,6 +75,47 @@ def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
         raise BadInput(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
     assert isinstance(merged, dict)
     return {str(key): value for key, value in merged.items()}
+
+
+def _check_harmless(config: dict[str, Any], file: Path, trusted: set[str]) -> None:
+    """Raises `BadInput` where a configuration, which may be a stranger's, would call what is not known to be harmless.
+
+    `trusted` are keys that the command line gives anew.
+    """
+    for group in ("data", "network"):
+        for key, value in _leaves(config.get(group), group):
+            if key in trusted or not isinstance(value, str):
+                continue
+            if "${" in value:
+                raise BadInput(f"{file}: {key} is {value!r}, but the configuration of a run has nothing to interpolate")
+            if key.endswith("._target_") and not _is_known(value):
+                raise BadInput(
+                    f"{file}: {key} is {value}, neither this project's nor torch's, and could be anything: "
+                    f"if you trust it, say so with {key}={value}"
+                )
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every value in nested dicts and lists, with its dotted key."""
+    if isinstance(node, dict | list):
+        for name, below in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _leaves(below, f"{key}.{name}")
+    else:
+        yield key, node
+
+
+def _is_known(name: str) -> bool:
+    """Whether a dotted name is exactly a data set or network of this package, or a module of torch's.
+
+    What begins like one may be anything: `torch.nn.functional.torch` is all of torch again.
+    """
+    package, _, last = name.rpartition(".")
+    if package == "torch.nn":
+        kind = getattr(nn, last, None)
+        return isinstance(kind, type) and issubclass(kind, nn.Module)
+    return (package == data_sets.__name__ and last in data_sets.__all__) or (
+        package == networks.__name__ and last in networks.__all__
+    )
 
 
 def _composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
@@ -116,7 +160,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
     """Load weights into a network, whatever attribute of a module it was saved as (`network.fc1.weight`)."""
     own = network.state_dict()
-    first = next(iter(own))
+    first = next(iter(own), "none at all")
     prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
     fitting = [
         prefix for prefix in prefixes if own.keys() == {key[len(prefix) :] for key in state if key.startswith(prefix)}
