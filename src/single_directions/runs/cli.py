@@ -13,13 +13,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
 from single_directions.runs.folder import RunFolder, first_line
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
-from single_directions.runs.run import execute
+from single_directions.runs.run import execute, follow
 from single_directions.runs.summary import line
 from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
 
@@ -58,6 +59,9 @@ def _train(config: DictConfig) -> str | None:
         raise _end(str(error), sweep) from None
     folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
     title = f"{_place(hydra_config)}{folder.path.name}" if sweep else str(folder.path)
+    if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
+        follow(settings, folder)
+        return None
     again = folder.is_done()
     try:
         summary = execute(settings, folder) if sweep else _executed(settings, folder)

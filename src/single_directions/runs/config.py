@@ -23,6 +23,9 @@ _NEUTRAL = (
     "data.workers",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.strategy",
+    "channels_last",
+    "compile",
 )
 
 # The least value of keys that take a whole number. Those of networks and data sets are checked by themselves.
