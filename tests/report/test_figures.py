@@ -1,37 +1,81 @@
 """What a figure shows, and that the same figure is the same file."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from single_directions.report.figures import ablation_figure, corruption_colour, save
-from single_directions.report.table import read_curves, read_runs
+from single_directions.report.figures import (
+    Line,
+    Row,
+    ablation_figure,
+    correlation_figure,
+    corruption_colour,
+    dots_figure,
+    leverage_figure,
+    save,
+    scatter_figure,
+    training_figure,
+)
+
+
+def curves(*starts, end=0.1):
+    """A network for each tuple of starts, with an ordering for each start: straight lines down to `end`."""
+    rows = [
+        {"run": str(network), "ordering": ordering, "fraction_ablated": fraction, "accuracy": accuracy}
+        for network, own in enumerate(starts)
+        for ordering, start in enumerate(own)
+        for fraction, accuracy in ((0.0, start), (1.0, end))
+    ]
+    return pd.DataFrame(rows)
+
+
+def thick(axes, label):
+    return next(line.get_ydata() for line in axes.lines if line.get_label() == label)
 
 
 @pytest.fixture
-def curves(made):
-    made(corruption=0, seed=0, auc=(0.4, 0.6))
-    made(corruption=0, seed=1, auc=(0.5, 0.9))
-    return read_curves(read_runs(made(corruption=1, auc=(0.2, 0.2))))
+def lines():
+    return [
+        Line("two networks", curves((0.7, 1.1), (0.9, 1.7)), "k"),
+        Line("one", curves((0.3, 0.3)), "r", dotted=True),
+    ]
 
 
-def test_lines_are_means_and_bands_deviations_over_orderings(curves):
-    [axes] = ablation_figure(curves, 0.1, "two levels").axes
-    shown = {line.get_label(): line.get_ydata() for line in axes.lines if line.get_label().endswith("%")}
-    assert shown["0 %"] == pytest.approx([1.1, 0.1])  # the mean of 0.7, 1.1, 0.9 and 1.7
-    assert shown["100 %"] == pytest.approx([0.3, 0.1])
+def test_lines_are_means_and_bands_deviations_over_orderings(lines):
+    [axes] = ablation_figure(lines, 0.1, "").axes
+    assert thick(axes, "two networks") == pytest.approx([1.1, 0.1])  # the mean of 0.7, 1.1, 0.9 and 1.7
+    assert thick(axes, "one") == pytest.approx([0.3, 0.1])
     thin = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 0.5]
-    assert sorted(thin) == pytest.approx([0.9, 1.3])  # two networks; the lone one has no line of its own
+    assert sorted(thin) == pytest.approx([0.9, 1.3])  # the lone network has no line of its own
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     deviation = np.sqrt((0.08 + 0.32) / 2)  # variances of (0.7, 1.1) and (0.9, 1.7)
     assert (band.max(), band.min()) == pytest.approx((1.1 + deviation, 0.1))
 
 
-def test_axes_and_legend_are_labelled(curves):
-    figure = ablation_figure(curves, 0.1, "two levels")
+def test_bands_can_be_deviations_over_all_curves(lines):
+    [axes] = ablation_figure(lines, 0.1, "", spread="curves").axes
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(1.1 + np.std([0.7, 1.1, 0.9, 1.7], ddof=1))
+
+
+def test_accuracy_lost_starts_at_zero_and_ends_at_what_is_above_chance(lines):
+    [axes] = ablation_figure(lines[:1], 0.1, "", drop=True).axes
+    assert thick(axes, "two networks") == pytest.approx([0, 1.0])
+    chance = axes.lines[-1]
+    assert chance.get_ydata()[0] == pytest.approx(1.1 - 0.1)
+
+
+def test_axes_chance_and_legend_are_labelled(lines):
+    figure = ablation_figure(lines, 0.1, "here", legend="networks", verticals=[(0.25, "b")])
     [axes] = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("fraction of units ablated", "accuracy on training images")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 %", "100 %"]
-    assert axes.lines[0].get_ydata()[0] == 0.1  # chance
+    assert axes.get_title(loc="left") == "here"
+    assert [text.get_text() for text in axes.texts] == ["chance"]
+    assert axes.lines[-1].get_ydata()[0] == 0.1
+    assert axes.lines[0].get_xdata()[0] == 0.25
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["two networks", "one"]
+    assert legend.get_title().get_text() == "networks"
 
 
 def test_colours_of_levels_differ_and_do_not_depend_on_the_others():
@@ -39,8 +83,68 @@ def test_colours_of_levels_differ_and_do_not_depend_on_the_others():
     assert len(colours) == 6
 
 
-def test_same_figure_is_the_same_file(curves, tmp_path):
-    files = [save(ablation_figure(curves, 0.1, "two levels"), tmp_path / name / "figure_1a") for name in ("a", "b")]
+def test_rows_have_dots_a_mean_and_an_interval_if_there_is_one():
+    rows = [Row("several", [0.2, 0.4], 0.3, 0.1, 0.5, "k"), Row("one", [0.7], 0.7, np.nan, np.nan, "r", hollow=True)]
+    [axes] = dots_figure(rows, "AUC", "", [(0.6, "the paper's")]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["several", "one"]
+    dots = [dots.get_offsets()[:, 0].tolist() for dots in axes.collections]
+    assert dots == [[0.2, 0.4], [0.7]]
+    intervals = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 1.6]
+    assert intervals == [[0.1, 0.5]]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"] == [0.3, 0.7]
+    assert axes.texts[0].get_text() == "the paper's"
+
+
+def test_groups_of_networks_are_told_apart():
+    networks = pd.DataFrame({"generalization_error": [0.1, 0.2, 0.3], "auc_normalized": [0.5, 0.4, 0.3]})
+    [axes] = scatter_figure(networks, pd.Series(["a", "b", "a"]), "cluster", "").axes
+    assert [group.get_offsets().tolist() for group in axes.collections] == [[[0.1, 0.5], [0.3, 0.3]], [[0.2, 0.4]]]
+    assert len({tuple(group.get_facecolor()[0]) for group in axes.collections}) == 2
+    assert not scatter_figure(networks, None, "", "").legends
+
+
+def test_networks_that_matter_most_are_named_and_do_not_cover_each_other():
+    without = [-0.5, -0.5, -0.5, -0.9, -0.1, -0.8]
+    [axes] = leverage_figure(list("abcdef"), without, -0.5, "").axes
+    assert {text.get_text() for text in axes.texts} == {"d", "e", "f"}
+    [dots] = [collection for collection in axes.collections if len(collection.get_offsets()) == 6]
+    assert dots.get_offsets()[:, 1].tolist() == sorted(without)
+    alike = leverage_figure(list("abcd"), [0.5, 0.5, 0.5, 0.1], 0.2, "").axes[0]
+    heights = sorted(text.xy[1] for text in alike.texts)
+    assert min(np.diff(heights)) > 0
+
+
+@pytest.fixture
+def trainings():
+    """Two trainings of five epochs: test loss least at 3 and AUC highest at 4 in the mean."""
+    losses = [9.0, 2.0, 1.0, 1.2, 1.5]
+    areas = [0.1, 0.2, 0.3, 0.4, 0.2]
+    one = pd.DataFrame({"epoch": range(1, 6), "train/loss": [8, 2, 0.9, 0.5, 0.2], "test/loss": losses})
+    one["ablation/auc"] = areas
+    return pd.concat([one.assign(run="a"), one.assign(run="b")], ignore_index=True)
+
+
+def test_turns_of_test_loss_and_auc_are_marked_and_the_divergence_is_in_view(trainings):
+    figure = training_figure(trainings, "")
+    losses, areas = figure.axes
+    [least] = [line for line in losses.lines if line.get_label() == "least test loss"]
+    [highest] = [line for line in areas.lines if line.get_label() == "highest AUC"]
+    assert (least.get_xdata()[0], least.get_ydata()[0]) == (3, 1.0)
+    assert (highest.get_xdata()[0], highest.get_ydata()[0]) == (4, 0.4)
+    assert losses.get_ylim() == pytest.approx((0, 2.0))  # 9 is cut off, 1.5 is not
+    assert len(figure.legends[0].get_texts()) == 5
+
+
+def test_a_panel_a_training_up_to_nine(trainings):
+    figure = correlation_figure(trainings, {"a": "first", "b": "second"})
+    assert [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes[:2]] == ["first", "second"]
+    assert figure.axes[0].get_xlim()[1] > 9  # of few epochs all are past the first tenth
+    many = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(11)])
+    assert len(correlation_figure(many, {str(run): "" for run in range(11)}).axes) == 9 + 1  # the colours'
+
+
+def test_same_figure_is_the_same_file(lines, tmp_path):
+    files = [save(ablation_figure(lines, 0.1, "twice"), tmp_path / name / "figure_1a") for name in ("a", "b")]
     assert [file.name for file in files[0]] == ["figure_1a.png", "figure_1a.svg"]
     assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
     assert files[0][0].stat().st_size > 10_000

@@ -1,16 +1,21 @@
-"""The command that makes tables and figures."""
+"""The command that makes the report."""
 
+import json
 import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from constructed import write_tables
 
 from single_directions.report.cli import report
+from single_directions.runs import tracking
 from single_directions.runs.folder import RunFolder
 
 
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
-    """Runs the command on a folder of runs and returns what it prints."""
+    """Runs the command and returns what it prints."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -21,24 +26,87 @@ def command(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_table_and_figure_of_a_sweep(command, made, tmp_path):
-    made(corruption=0)
-    made(corruption=0, experiment="single")
-    out = command(made(corruption=1))
-    assert "digits at demo scale" in out
-    assert out.splitlines()[-1] == "figure: report/figure_1a.png"
-    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == ["figure_1a.png", "figure_1a.svg"]
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_everything_is_written_and_the_claims_are_printed(command, made, tmp_path):
+    made(corruption=0, seed=0)
+    made(corruption=0, seed=1)
+    made(experiment="single")
+    made(corruption=1, seed=1)
+    out = command(made(corruption=1, seed=0))
+    names = {"index.html", "claims.json", "runs.csv", "curves.csv", "epochs.csv"}
+    figures = {f"figure_1a{part}.{kind}" for part in ("", "_auc", "_drop") for kind in ("png", "svg")}
+    assert set(files(tmp_path / "report")) == names | figures
+    claims = json.loads((tmp_path / "report" / "claims.json").read_text())
+    assert [claim["id"].partition(".")[0] for claim in claims] == ["memorization"] * len(claims)
+    for claim in claims:
+        assert claim["id"] in out
+        assert claim["verdict"] in out
+    assert out.splitlines()[-1] == "report: report/index.html"
+
+
+def test_a_report_made_of_a_report_is_the_same_to_the_byte(command, made, tmp_path):
+    made(corruption=0, seed=0)
+    failed = RunFolder(tmp_path / "runs" / "memorization" / "demo-digits" / "seed=9")
+    failed.path.mkdir(parents=True)
+    failed.set_state("failed", "it broke")
+    command(made(corruption=1, variant="network.hidden=[8,8]"), "--output", "one")
+    command("one", "--output", "two")
+    command("two", "--output", "two")  # onto itself
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_report_of_every_experiment_is_the_same_to_the_byte(command, tmp_path):
+    inputs = write_tables(tmp_path / "tables", {"ensemble": 4, "early_stopping": 1, "batch_norm": 1})
+    command(inputs, "--output", "one")
+    command("one", "--output", "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_several_inputs_are_one_report(command, made):
+    made(corruption=0, root="here")
+    there = made(corruption=1, root="there")
+    command("here", there)
+    runs = pd.read_csv("report/runs.csv")
+    assert sorted(runs["corruption"]) == [0, 1]
+
+
+def test_no_path_of_the_machine_is_written(command, made, tmp_path):
+    command(made())
+    for name, content in files(tmp_path / "report").items():
+        assert str(tmp_path).encode() not in content, name
 
 
 def test_sweeps_that_cannot_be_compared_have_figures_of_their_own(command, made, tmp_path):
     made(corruption=0)
     made(corruption=0, variant="network=convnet")
     command(made(corruption=0, place="paper-mnist"), "--output", tmp_path / "out")
-    assert {file.name for file in (tmp_path / "out").glob("*.png")} == {
+    shown = {file.name for file in (tmp_path / "out").glob("figure_1a_*.png")}
+    assert {
         "figure_1a_demo-digits.png",
         "figure_1a_demo-digits_network=convnet.png",
         "figure_1a_paper-mnist.png",
-    }
+    } <= shown
+
+
+def test_figures_that_the_page_no_longer_shows_are_gone(command, made, tmp_path):
+    made(corruption=0)
+    command(made(corruption=0, variant="network=convnet"), "--output", "out")
+    (tmp_path / "out" / "mine.png").touch()
+    command(made(root="others"), "--output", "out")
+    names = set(files(tmp_path / "out"))
+    assert "figure_1a.png" in names
+    assert not {name for name in names if "convnet" in name}
+    assert "mine.png" in names
+
+
+def test_a_folder_that_is_no_report_is_left_as_it_is(command, made, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "figure_9.png").touch()
+    command(made(), "--output", "docs")
+    assert (tmp_path / "docs" / "figure_9.png").exists()
 
 
 def test_runs_left_out_are_named(command, made):
@@ -46,11 +114,43 @@ def test_runs_left_out_are_named(command, made):
     failed = RunFolder(root / "memorization" / "demo-digits" / "seed=9")
     failed.path.mkdir()
     failed.set_state("failed", "it broke")
-    assert f"1 failed, left out: {failed.path}" in command(root)
+    assert "1 failed, left out: memorization/demo-digits/seed=9" in command(root)
+    assert "it broke" in Path("report/index.html").read_text()
 
 
-def test_nothing_to_report_is_one_line(command, tmp_path, made):
-    with pytest.raises(SystemExit, match="no runs in"):
-        command(tmp_path)
-    with pytest.raises(SystemExit, match=r"^no memorization run is done: python scripts/train.py"):
-        command(made(experiment="single"))
+def test_an_experiment_is_logged_once(command, made, monkeypatch, tmp_path):
+    logged = []
+
+    def record(*given, **named):
+        logged.append((given, named))
+
+    monkeypatch.setattr(tracking, "record_experiment", record, raising=False)
+    made(corruption=0)
+    made(corruption=0, variant="network=convnet")
+    command(made(experiment="batch_norm"))
+    assert not logged
+    command("runs", "--wandb")
+    experiments = [given[0] for given, _ in logged]
+    assert experiments == ["memorization", "batch_norm"]
+    named = logged[0][1]
+    assert named["folder"] == Path("report")
+    assert all(path.is_file() and path.suffix == ".png" for path in named["figures"].values())
+    assert len(named["figures"]) == 6
+    assert set(named["tables"]["runs"]["experiment"]) == {"memorization"}
+    assert {claim["experiment"] for claim in named["claims"]} == {"memorization"}
+
+
+def test_what_is_wrong_is_told_in_one_line(command, tmp_path, made):
+    (tmp_path / "empty").mkdir()
+    for inputs, told in ((["empty"], "no runs in empty"), (["nowhere"], "nowhere is not a folder")):
+        with pytest.raises(SystemExit, match=told) as ended:
+            command(*inputs)
+        assert "\n" not in str(ended.value)
+    failed = RunFolder(tmp_path / "half" / "memorization" / "demo-digits" / "seed=9")
+    failed.path.mkdir(parents=True)
+    failed.set_state("failed", "it broke")
+    with pytest.raises(SystemExit, match="no run in half is done"):
+        command("half")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="--output file cannot be written"):
+        command(made(), "--output", "file")

@@ -1,78 +1,194 @@
-"""Run folders as tables."""
+"""Run folders as tables, and the tables as files."""
 
-import math
-
+import pandas as pd
 import pytest
 
 from single_directions.errors import BadInput
-from single_directions.report.table import as_text, by_corruption, read_curves, read_runs
+from single_directions.report.table import Tables, read_tables
 from single_directions.runs.folder import RunFolder
 
 
-def test_a_row_a_run_with_its_summary(made):
+def equal(one: Tables, other: Tables) -> bool:
+    for name in ("runs", "curves", "epochs"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)
+    return True
+
+
+def folders(root):
+    return [RunFolder(status.parent) for status in sorted(root.rglob("status.json"))]
+
+
+def test_a_row_a_run_with_its_summary_and_configuration(made):
     made(corruption=0.5, seed=1)
-    root = made(seed=2, variant="network.hidden=[8,8],network=mlp")
-    runs = read_runs(root)
+    runs = read_tables([made(seed=2)]).runs
+    assert list(runs["run"]) == [
+        "memorization/demo-digits/data.corruption=0,seed=2",
+        "memorization/demo-digits/data.corruption=0.5,seed=1",
+    ]
+    assert list(runs.columns[:7]) == ["run", "state", "reason", "experiment", "scale", "data", "variant"]
     assert list(runs["state"]) == ["done", "done"]
-    assert list(runs["variant"]) == ["network.hidden=[8,8],network=mlp", ""]
-    assert list(runs["seed"]) == [2, 1]
+    assert list(runs["reason"]) == ["", ""]
+    assert list(runs["corruption"]) == [0, 0.5]
     assert list(runs["seconds.training"]) == [1.5, 1.5]
+    assert list(runs["label_hash"]) == ["123456", "123456"]
+    assert list(runs["config.network.hidden"]) == ["[128, 128]"] * 2
     assert set(zip(runs["experiment"], runs["scale"], runs["data"], strict=True)) == {
         ("memorization", "demo", "digits")
     }
 
 
-def test_table_by_corruption_is_that_worked_out_by_hand(made):
-    made(corruption=0, seed=0, auc=(0.4, 0.6))
-    made(corruption=0, seed=1, auc=(0.5, 0.9))
-    root = made(corruption=1, auc=(0.2, 0.2))
-    table = by_corruption(read_runs(root)).set_index("corruption")
-    assert table.loc[0, "networks"] == 2
-    assert table.loc[0, "auc"] == pytest.approx(0.6)
-    # Variances over orderings are 0.02 and 0.08; the networks' means are 0.5 and 0.7.
-    assert table.loc[0, "auc_orderings"] == pytest.approx(math.sqrt(0.05))
-    assert table.loc[0, "auc_networks"] == pytest.approx(math.sqrt(0.02))
-    assert table.loc[1, "test_accuracy"] == pytest.approx(0.4)
-    assert table.loc[1, "auc_orderings"] == 0
-    assert math.isnan(table.loc[1, "auc_networks"])
+def test_curves_and_epochs_carry_their_run(made):
+    made(seed=3, auc=(0.4, 0.6), epochs=2)
+    tables = read_tables([made(seed=4)])
+    first, second = tables.runs["run"]
+    assert list(tables.curves.columns) == [
+        "run",
+        "epoch",
+        "ordering",
+        "units_ablated",
+        "fraction_ablated",
+        "accuracy",
+    ]
+    assert tables.curves.groupby("run").size().to_dict() == {first: 12, second: 4}
+    assert tables.final_curves.groupby("run")["accuracy"].max().to_dict() == pytest.approx({first: 1.1, second: 1.1})
+    assert list(tables.epochs.columns[:2]) == ["run", "epoch"]
+    assert list(tables.epochs["test/loss"]) == [1.1, 0.1 + 0.2] * 2  # to the last digit
+    only = tables.of(tables.runs[tables.runs["run"] == second])
+    assert set(only.curves["run"]) | set(only.epochs["run"]) == {second}
 
 
-def test_text_has_a_line_a_level(made):
-    made(corruption=0.0)
-    lines = as_text(by_corruption(read_runs(made(corruption=0.2)))).splitlines()
-    assert " ".join(lines[0].split()) == "corruption networks train accuracy test accuracy AUC ± orderings ± networks"
-    assert lines[2].split() == ["0.2", "1", "1.000", "0.800", "0.500", "0.141", "-"]
+def test_written_tables_are_read_back_equal(made, tmp_path):
+    made(corruption=0.1, auc=(1 / 3, 2 / 7), epochs=1, config={"network": {"batch_norm": True}})
+    made(corruption=0.2, config={"ablation": {"points": 51}})
+    made(corruption=0.3, config={"ablation": {"points": "all"}, "note": "None", "nothing": ""})
+    root = made(corruption=1)
+    folders(root)[0].set_state("running")
+    folders(root)[1].set_state("failed", "line one")
+    tables = read_tables([root])
+    tables.write(tmp_path / "report")
+    assert equal(read_tables([tmp_path / "report"]), tables)
+    assert equal(read_tables([tmp_path / "report", root]), tables)  # what both hold is taken once
+    read_tables([tmp_path / "report"]).write(tmp_path / "again")
+    for name in ("runs.csv", "curves.csv", "epochs.csv"):
+        assert (tmp_path / "report" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_curves_carry_their_run(made):
-    made(corruption=0.5, seed=3)
-    curves = read_curves(read_runs(made(seed=4)))
-    assert len(curves) == 8
-    assert set(zip(curves["corruption"], curves["seed"], strict=True)) == {(0.5, 3), (0, 4)}
-    assert curves["accuracy"].max() == pytest.approx(1.1)
+def test_inputs_are_put_together(made, tmp_path):
+    one, other = made(seed=0), made(seed=1, root="elsewhere")
+    read_tables([other]).write(tmp_path / "report")
+    tables = read_tables([one, tmp_path / "report"])
+    assert list(tables.runs["config.seed"]) == [0, 1]
+    assert tables.curves["run"].nunique() == tables.epochs["run"].nunique() == 2
 
 
-@pytest.mark.parametrize(("file", "content"), [("summary", "{"), ("curves", ""), ("summary", "[1, 2]")])
-def test_broken_run_is_listed_not_fatal(made, file, content):
-    root = made()
+def test_a_run_is_taken_where_it_is_done(made):
+    one, other = made(auc=(0.1, 0.1)), made(auc=(0.3, 0.3), root="elsewhere")
+    folders(one)[0].set_state("running")
+    for inputs in ([one, other], [other, one]):
+        tables = read_tables(inputs)
+        assert (list(tables.runs["state"]), list(tables.runs["auc"])) == (["done"], [0.3])
+        assert len(tables.curves) == 4
+
+
+def test_different_runs_of_one_name_are_refused(made):
+    one, other = made(), made(root="elsewhere", config={"network": {"hidden": [64]}})
+    with pytest.raises(BadInput, match=r"two runs are called memor.* config.network.hidden \[128, 128\] and \[64\]"):
+        read_tables([one, other])
+
+
+def test_no_path_of_the_machine_is_kept(made, tmp_path):
+    root = made(
+        variant="data.root=_home_me_pictures",
+        place="demo-image_folder",
+        config={"data": {"root": "/home/me/pictures"}, "note": "in /home/me/weights/last.pt, see https://a.org/b"},
+    )
     made(seed=1)
-    [folder, _] = [RunFolder(status.parent) for status in sorted(root.rglob("status.json"))]
-    getattr(folder, file).write_text(content)
-    runs = read_runs(root)
-    assert list(runs["state"]) == ["broken", "done"]
-    assert len(read_curves(runs)) == 4
+    folders(root)[0].set_state("failed", f"FileNotFoundError: no '{tmp_path}/data/train'")
+    tables = read_tables([root])
+    tables.write(tmp_path / "report")
+    for file in (tmp_path / "report").iterdir():
+        text = file.read_text()
+        assert "home" not in text
+        assert str(tmp_path) not in text
+        assert "config.runs" not in text
+    other, pictures = tables.runs.to_dict("records")
+    assert pictures["run"] == "memorization/demo-image_folder/data.corruption=0,data.root=pictures,seed=0"
+    assert (pictures["variant"], pictures["config.data.root"]) == ("data.root=pictures", "pictures")
+    assert pictures["config.note"] == "in last.pt, see https://a.org/b"
+    assert other["reason"] == "FileNotFoundError: no 'train'"
+    assert other["config.data.root"] == "data"
 
 
-def test_runs_that_are_not_done_are_listed(made, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("summary", "{", "Expecting property name"),
+        ("summary", "[1, 2]", "is not a summary"),
+        ("curves", "", "curves.csv cannot be read"),
+        ("curves", "ordering,units_ablated\n0,0\n", "curves.csv has no column accuracy"),
+        ("curves", "ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n1,4,1,0\n", "lacks a point"),
+        ("epoch_curves", "epoch\n1\n", "epoch_curves.csv has no column accuracy"),
+        ("metrics", "a\n1\n", "metrics.csv has no column epoch"),
+        ("config", "[", "config.yaml"),
+        ("status", "", "status.json is missing or cannot be read"),
+        ("status", "[]", "status.json is missing or cannot be read"),
+    ],
+)
+def test_broken_run_is_listed_not_fatal(made, file, content, reason):
+    made()
+    root = made(seed=1)
+    getattr(folders(root)[0], file).write_text(content)
+    tables = read_tables([root])
+    assert list(tables.runs["state"]) == ["broken", "done"]
+    assert reason in tables.runs["reason"][0]
+    assert set(tables.curves["run"]) == set(tables.epochs["run"]) == {tables.runs["run"][1]}
+
+
+@pytest.mark.parametrize("file", ["summary", "curves", "metrics", "config", "status"])
+def test_half_written_run_is_listed_not_fatal(made, file):
+    root = made()
+    getattr(folders(root)[0], file).unlink()
+    tables = read_tables([root])
+    assert list(tables.runs["state"]) == ["broken"]
+    assert tables.runs["reason"][0]
+    assert len(tables.curves) == len(tables.epochs) == 0
+    assert list(tables.curves.columns[:2]) == ["run", "epoch"]
+
+
+def test_runs_that_are_not_done_are_listed(made):
     root = made()
     for state in ("running", "failed", "cut off"):
         folder = RunFolder(root / "memorization" / "demo-digits" / state)
         folder.path.mkdir()
-        folder.set_state(state)
-    (root / "memorization" / "demo-digits" / "cut off" / "status.json").write_text("")
-    assert sorted(read_runs(root)["state"]) == ["broken", "cut off", "done", "failed"]
+        folder.set_state(state, "it broke" if state == "failed" else "")
+    runs = read_tables([root]).runs.set_index("state")
+    # Nobody works on the one that says it is running.
+    assert sorted(runs.index) == ["cut off", "cut off", "done", "failed"]
+    assert runs.loc["failed", "reason"] == "it broke"
 
 
-def test_no_runs_at_all_names_the_command(tmp_path):
-    with pytest.raises(BadInput, match=r"no runs in .*scripts/train.py -m experiment=memorization"):
-        read_runs(tmp_path)
+def test_a_single_run_is_an_input_too(made):
+    folder = folders(made())[0]
+    assert list(read_tables([folder.path]).runs["experiment"]) == ["memorization"]
+
+
+def test_nothing_inside_a_run_is_taken_for_a_run(made):
+    root = made()
+    (folders(root)[0].path / "wandb" / "files").mkdir(parents=True)
+    (folders(root)[0].path / "wandb" / "files" / "config.yaml").write_text("a: 1")
+    assert len(read_tables([root]).runs) == 1
+
+
+def test_bad_inputs_are_told_in_one_line(made, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match=r"no runs in .*empty: make some, with python scripts/train.py"):
+        read_tables([tmp_path / "empty"])
+    with pytest.raises(BadInput, match=r"nowhere is not a folder: name one of runs, as python scripts/train.py"):
+        read_tables([tmp_path / "nowhere"])
+    read_tables([made()]).write(tmp_path / "report")
+    (tmp_path / "report" / "curves.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadInput, match=r"curves.csv is not a table of a report \(it has no column accuracy\)"):
+        read_tables([tmp_path / "report"])
+    (tmp_path / "report" / "epochs.csv").unlink()
+    with pytest.raises(BadInput, match=r"\.csv is not a table of a report"):
+        read_tables([tmp_path / "report"])

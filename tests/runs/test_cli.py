@@ -1,11 +1,15 @@
 """The command line, run in this process as a user would run it."""
 
 import json
+import os
 import re
 import signal
 import sys
+import weakref
+from pathlib import Path
 
 import pytest
+import torch
 
 from single_directions.runs.cli import train
 from single_directions.runs.folder import RunFolder
@@ -129,6 +133,51 @@ def test_interrupted_run_says_how_to_go_on(command, monkeypatch):
     assert err.startswith("[1/2] ")
     assert err.endswith(": cut off; the same command goes on from its last checkpoint\n")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_interrupt_between_two_runs_is_quiet(command, monkeypatch):
+    monkeypatch.setattr("single_directions.runs.sweep.jobs", interrupt)
+    assert command("-m", *QUICK, "seed=4,5") == (130, "", "")
+
+
+def test_single_run_under_way_is_told(command):
+    command(*QUICK)
+    folder = RunFolder(next(Path("runs").rglob("config.yaml")).parent)
+    folder.set_state("cut off")
+    with folder.leased():
+        code, out, err = command(*QUICK)
+    assert out == err == ""
+    assert re.search(rf"under way in process {os.getpid()} on .*: wait for it, or end it$", code)
+
+
+def test_run_in_doubt_goes_on_once_its_process_is_known_to_be_dead(command, monkeypatch):
+    command(*QUICK)
+    folder = RunFolder(next(Path("runs").rglob("config.yaml")).parent)
+    folder.set_state("running")
+    folder.lease.write_text('{"host": "far", "kernel": "another"}')
+    monkeypatch.setattr("single_directions.runs.lease.PATIENCE", 0.1)
+    monkeypatch.setattr("single_directions.runs.lease.BEAT", 0.1)
+    code, _, err = command(*QUICK)
+    assert code is None
+    assert "process ? on far, or was: watching it for" in err
+    assert folder.is_done()
+    assert not folder.lease.exists()
+
+
+def test_run_that_failed_holds_nothing_while_the_others_go_on(command, monkeypatch):
+    networks = []
+
+    def fails(network, *_, **__):
+        assert all(earlier() is None for earlier in networks)
+        networks.append(weakref.ref(network))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("single_directions.runs.run.ablation_curve", fails)
+    code, _, err = command("-m", *QUICK, "seed=0,1,2")
+    assert code == 1
+    assert err.count("failed: OutOfMemoryError: CUDA out of memory (traceback in ") == 3
+    assert len(networks) == 3
+    assert all("CUDA out of memory" in file.read_text() for file in Path().rglob("error.txt"))
 
 
 def interrupt(*_):

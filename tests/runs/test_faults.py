@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -22,14 +23,16 @@ SWEEP = [
     "checkpoint.every_n_epochs=3", "ablation.orderings=2", "tracking=off", "progress=false",
 ]  # fmt: skip
 FEW = [*SWEEP, "seed=range(0,4)"]
+LONG = [*SWEEP, "seed=0,1", "trainer.max_epochs=60"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The tables of a sweep that nothing happened to, of all its runs or a few."""
-    place = tmp_path_factory.mktemp("undisturbed")
+    """The tables of a sweep that nothing happened to."""
 
-    def of(sweep):
+    @cache
+    def of(*sweep):
+        place = tmp_path_factory.mktemp("undisturbed")
         assert ended(started(place, place / "log", sweep)) == 0
         return tables(place)
 
@@ -66,14 +69,14 @@ def test_sweep_killed_five_times_ends_as_if_it_had_not_been(tmp_path, undisturbe
         assert killed(process) == -signal.SIGKILL
         assert not leases(tmp_path)
     assert ended(started(tmp_path, tmp_path / "log", SWEEP)) == 0
-    assert tables(tmp_path) == undisturbed(SWEEP)
+    assert tables(tmp_path) == undisturbed(*SWEEP)
     assert leftovers(tmp_path) == []
 
 
 def test_two_launches_at_once_share_the_runs(tmp_path, undisturbed):
     logs = [tmp_path / "one", tmp_path / "two"]
     assert [ended(process) for process in [started(tmp_path, log, FEW) for log in logs]] == [0, 0]
-    assert tables(tmp_path) == undisturbed(FEW)
+    assert tables(tmp_path) == undisturbed(*FEW)
     assert trained(*logs) == 4  # none twice
 
 
@@ -85,12 +88,12 @@ def test_launch_takes_over_from_one_that_is_killed(tmp_path, undisturbed):
     until(lambda: len(leases(tmp_path)) == 2)
     killed(victim)
     assert ended(other) == 0
-    assert tables(tmp_path) == undisturbed(SWEEP)
+    assert tables(tmp_path) == undisturbed(*SWEEP)
     assert leftovers(tmp_path) == []
 
 
 def test_interrupt_marks_the_run_cut_off(tmp_path, undisturbed):
-    process = started(tmp_path, tmp_path / "log", FEW)
+    process = started(tmp_path, tmp_path / "log", LONG)
     until(lambda: list(tmp_path.glob("runs/*/*/*/metrics.csv")))
     assert killed(process, signal.SIGINT) == 130
     assert "cut off; the same command goes on" in (tmp_path / "log").read_text()
@@ -98,8 +101,11 @@ def test_interrupt_marks_the_run_cut_off(tmp_path, undisturbed):
     assert states.count("cut off") == 1
     assert set(states) <= {"cut off", "done"}
     assert leftovers(tmp_path) == []
-    assert ended(started(tmp_path, tmp_path / "log", FEW)) == 0
-    assert tables(tmp_path) == undisturbed(FEW)
+    [cut] = [file.parent for file in tmp_path.glob("runs/*/*/*/status.json") if "cut off" in file.read_text()]
+    (cut / "last.ckpt").write_text("half a checkpoint")
+    assert ended(started(tmp_path, tmp_path / "log", LONG)) == 0
+    assert "the run starts afresh" in (tmp_path / "log").read_text()
+    assert tables(tmp_path) == undisturbed(*LONG)
 
 
 @pytest.fixture
@@ -134,12 +140,12 @@ def test_full_disk_fails_runs_which_are_finished_once_there_is_room(tmp_path, un
         pd.read_csv(file)
     mounted("-o", "remount,size=20m", disk)
     assert ended(started(tmp_path, tmp_path / "log", SWEEP)) == 0
-    assert tables(tmp_path) == undisturbed(SWEEP)
+    assert tables(tmp_path) == undisturbed(*SWEEP)
     assert leftovers(tmp_path) == []
 
 
 def test_folder_that_cannot_be_written_fails_its_run_alone(tmp_path, undisturbed, request):
-    whole = undisturbed(FEW)
+    whole = undisturbed(*FEW)
     [locked] = {tmp_path / "runs" / "single" / "demo-digits" / name for name, _ in whole if ",seed=1," in name}
     locked.mkdir(parents=True)
     if os.geteuid() == 0:  # whom no permission stops

@@ -1,6 +1,6 @@
-"""The report: run folders as tables, and tables as figures."""
+"""The report: run folders as tables, tables as statistics, claims and figures, and all of it as one page."""
 
-from single_directions.report.figures import ablation_figure
-from single_directions.report.table import by_corruption, read_curves, read_runs
+from single_directions.report.claims import judge
+from single_directions.report.table import Tables, read_tables
 
-__all__ = ["ablation_figure", "by_corruption", "read_curves", "read_runs"]
+__all__ = ["Tables", "judge", "read_tables"]

@@ -2,44 +2,80 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from single_directions.errors import BadInput
-from single_directions.report.figures import ablation_figure, save
-from single_directions.report.table import SWEEP, as_text, by_corruption, read_curves, read_runs
+from single_directions.report.album import Picture, pictures
+from single_directions.report.claims import as_text, judge, write_claims
+from single_directions.report.figures import save
+from single_directions.report.page import Shown, page
+from single_directions.report.section import Section, sections_of
+from single_directions.report.table import Tables, read_tables
+from single_directions.runs.folder import write_text
 
 
 def report() -> None:
-    """Print a table for each memorization sweep among the runs, and draw its figure."""
-    parser = argparse.ArgumentParser(description="Tables and figures of the runs in a folder.")
-    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="the folder of all runs")
-    parser.add_argument("--output", type=Path, default=Path("report"), help="where figures go")
+    """Write the report of some runs: a page, its figures, claims and tables; and print the claims."""
+    parser = argparse.ArgumentParser(description="The report of runs: every figure, every claim judged, on one page.")
+    parser.add_argument("inputs", type=Path, nargs="*", default=[Path("runs")], metavar="INPUT",
+                        help="a folder of runs, or of an earlier report; default: runs")  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("report"), help="the report's folder; default: report")
+    parser.add_argument("--wandb", action="store_true", help="also log a run an experiment to Weights & Biases")
     arguments = parser.parse_args()
     try:
-        _report(read_runs(arguments.runs), arguments.output)
+        _report(arguments.inputs, arguments.output, arguments.wandb)
     except BadInput as error:
         sys.exit(str(error))
 
 
-def _report(runs: pd.DataFrame, output: Path) -> None:
-    for state, others in runs[runs["state"] != "done"].groupby("state"):
-        print(f"{len(others)} {state}, left out: {', '.join(others['folder'])}")
-    memorization = runs[(runs["state"] == "done") & (runs["experiment"] == "memorization")]
-    if memorization.empty:
-        raise BadInput("no memorization run is done: python scripts/train.py -m experiment=memorization")
-    sweeps = memorization.groupby(SWEEP)
-    for key, sweep in sweeps:
-        _, scale, data, variant = map(str, key)
-        place = ", ".join(filter(None, (f"{data} at {scale} scale", variant)))
-        orderings = int(sweep["orderings"].min())
-        networks = by_corruption(sweep)["networks"]
-        count = f"{networks.min()}" if networks.min() == networks.max() else f"{networks.min()} to {networks.max()}"
-        print(f"\nmemorization (Figure 1): {place}\n{as_text(by_corruption(sweep))}")
-        title = (
-            f"{place}: {count} {'networks' if networks.max() > 1 else 'network'} a level, {orderings} orderings each"
+def _report(inputs: Sequence[Path], output: Path, wandb: bool) -> None:
+    tables = read_tables(inputs)
+    if not (tables.runs["state"] == "done").any():
+        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
+    try:
+        _clear(output)
+        tables.write(output)
+    except OSError as error:
+        raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
+    tables = read_tables([output])  # so that the report made from these files is the same
+    sections = sections_of(tables, judge(tables))
+    claims = [claim for section in sections for claim in section.claims]
+    write_claims(claims, output / "claims.json")
+    shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]
+    write_text(output / "index.html", page(tables.runs, sections, shown))
+    if wandb:
+        _track(tables, sections, shown, output)
+    for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
+        print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
+    print(as_text(claims))
+    print(f"report: {output / 'index.html'}")
+
+
+def _clear(output: Path) -> None:
+    """Remove the figures of an earlier report, lest they stand beside a page that does not show them."""
+    if (output / "index.html").is_file() and (output / "runs.csv").is_file():
+        for figure in output.glob("figure_*"):
+            if figure.suffix in (".png", ".svg"):
+                figure.unlink()
+
+
+def _shown(picture: Picture, output: Path) -> Shown:
+    _, svg = save(picture.figure, output / picture.name)
+    return Shown(picture, svg.read_text())
+
+
+def _track(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]], output: Path) -> None:
+    """Log each experiment's figures, runs and claims as one run of Weights & Biases."""
+    from single_directions.runs.tracking import record_experiment
+
+    for experiment in dict.fromkeys(section.experiment.name for section in sections):
+        own = [place for place, section in enumerate(sections) if section.experiment.name == experiment]
+        names = [one.picture.name for place in own for one in shown[place]]
+        record_experiment(
+            experiment,
+            figures={name: output / f"{name}.png" for name in names},
+            tables={"runs": tables.runs[tables.runs["experiment"] == experiment].dropna(axis="columns", how="all")},
+            claims=[claim for place in own for claim in sections[place].claims],
+            folder=output,
         )
-        figure = ablation_figure(read_curves(sweep), 1 / sweep["classes"].iloc[0], title)
-        name = "figure_1a" if len(sweeps) == 1 else "_".join(filter(None, ("figure_1a", f"{scale}-{data}", variant)))
-        print(f"figure: {save(figure, output / name)[0]}")

@@ -1,98 +1,273 @@
-"""Run folders as tables: a row a run, a row a point of a curve, a row a level of corruption."""
+"""Run folders as three tables, and the tables as files that are read back equal."""
 
+import io
+import json
+import os
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
-from single_directions.runs.folder import RunFolder
+from single_directions.report.sweeps import variants
+from single_directions.runs.config import is_neutral
+from single_directions.runs.folder import RunFolder, write_text
 
-SWEEP = ["experiment", "scale", "data", "variant"]
-"""Columns that runs must share to be compared with each other."""
+FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
+_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash")
+"""Columns that are text even where a value looks like a number."""
+_EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"float_precision": "round_trip"}
+"""So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
+_FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
+_CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
 
 
-def read_runs(root: Path) -> pd.DataFrame:
-    """Every run below `root`, a row each, sorted by folder.
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All that a report is made of, without the paths of the machine that it came from.
 
-    Columns are `folder`, `state` (that of `status.json`; "broken" where files of a run that is done cannot be read),
-    `experiment`, `scale`, `data`, `variant` and what `summary.json` holds, nested keys joined by dots. `variant` is
-    what sets a run apart from the rest of its experiment, save corruption and seed: "" for most. Raises `BadInput`
-    where there is no run at all.
+    Attributes:
+        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>"; `state` that of
+            `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
+            broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), everything in `summary.json`
+            (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
+        curves: `run`, `epoch`, `ordering`, `units_ablated`, `fraction_ablated`, `accuracy`, of runs that are done. The
+            curve measured after training has no epoch (NaN), those of `epoch_curves.csv` have theirs.
+        epochs: `run`, then the columns of `metrics.csv`, of runs that are done.
     """
-    rows = [_row(RunFolder(status.parent)) for status in sorted(root.rglob("status.json"))]
-    if not rows:
-        raise BadInput(f"no runs in {root}: make some, with python scripts/train.py -m experiment=memorization")
-    return pd.DataFrame(rows)
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    epochs: pd.DataFrame
+
+    @property
+    def final_curves(self) -> pd.DataFrame:
+        """The curves measured after training: `curves` without epochs."""
+        return self.curves[self.curves["epoch"].isna()].drop(columns="epoch")
+
+    def of(self, runs: pd.DataFrame) -> "Tables":
+        """The tables of some of the runs, which may have gained columns."""
+        names = set(runs["run"])
+        return Tables(runs, *(table[table["run"].isin(names)] for table in (self.curves, self.epochs)))
+
+    def write(self, folder: Path) -> None:
+        """Write `runs.csv`, `curves.csv` and `epochs.csv`; `read_tables` gives them back equal."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, file in FILES.items():
+            write_text(folder / file, getattr(self, name).to_csv(index=False))
 
 
-def read_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """The curves of runs that are done: the columns of `curves.csv`, with `corruption`, `seed` and `folder`."""
-    frames = [
-        pd.read_csv(RunFolder(Path(run["folder"])).curves).assign(
-            **{key: run[key] for key in ("corruption", "seed", "folder")}
-        )
-        for _, run in runs[runs["state"] == "done"].iterrows()
-    ]
-    return pd.concat(frames, ignore_index=True)
+def read_tables(inputs: Sequence[Path]) -> Tables:
+    """Everything below some folders: run folders, or the tables that an earlier report wrote.
 
-
-def by_corruption(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a level of corruption, over runs that are done.
-
-    `auc_orderings` is the standard deviation over orderings within a network (root mean square over networks),
-    `auc_networks` that of the networks' means: NaN for a single one.
+    A run that occurs in several inputs is taken once, and done rather than not. Run folders that are broken or half
+    written are listed. Raises `BadInput` for an input that does not exist, for tables that cannot be read, for two
+    different runs of one name, and where there is no run at all.
     """
-    groups = runs[runs["state"] == "done"].groupby("corruption")
-    return pd.DataFrame(
-        {
-            "networks": groups.size(),
-            "train_accuracy": groups["train_accuracy"].mean(),
-            "test_accuracy": groups["test_accuracy"].mean(),
-            "auc": groups["auc"].mean(),
-            "auc_orderings": groups["auc_std"].agg(lambda std: np.sqrt((std.astype(float) ** 2).mean())),
-            "auc_networks": groups["auc"].std(),
-        }
-    ).reset_index()
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """`by_corruption`'s table for a terminal."""
-    shown = pd.DataFrame(
-        {
-            "corruption": table["corruption"].map("{:g}".format),
-            "networks": table["networks"],
-            "train accuracy": table["train_accuracy"].map("{:.3f}".format),
-            "test accuracy": table["test_accuracy"].map("{:.3f}".format),
-            "AUC": table["auc"].map("{:.3f}".format),
-            "± orderings": table["auc_orderings"].map("{:.3f}".format),
-            "± networks": table["auc_networks"].map("{:.3f}".format),
-        }
+    chosen: dict[str, _Run] = {}
+    for path in inputs:
+        for run in _read(path):
+            before = chosen.setdefault(run.row["run"], run)
+            if before.row["state"] == run.row["state"] == "done":
+                _check_same(before.row, run.row)
+            elif run.row["state"] == "done":
+                chosen[run.row["run"]] = run
+    if not chosen:
+        places = ", ".join(map(str, inputs))
+        raise BadInput(f"no runs in {places}: make some, with python scripts/train.py -m experiment=memorization")
+    ordered = [chosen[name] for name in sorted(chosen)]
+    runs = _normal(_in_order(pd.DataFrame([run.row for run in ordered])))
+    runs.insert(len(_FIRST), "variant", variants(runs))
+    return Tables(
+        runs, _joined([run.curves for run in ordered], _CURVES), _joined([run.epochs for run in ordered], _CURVES[:2])
     )
-    return shown.replace("nan", "-").to_string(index=False)
 
 
-def _row(folder: RunFolder) -> dict[str, Any]:
-    experiment, place, name = folder.path.parts[-3:] if len(folder.path.parts) >= 3 else ("", "", folder.path.name)
-    scale, _, data = place.partition("-")
-    parts = re.split(r",(?=[\w.@/~]+(?:=|$))", name)  # not at the commas of a list
-    variant = ",".join(part for part in parts if not re.match(r"(data\.corruption|seed)=|default$", part))
-    row = {
-        "folder": str(folder.path),
-        "state": folder.state() or "broken",
-        "experiment": experiment,
-        "scale": scale,
-        "data": data,
-        "variant": variant,
-    }
-    if row["state"] != "done":
-        return row
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run's row, and its part of the other tables, without rows if it is not done and whole."""
+
+    row: dict[str, Any]
+    curves: pd.DataFrame
+    epochs: pd.DataFrame
+
+
+def _read(path: Path) -> Iterator[_Run]:
+    """The runs of one input."""
+    if not path.is_dir():
+        raise BadInput(
+            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes, "
+            "or that of an earlier report"
+        )
+    if (path / FILES["runs"]).is_file():
+        yield from _read_report(path)
+    else:
+        yield from map(_read_folder, _run_folders(path))
+
+
+def _read_report(path: Path) -> Iterator[_Run]:
+    runs, curves, epochs = (
+        _read_table(path / FILES[name], needed)
+        for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
+    )
+    parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
+    for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
+        named = {str(key): value for key, value in row.items()}
+        yield _Run(named, *(part.get(named["run"], pd.DataFrame()) for part in parts))
+
+
+def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
     try:
-        pd.read_csv(folder.curves)
-        summary = folder.read_summary()
-        [flat] = pd.json_normalize(summary).to_dict("records")
-    except (OSError, ValueError):
-        return {**row, "state": "broken"}
-    return {**{str(key): value for key, value in flat.items()}, **row}
+        table = _parsed(file.read_text())
+        if missing := set(needed) - set(table):
+            raise ValueError(f"it has no column {min(missing)}")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file} is not a table of a report ({_line(error)}): make the report again") from error
+    return table
+
+
+def _run_folders(root: Path) -> Iterator[RunFolder]:
+    """The folders below `root` in which a run has at least begun."""
+    for place, folders, files in os.walk(root):
+        folder = RunFolder(Path(place))
+        if {folder.status.name, folder.config.name} & set(files):
+            yield folder
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raises `BadInput` where two runs of one name that are done have different labels or configurations."""
+    config = {"data": {"_target_": str(one.get("config.data._target_"))}}
+    for key in sorted(one.keys() | other.keys()):
+        if key == "label_hash" or (key.startswith("config.") and not is_neutral(key.removeprefix("config."), config)):
+            a, b = (None if pd.isna(row.get(key)) or row[key] == "" else row[key] for row in (one, other))
+            if a != b and str(a) != str(b):
+                raise BadInput(f"two runs are called {one['run']}, with {key} {a} and {b}: leave one of them out")
+
+
+def _read_folder(folder: RunFolder) -> _Run:
+    config, trouble = _config(folder)
+    row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
+    row |= {f"config.{key}": value for key, value in _flat(_without_paths(config)).items() if key != "runs"}
+    if row["state"] == "done":
+        try:
+            if trouble:
+                raise ValueError(trouble)
+            summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
+            curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
+            for table in (curves, epochs):
+                table.insert(0, "run", row["run"])
+            return _Run({**row, **summary}, curves, epochs)
+        except (OSError, ValueError) as error:
+            row |= {"state": "broken", "reason": _line(error)}
+    return _Run(row, pd.DataFrame(), pd.DataFrame())
+
+
+def _config(folder: RunFolder) -> tuple[dict[str, Any], str]:
+    """A run's configuration, or none and why."""
+    try:
+        return folder.read_config(), ""
+    except (OSError, BadInput) as error:
+        return {}, f"{folder.config.name} cannot be read" if isinstance(error, OSError) else _line(error)
+
+
+def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run is called: by its path, where that is as `train.py` makes it, else by its configuration."""
+    experiment, place, name = ("", "", *folder.path.absolute().parts)[-3:]
+    scale, _, data = place.partition("-")
+    if config and (config.get("experiment"), config.get("scale")) != (experiment, scale):
+        experiment, scale = str(config.get("experiment", "")), str(config.get("scale", ""))
+        data = str(config["data"].get("_target_", "")).rpartition(".")[2]
+    if config.get("data", {}).get("root"):
+        root = Path(str(config["data"]["root"])).name
+        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: root, name)
+    return {"run": f"{experiment}/{scale}-{data}/{name}", "experiment": experiment, "scale": scale, "data": data}
+
+
+def _failure(folder: RunFolder) -> str:
+    """Why a run failed, or its status cannot be read; "" where neither is so."""
+    if folder.state() is None:
+        return f"{folder.status.name} is missing or cannot be read"
+    return str(_without_paths(str(json.loads(folder.status.read_text()).get("error", ""))))
+
+
+def _read_curves(folder: RunFolder) -> pd.DataFrame:
+    """The final curve and those of epochs. Raises `ValueError` for what is no curve."""
+    frames = [_csv(folder.curves, _CURVES[2:]).assign(epoch=float("nan"))]
+    AblationCurve.from_frame(frames[0])  # complains where some ordering lacks a point
+    if folder.epoch_curves.exists():
+        frames.append(_csv(folder.epoch_curves, _CURVES[1:]).astype({"epoch": float}))
+    return pd.concat([frame[_CURVES[1:]] for frame in frames], ignore_index=True)
+
+
+def _csv(file: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """A table of a run's, the columns needed first. Raises `ValueError` where it cannot be read or lacks one."""
+    try:
+        table = pd.read_csv(file, **_EXACT)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file.name} cannot be read ({type(error).__name__})") from error
+    if missing := set(needed) - set(table):
+        raise ValueError(f"{file.name} has no column {min(missing)}")
+    return table[[*needed, *(name for name in table if name not in needed)]]
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and their values; a list is a value, as JSON."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | dict) else value
+    return flat
+
+
+def _without_paths(value: Any) -> Any:
+    """Text, and all text in lists and dicts, with the absolute paths in it cut to their last part."""
+    if isinstance(value, dict):
+        return {
+            key: Path(str(text)).name if key == "root" and text else _without_paths(text) for key, text in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_paths(text) for text in value]
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]+)", r"\1", value)
+    return value
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """With what identifies a run first, and its configuration last."""
+    config = [name for name in runs if str(name).startswith("config.")]
+    return runs[[*_FIRST, *(name for name in runs if name not in _FIRST and name not in config), *config]]
+
+
+def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return _normal(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns))
+
+
+def _normal(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it will be read back: what was whole numbers beside gaps, or true beside text, has one type."""
+    return _parsed(table.to_csv(index=False))
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    # Only what is empty is missing: "None" or "nan" may be the name of something.
+    table = pd.read_csv(
+        io.StringIO(text),
+        keep_default_na=False,
+        na_values=[""],
+        dtype=dict.fromkeys(_TEXT, str),
+        low_memory=False,
+        **_EXACT,
+    )
+    return table.fillna({name: "" for name in ("variant", "reason") if name in table})
+
+
+def _line(error: BaseException) -> str:
+    return _without_paths((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from single_directions.runs.folder import replacing
+from single_directions.runs.folder import first_line, replacing
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def readable(path: Path) -> Path | None:
         found = torch.load(path, map_location="cpu", weights_only=True)
         missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
     except Exception as error:  # what is no checkpoint fails in many ways
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
     else:
         if not missing:
             return path

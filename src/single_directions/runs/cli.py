@@ -40,6 +40,8 @@ def train() -> None:
         _train()
     except RunFailed as error:
         raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
+    except KeyboardInterrupt:  # between two runs
+        raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         told, *_ = str(error).split("Config search path")
         raise SystemExit(" ".join(told.split())) from None

@@ -19,7 +19,7 @@ from single_directions.data import DataSet
 from single_directions.errors import BadInput
 from single_directions.runs.build import made
 from single_directions.runs.config import resolved
-from single_directions.runs.folder import RunFolder
+from single_directions.runs.folder import RunFolder, first_line
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
         config = _run_config(folder, overrides)
         return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
-        return _ours(path.stem, _composed(overrides, conf), path)
+        return _ours(path.stem, composed(overrides, conf), path)
     if target in torchvision.models.list_models(module=torchvision.models):
-        return _torchvision(target, _composed(overrides, conf), weights)
+        return _torchvision(target, composed(overrides, conf), weights)
     raise BadInput(
         f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
     )
@@ -118,7 +118,7 @@ def _is_known(name: str) -> bool:
     )
 
 
-def _composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+def composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             config = compose("train", list(overrides))
@@ -150,7 +150,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint fails in many ways
-        raise BadInput(f"{file} cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
+        raise BadInput(f"{file} cannot be read as a checkpoint ({first_line(error)})") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise BadInput(f"{file} holds no state_dict")

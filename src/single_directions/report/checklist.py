@@ -1,0 +1,79 @@
+"""The machine-learning reproducibility checklist, answered from the tables."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from single_directions.report.markup import Markup, tag
+from single_directions.report.provenance import compute
+from single_directions.report.section import Section
+from single_directions.report.wording import count
+
+
+def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
+    """Questions and answers."""
+    pairs = [(tag("dt", asked), tag("dd", answer)) for asked, answer in _answers(runs, sections)]
+    return tag("dl", pairs, class_="checklist")
+
+
+def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    done = runs[runs["state"] == "done"]
+    yield (
+        "What is measured, on what networks?",
+        "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU; "
+        "accuracy is taken on training images, on the labels trained with. Networks: a multilayer perceptron, an "
+        "11-layer convolutional network and ResNet-50, as far as the paper describes them; whatever it leaves open is "
+        "a key of the configuration with a comment that says so. Each section lists its settings.",
+    )
+    data = sorted({f"{section.data} ({section.scale} scale)" for section in sections if not section.runs.empty})
+    yield (
+        "Which data, and how are they split?",
+        f"{', '.join(data) or 'None yet'}. Training and test images are those that the data sets come with; of the "
+        "digits, which come without, 500 test images balanced by class, the same for every seed. Pixels are shifted "
+        "and scaled by one mean and deviation a channel. No image is left out; none is changed at random unless a "
+        "section's settings say so. Each section gives the numbers of images and a hash of the training subset and "
+        "its labels.",
+    )
+    yield (
+        "Is there a validation set?",
+        "No setting and no stopping rests on test images. They give the test loss, test accuracy and generalization "
+        "error that the claims are about.",
+    )
+    yield (
+        "Which hyperparameters were tried, and how was one chosen?",
+        "Optimizer and learning rate, which the paper does not state: of a small grid (see "
+        "conf/experiment/tuning.yaml) the setting that takes the fewest epochs to 99 % training accuracy on true "
+        "labels and, of equals, the least training loss. Nothing was chosen for how a claim comes out. Each section "
+        "lists all settings used.",
+    )
+    numbers = "; ".join(
+        f"{section.experiment.name}, {section.place}: {len(section.runs)} done"
+        + (f", {len(section.others)} not" if len(section.others) else "")
+        for section in sections
+    )
+    yield (
+        "How many trainings and measurements were there?",
+        f"{count(len(runs), 'run')}, {len(done)} of them done, each one training and one final measurement. {numbers}. "
+        "Runs that failed or are broken are listed above; none was left out for its result.",
+    )
+    yield (
+        "How is the statistic defined?",
+        "Curve: accuracy against the number of units clamped, one for each ordering of the units. AUC: the trapezoid "
+        "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings; "
+        "normalized: divided by the accuracy with nothing clamped. Generalization error: train minus test accuracy. "
+        "The rule of each verdict stands beside it.",
+    )
+    yield (
+        "What is the spread, and over what?",
+        "The network is the unit of inference: orderings are averaged within it, and seeds that conditions share are "
+        "blocks. Intervals are 95 %: from the normal distribution below 10 networks, by bootstrap from 10. Bands in "
+        "figures are one standard deviation, over what their captions say. p values are corrected by Holm's method "
+        "for all claims at the same scale.",
+    )
+    yield "What did it take to compute?", compute(done) if len(done) else "Nothing yet."
+    yield (
+        "Where are code, networks and results?",
+        "Code and configuration are the repository that this page was made with; pyproject.toml states the versions it "
+        "needs, each section those it ran with. Each run's folder holds its configuration, its epochs, its curve, its "
+        "summary and its network (last.ckpt).",
+    )

@@ -1,0 +1,56 @@
+"""Where runs depart from the paper: other data, fewer of them, another network, a shorter training."""
+
+from typing import Any
+
+import pandas as pd
+
+_EVERY = {
+    "config.data.train_samples": None,
+    "config.data.test_samples": None,
+    "config.data.corruption_kind": "shuffle",
+    "config.ablation.clamp": "zero",
+}
+_CONVNET = {"data": "cifar10", "config.network._target_": "ConvNet", "config.network.width": 1.0, "epochs": 100}
+_LARGE_MLP = {"data": "mnist", "config.network._target_": "MLP", "config.network.hidden": "[2048, 2048]"}
+PAPER: dict[str, dict[str, Any]] = {
+    "memorization": {**_LARGE_MLP, "config.network.hidden": "[512, 512]", "epochs": 640},
+    "memorization_cifar10": _CONVNET,
+    "memorization_imagenet": {
+        "data": "imagenet",
+        "config.network._target_": "ResNet50",
+        "config.network.stem": "imagenet",
+        "config.network.width": 1.0,
+    },
+    "ensemble": _CONVNET,
+    "ensemble_learning_rates": _CONVNET,
+    "early_stopping": {**_LARGE_MLP, "epochs": 640},
+    "early_stopping_grid": {**_LARGE_MLP, "epochs": 640},
+    "dropout": {**_LARGE_MLP, "epochs": 5000},
+    "batch_norm": _CONVNET,
+}
+"""What the paper's networks and data are; `epochs` is the least that `trainer.max_epochs` should be."""
+
+
+def departures(sweep: pd.DataFrame) -> list[str]:
+    """Each way in which the runs of a sweep are not the paper's, in a few words."""
+    expected = {**_EVERY, **PAPER.get(sweep["experiment"].iloc[0], {})}
+    epochs = expected.pop("epochs", None)
+    found = []
+    for column, paper in expected.items():
+        if column not in sweep:
+            continue
+        others = sorted({_shown(value) for value in sweep[column]} - {_shown(paper)})
+        if others:
+            of_the_paper = "all" if paper is None else _shown(paper)
+            found.append(f"{column.removeprefix('config.')} {', '.join(others)} in place of {of_the_paper}")
+    trained = sweep.get("config.trainer.max_epochs", pd.Series(dtype=float)).min()
+    if epochs is not None and trained < epochs:
+        found.append(f"at most {trained:g} epochs in place of {epochs}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    if value is None or pd.isna(value):
+        return "all"
+    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return text.removeprefix("single_directions.networks.")

@@ -1,0 +1,186 @@
+"""All claims judged on all sweeps."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from single_directions.report.claims import early_stopping, ensemble, memorization, regularizers
+from single_directions.report.claims.claim import (
+    LEAST_NETWORKS,
+    LEVEL,
+    Claim,
+    Finding,
+    Outcome,
+    accuracy_column,
+    holds,
+    outcome,
+    plain,
+    verdict,
+)
+from single_directions.report.claims.departures import departures
+from single_directions.report.statistics import holm
+from single_directions.report.sweeps import sweeps
+from single_directions.report.table import Tables
+from single_directions.runs.folder import write_json
+
+CLAIMS: tuple[Claim, ...] = (
+    *memorization.CLAIMS,
+    *ensemble.CLAIMS,
+    *early_stopping.CLAIMS,
+    *regularizers.CLAIMS,
+)
+LEAST_TRAIN_ACCURACY = 0.99
+"""Below it a network that should know its training images by heart does not, and is named."""
+NAMED = 6
+"""Networks that a caveat names; the details hold all."""
+
+
+def judge(tables: Tables) -> list[dict[str, Any]]:
+    """An entry for each claim and sweep of an experiment that it is judged in, in the order of the figures.
+
+    Keys are `id` ("<experiment>.<name>"), `experiment`, `figure`, `scale`, `data`, `variant`, `paper` (its sentence in
+    short), `statistic`, `value` with its 95 % interval `low` to `high`, `n` (networks, on the side with fewer),
+    `paper_value`, `p` and `p_holm` (corrected for all claims at the same scale that are judged by a p value),
+    `effect_size`, `verdict`, `rule`, `caveats`, `details` and `runs`, how many were used. What is not known is None.
+
+    A claim of several numbers (one a level of corruption, say) shows the weakest, which decides; all of them are in
+    `details["parts"]`, a dict from what each is of to its `Estimate`, with `holds`; `details["weakest"]` names the one
+    shown. `details["below_99"]` lists networks below 99 % training accuracy, and `details["without_below_99"]` is the
+    claim's value, interval, n and verdict without them.
+    """
+    cases = [(sweep, claim, len(own.runs), *_judged(claim, own)) for sweep, own, claim in _cases(tables)]
+    corrected = _corrected([(sweep[1], result) for sweep, *_, result, _ in cases])
+    entries = [_entry(*case, p_holm) for case, p_holm in zip(cases, corrected, strict=True)]
+    return sorted(entries, key=lambda entry: entry["figure"])
+
+
+def write_claims(claims: list[dict[str, Any]], path: Path) -> None:
+    """Write `claims.json`."""
+    write_json(path, claims)
+
+
+def as_text(claims: list[dict[str, Any]]) -> str:
+    """The claims as a table for a terminal, a line each."""
+    if not claims:
+        return "no claim can be judged yet"
+    lines = [
+        {
+            "figure": claim["figure"],
+            "claim": claim["id"],
+            "runs of": "/".join(filter(None, (claim["scale"], claim["data"], claim["variant"]))),
+            "n": claim["n"],
+            "value": "-" if claim["value"] is None else f"{claim['value']:.3f}",
+            "95 %": "-" if claim["low"] is None else f"{claim['low']:.3f} to {claim['high']:.3f}",
+            "p (Holm)": "-" if claim["p_holm"] is None else f"{claim['p_holm']:.2g}",
+            "verdict": claim["verdict"],
+        }
+        for claim in claims
+    ]
+    return pd.DataFrame(lines).to_string(index=False)
+
+
+Sweep = tuple[str, str, str, str]
+"""Experiment, scale, data, variant."""
+
+
+def _cases(tables: Tables) -> Iterable[tuple[Sweep, Tables, Claim]]:
+    for sweep, runs in sweeps(tables.runs):
+        own = tables.of(runs)
+        for claim in CLAIMS:
+            if sweep[0] in claim.figures:
+                yield sweep, own, claim
+
+
+def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
+    """A claim's outcome and finding, the latter with what the rule itself looks into."""
+    finding = claim.find(tables)
+    result = outcome(finding, claim)
+    details = {
+        **finding.details,
+        "parts": {name: {**vars(part), "holds": holds(part, claim.region)} for name, part in finding.parts.items()},
+        "weakest": result.label,
+    }
+    caveats = [*departures(tables.runs), *finding.caveats]
+    if 0 < result.estimate.n < LEAST_NETWORKS:
+        networks = "network" if result.estimate.n == 1 else "networks"
+        caveats.append(f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided")
+    elif result.estimate.n and not isfinite(result.estimate.value):
+        caveats.append("its number is not defined, as where all networks have the same")
+    if claim.trained_to_the_end:
+        short = _below(tables.runs)
+        if len(short):
+            without = outcome(claim.find(tables.of(tables.runs.drop(short.index))), claim)
+            details["below_99"] = list(short["run"])
+            details["without_below_99"] = {**vars(without.estimate), "holds": without.holds}
+            caveats.append(_told(short, len(tables.runs), without))
+    return result, replace(finding, details=details, caveats=tuple(caveats))
+
+
+def _below(runs: pd.DataFrame) -> pd.DataFrame:
+    column = accuracy_column(runs, "train")
+    return runs[pd.to_numeric(runs[column]) < LEAST_TRAIN_ACCURACY] if column in runs else runs.iloc[:0]
+
+
+def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
+    names = [run.rpartition("/")[2] for run in short["run"]]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    part = without.estimate
+    number = (
+        f"without them the number is {part.value:.3f} [{part.low:.3f}, {part.high:.3f}] from {part.n}"
+        if isfinite(part.value)
+        else "without them there is nothing to judge"
+    )
+    said = {True: ", as claimed", False: ", against the claim", None: ", which decides nothing"}[without.holds]
+    return (
+        f"{len(short)} of {runs} networks are below 99 % training accuracy ({'; '.join(names[:NAMED])}{more}): "
+        f"{number}{said}"
+    )
+
+
+def _corrected(results: list[tuple[str, Outcome]]) -> list[float]:
+    """Holm's p values, NaN where there is none: over all claims at a scale that have one and enough networks."""
+    corrected = [nan] * len(results)
+    for scale in {scale for scale, _ in results}:
+        family = [
+            i
+            for i, (own, result) in enumerate(results)
+            if own == scale and isfinite(result.p) and result.estimate.n >= LEAST_NETWORKS
+        ]
+        for i, p in zip(family, holm([results[i][1].p for i in family]), strict=True):
+            corrected[i] = p
+    return corrected
+
+
+def _entry(sweep: Sweep, claim: Claim, runs: int, result: Outcome, finding: Finding, p_holm: float) -> dict[str, Any]:
+    experiment, scale, data, variant = sweep
+    caveats = list(finding.caveats)
+    if result.holds is not None and p_holm >= LEVEL:
+        caveats.append(f"the interval alone would decide, but p is {p_holm:.2g} once corrected for the other claims")
+    entry = {
+        "id": f"{experiment}.{claim.name}",
+        "experiment": experiment,
+        "figure": claim.figures[experiment],
+        "scale": scale,
+        "data": data,
+        "variant": variant,
+        "paper": claim.paper,
+        "statistic": claim.statistic,
+        "value": result.estimate.value,
+        "low": result.estimate.low,
+        "high": result.estimate.high,
+        "n": result.estimate.n,
+        "paper_value": claim.paper_values.get(experiment),
+        "p": result.p,
+        "p_holm": p_holm,
+        "effect_size": result.estimate.effect_size,
+        "verdict": verdict(result.holds, p_holm, scale, data),
+        "rule": claim.rule(len(finding.parts)),
+        "caveats": caveats,
+        "details": finding.details,
+        "runs": runs,
+    }
+    return {key: plain(value) for key, value in entry.items()}

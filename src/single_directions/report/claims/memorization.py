@@ -1,0 +1,98 @@
+"""Figure 1: networks that memorize rely more on single directions."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import pandas as pd
+
+from single_directions.report.claims.claim import POSITIVE, Claim, Finding, accuracy_column, by_seed
+from single_directions.report.statistics import Estimate, difference, mean_interval
+from single_directions.report.table import Tables
+
+FIGURES = {"memorization": "1a", "memorization_cifar10": "1b", "memorization_imagenet": "1c"}
+LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""The paper's."""
+ABOUT_ONE = 0.99
+
+
+def levels(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
+    """The runs at each level of corruption, in order."""
+    if "corruption" not in runs:
+        return {}
+    return {float(str(level)): networks for level, networks in runs.groupby("corruption")}
+
+
+def auc(tables: Tables) -> Finding:
+    """How much lower the AUC of each corrupted level is than that of true labels, within seeds."""
+    by_level = levels(tables.runs)
+    means = {level: by_seed(networks, "auc").mean() for level, networks in by_level.items()}
+    details = {
+        "normalized": _below_true_labels(by_level, "auc_normalized"),
+        "order": {
+            "levels": list(means),
+            "auc": list(means.values()),
+            "falls_at_every_step": bool(pd.Series(means, dtype=float).is_monotonic_decreasing),
+        },
+    }
+    return Finding(_below_true_labels(by_level, "auc"), details, _missing(by_level))
+
+
+def test_accuracy(tables: Tables) -> Finding:
+    """How much lower the test accuracy of each corrupted level is than that of true labels, within seeds."""
+    by_level = levels(tables.runs)
+    return Finding(_below_true_labels(by_level, accuracy_column(tables.runs, "test")), caveats=_missing(by_level))
+
+
+def train_accuracy(tables: Tables) -> Finding:
+    """The training accuracy at each level of corruption, on the labels trained with."""
+    by_level = levels(tables.runs)
+    column = accuracy_column(tables.runs, "train")
+    parts = {_label(level): mean_interval(by_seed(networks, column)) for level, networks in by_level.items()}
+    return Finding(parts, caveats=_missing(by_level))
+
+
+def _below_true_labels(by_level: Mapping[float, pd.DataFrame], column: str) -> dict[str, Estimate]:
+    if 0.0 not in by_level:
+        return {}
+    true = by_seed(by_level[0.0], column)
+    return {_label(level): difference(true, by_seed(by_level[level], column)) for level in by_level if level > 0}
+
+
+def _missing(by_level: Mapping[float, pd.DataFrame]) -> tuple[str, ...]:
+    missing = [f"{level:g}" for level in LEVELS if level not in by_level]
+    return (f"no networks at corruption {', '.join(missing)}",) if missing else ()
+
+
+def _label(level: float) -> str:
+    return f"corruption {level:g}"
+
+
+_claim = partial(Claim, figures=FIGURES, several="levels of corruption")
+CLAIMS = (
+    _claim(
+        name="auc",
+        paper="networks trained on corrupted labels are more sensitive to cumulative ablations than those trained on "
+        "true labels, though curves are not always ordered by the fraction of corrupted labels",
+        statistic="AUC with true labels minus AUC with corrupted labels, at the least clear level",
+        where="above 0",
+        region=POSITIVE,
+        find=auc,
+    ),
+    _claim(
+        name="train_accuracy",
+        paper="the training accuracy is approximately 1 for all networks tested",
+        statistic="training accuracy, on the labels trained with, at the least clear level",
+        where=f"above {ABOUT_ONE}",
+        region=(ABOUT_ONE, float("inf")),
+        find=train_accuracy,
+        trained_to_the_end=False,
+    ),
+    _claim(
+        name="test_accuracy",
+        paper="networks trained on corrupted labels cannot generalize",
+        statistic="test accuracy with true labels minus that with corrupted labels, at the least clear level",
+        where="above 0",
+        region=POSITIVE,
+        find=test_accuracy,
+    ),
+)  # fmt: skip

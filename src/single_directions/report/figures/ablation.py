@@ -1,0 +1,105 @@
+"""Accuracy against units ablated: Figures 1, 2a and 4, and one network's own curve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from single_directions.ablation import AblationCurve
+from single_directions.report.figures.style import STYLE, draw_chance, new_figure
+
+Spread = Literal["orderings", "curves"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A condition in a figure: its networks' curves, and how they look.
+
+    `curves` has a row for each network (`run`), `ordering` and `fraction_ablated`, with its `accuracy`.
+    """
+
+    label: str
+    curves: pd.DataFrame
+    colour: Any
+    dotted: bool = False
+
+
+def ablation_figure(
+    lines: Sequence[Line], chance: float, title: str, *, legend: str = "", spread: Spread = "orderings",
+    verticals: Sequence[tuple[float, Any]] = (), drop: bool = False,
+) -> Figure:  # fmt: skip
+    """Accuracy against the fraction of units ablated, a line a condition.
+
+    A line is the mean over all orderings of all networks. Its band is one standard deviation: over the orderings within
+    a network (Figure 1), or over all curves of all networks together (2a and 4b). Where there are several networks, a
+    thin line is the mean of each. Dashed lines are drawn at `chance` and, across, at `verticals` (fraction and colour).
+    With `drop` it is what accuracy loses, and chance is where it has lost everything.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
+        for fraction, colour in verticals:
+            axes.axvline(fraction, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        for line in lines:
+            _draw_line(axes, line, spread, drop)
+        if drop:
+            starts = [_mean_start(line.curves) for line in lines]
+            draw_chance(axes, float(np.mean(starts)) - chance, "down to chance")
+        else:
+            draw_chance(axes, chance)
+        top = axes.get_ylim()[1] if drop else 1.02
+        axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated", title=title)
+        axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
+        figure.legend(title=legend or None, alignment="left", loc="outside right upper")
+    return figure
+
+
+def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) -> Figure:
+    """One network's curve: a thin line an ordering, and their mean with one standard deviation."""
+    fraction, accuracy = curve.fraction_ablated.numpy(), curve.accuracy.numpy()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
+        colour = matplotlib.colormaps["viridis"](0.0)
+        axes.plot(fraction, accuracy.T, color=colour, linewidth=0.5, alpha=0.5)
+        _draw_band(axes, fraction, accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0, colour)
+        draw_chance(axes, chance)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated", title=title)
+        axes.set_ylabel(f"accuracy on {split}{'ing' if split == 'train' else ''} images")
+    return figure
+
+
+def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool) -> None:
+    curves = line.curves.dropna(subset=["accuracy"])
+    if drop:
+        start = curves.loc[curves["fraction_ablated"] == 0].groupby("run")["accuracy"].mean()
+        curves = curves.assign(accuracy=curves["run"].map(start) - curves["accuracy"])
+    networks = curves.groupby(["run", "fraction_ablated"])["accuracy"].agg(["mean", "var"]).reset_index()
+    style: Any = (0, (1, 1)) if line.dotted else "-"
+    if networks["run"].nunique() > 1:
+        for _, network in networks.groupby("run"):
+            axes.plot(
+                network["fraction_ablated"], network["mean"], color=line.colour, linewidth=0.5, alpha=0.6,
+                linestyle=style,
+            )  # fmt: skip
+    points = networks.groupby("fraction_ablated")
+    mean = points["mean"].mean()
+    if spread == "orderings":
+        deviation = np.sqrt(points["var"].mean())
+    else:
+        deviation = curves.groupby("fraction_ablated")["accuracy"].std()
+    _draw_band(axes, mean.index, mean, deviation.fillna(0), line.colour, line.label, style)
+
+
+def _draw_band(
+    axes: Axes, fraction: Any, mean: Any, deviation: Any, colour: Any, label: str = "", style: Any = "-"
+) -> None:
+    axes.fill_between(fraction, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(fraction, mean, color=colour, label=label, linestyle=style)
+
+
+def _mean_start(curves: pd.DataFrame) -> float:
+    return float(curves.loc[curves["fraction_ablated"] == 0, "accuracy"].mean())

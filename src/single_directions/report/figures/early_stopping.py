@@ -1,0 +1,104 @@
+"""AUC and losses over a training: Figure 3."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, new_figure
+
+PANELS = 9
+"""As many trainings as Figure 3b has room for."""
+
+
+def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
+    """Train and test loss, and on a second axis the AUC, over epochs (Figure 3a).
+
+    Thin lines are trainings, thick ones their means. The losses' axis is cut off above, so that train and test are seen
+    to part. Marks: the least test loss and the highest AUC, small for each training and large, with a dashed line, for
+    the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc`.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
+        areas = axes.twinx()
+        areas.spines["right"].set_visible(True)
+        mean = epochs.groupby("epoch")[["train/loss", "test/loss", "ablation/auc"]].mean()
+        _draw_measure(axes, epochs, mean, "train/loss", BLUE, "train loss")
+        _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
+        _draw_measure(areas, epochs, mean, "ablation/auc", GREEN, "AUC", best="max")
+        axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
+        axes.set(ylabel="loss (cut off above)", title=title)
+        areas.set_ylabel("AUC (training images)", color=GREEN)
+        areas.tick_params(axis="y", colors=GREEN)
+        figure.legend(loc="outside lower center", ncols=5)
+    return figure
+
+
+def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """AUC against test loss, a mark an epoch, a panel a training (Figure 3b); `titles` are by run, in their order.
+
+    The axes are those of the epochs past the first tenth, lest the first few fill them.
+    """
+    runs = list(titles)[:PANELS]
+    columns = min(3, len(runs))
+    rows = ceil(len(runs) / columns)
+    shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", "ablation/auc"])
+    with matplotlib.rc_context(STYLE):
+        height = 0.62 if len(runs) == 1 else (0.5 + 1.45 * rows) / COLUMN_WIDTH
+        figure, grid = new_figure(height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
+        span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
+        for axes, run in zip(grid.flat, runs, strict=False):
+            one = shown[shown["run"] == run].sort_values("epoch")
+            axes.plot(one["test/loss"], one["ablation/auc"], color="0.8", linewidth=0.6, zorder=1)
+            marks = axes.scatter(one["test/loss"], one["ablation/auc"], c=one["epoch"], s=8, linewidths=0, **span)
+            axes.set_title(titles[run], fontsize=8)
+        late = shown[shown["epoch"] > shown["epoch"].max() / 10]
+        grid.flat[0].set(xlim=_around(late["test/loss"]), ylim=_around(late["ablation/auc"]))
+        for axes in grid.flat[len(runs) :]:
+            axes.set_visible(False)
+        figure.supxlabel("test loss", fontsize=9)
+        figure.supylabel("AUC (training images)", fontsize=9)
+        figure.colorbar(marks, ax=list(grid.flat), label="epoch", aspect=30, pad=0.02).outline.set_visible(False)
+    return figure
+
+
+def _draw_measure(
+    axes: Axes, epochs: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str, label: str, best: str = ""
+) -> None:
+    if epochs["run"].nunique() > 1:
+        for _, one in epochs.dropna(subset=[column]).groupby("run"):
+            axes.plot(one["epoch"], one[column], color=colour, linewidth=0.5, alpha=0.5)
+            if best:
+                axes.plot(*_best(one["epoch"], one[column], best), "o", markersize=2.5, color=colour, alpha=0.7)
+    line = mean[column].dropna()
+    axes.plot(line.index, line, color=colour, label=label)
+    if best and not line.empty:
+        epoch, value = _best(line.index.to_series(), line, best)
+        # Two lines at the same epoch show alternate dashes.
+        axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
+        name = "least test loss" if best == "min" else "highest AUC"
+        axes.plot(epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4)
+
+
+def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float]:
+    """The epoch of the least or the greatest value, and that value."""
+    place = int(values.to_numpy().argmin() if best == "min" else values.to_numpy().argmax())
+    return float(epochs.iloc[place]), float(values.iloc[place])
+
+
+def _around(values: pd.Series) -> tuple[float, float]:
+    """The limits of an axis that shows all values."""
+    margin = 0.06 * float(np.ptp(values)) or 0.06
+    return float(values.min()) - margin, float(values.max()) + margin
+
+
+def _cut(test_loss: pd.Series) -> float:
+    """Above the highest test loss after its least, so that what lies before fills no more than half of the axis."""
+    after = test_loss.loc[test_loss.idxmin() :].max()
+    top = max(1.15 * after, 2 * test_loss.min())
+    return float(min(top, 1.05 * test_loss.max())) if np.isfinite(top) and top > 0 else 1.0

@@ -1,0 +1,64 @@
+"""One visual language: sizes, colours, marks, and files that are the same for the same figure."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "single-directions",  # the same figure is the same file
+}
+COLUMN_WIDTH = 5.4
+"""Inches."""
+GREY = "0.4"
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9"
+DISTINCT = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+"""Colours of conditions that have no order."""
+
+
+def corruption_colour(corruption: float) -> Any:
+    """The colour of a level of corruption, 0 to 1, in every figure: viridis, which the colour-blind can order too."""
+    return matplotlib.colormaps["viridis"](0.9 * corruption)
+
+
+def new_figure(height: float = 0.62, *, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
+    """A figure one column wide, `height` of that high, and its axes: an array where there are several."""
+    figure = Figure(figsize=(COLUMN_WIDTH, height * COLUMN_WIDTH), layout="constrained")
+    return figure, figure.subplots(rows, columns, **shared)
+
+
+def draw_chance(axes: Axes, level: float, label: str = "chance") -> None:
+    """A dashed line at what guessing gives."""
+    axes.axhline(level, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        label, (0.005, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        color=GREY, fontsize=8,
+    )  # fmt: skip
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other; `path` has no suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_name(f"{path.name}{suffix}") for suffix in (".png", ".svg")]
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(files[0], dpi=200, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None, "Creator": None})
+    return files

@@ -1,0 +1,116 @@
+"""Claims on the page: the table of all, and beside each experiment's figures how each was judged."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from single_directions.report.claims.departures import departures
+from single_directions.report.markup import Markup, table, tag
+from single_directions.report.section import Claim, Section
+from single_directions.report.wording import interval, number, sentence
+
+HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper", "Caveats")
+
+
+def leaning(claim: Claim) -> str:
+    """Whether a claim holds: "yes", "no", or "open"."""
+    verdict = claim["verdict"]
+    if verdict.startswith(("holds", "reproduced")):
+        return "yes"
+    return "no" if verdict.startswith(("does not hold", "not reproduced")) else "open"
+
+
+def all_claims(sections: Sequence[Section]) -> Markup:
+    """The table of all claims, in the paper's order."""
+    rows = [_row(section, claim) for section in sections for claim in section.claims]
+    return table(HEADS, rows, "claims") if rows else tag("p", "There are no runs yet that a claim could be judged by.")
+
+
+def badge(claim: Claim) -> Markup:
+    """The verdict, coloured."""
+    return tag("span", claim["verdict"], class_=f"verdict {leaning(claim)}")
+
+
+def own_caveats(section: Section, claim: Claim) -> list[str]:
+    """A claim's caveats without those that the section tells of all its runs."""
+    shared = set(departures(section.runs))
+    return [caveat for caveat in claim["caveats"] if caveat not in shared]
+
+
+def judged(section: Section) -> Markup:
+    """A section's claims with their numbers and rules."""
+    return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
+
+
+def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
+    where = f"{section.experiment.name}, {section.place}"
+    return (
+        tag("a", claim["figure"], href=f"#{section.id}"),
+        [sentence(claim["paper"]), tag("div", where, class_="place")],
+        badge(claim),
+        [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
+        claim["n"],
+        "" if claim["paper_value"] is None else number(claim["paper_value"]),
+        "; ".join(own_caveats(section, claim)),
+    )
+
+
+def _item(section: Section, claim: Claim) -> Markup:
+    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}"]
+    if claim["paper_value"] is not None:
+        numbers.append(f"the paper: {number(claim['paper_value'])}")
+    if claim["effect_size"] is not None:
+        numbers.append(f"effect size {number(claim['effect_size'], 2)}")
+    if claim["p"] is not None:
+        numbers.append(f"p = {claim['p']:.2g}")
+    if claim["p_holm"] is not None:
+        numbers.append(f"corrected for all claims {claim['p_holm']:.2g}")
+    caveats = "; ".join(own_caveats(section, claim))
+    return tag(
+        "li",
+        tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
+        tag("p", "; ".join(numbers)),
+        tag("p", f"Caveats: {caveats}") if caveats else None,
+        tag("p", f"Rule: {claim['rule']}.", class_="soft"),
+        list(_details(claim["details"])),
+        class_=leaning(claim),
+    )
+
+
+def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
+    """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
+    parts = details.get("parts") or {}
+    if len(parts) > 1:
+        words = {True: "as claimed", False: "against", None: "undecided"}
+        rows = [(name, interval(part), part["n"], words[part["holds"]]) for name, part in parts.items()]
+        yield table(("Of each", "Value [95 % interval]", "n", "Interval"), rows, "details")
+    if "partial" in details:
+        yield table(
+            ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
+        )
+    if "settings" in details:
+        heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
+                 "AUC minus test loss [95 % interval]", "epochs trained by AUC")  # fmt: skip
+        yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
+
+
+def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    told = {
+        "normalized AUC, Spearman": details["normalized"],
+        "normalized AUC, Pearson": details["pearson"],
+        "raw AUC, Spearman": details["raw"],
+        **{f"normalized AUC, given {what}": part for what, part in details["partial"].items()},
+        "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
+        "normalized AUC and training loss instead": details["auc_with_train_loss"],
+    }
+    return [(name, interval(estimate)) for name, estimate in told.items()]
+
+
+def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:
+    means = setting["means"]
+    return (
+        setting["condition"],
+        setting["n"],
+        *(number(means[by]["test_loss"]) for by in ("nothing", "auc", "test_loss")),
+        interval(setting["auc_minus_test_loss"]["test_loss"]),
+        number(means["auc"]["epochs"], 1),
+    )

@@ -1,0 +1,224 @@
+"""The report as one HTML page that needs nothing else: no scripts, no fonts, no request to anywhere."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from single_directions.report.album import Picture
+from single_directions.report.checklist import checklist
+from single_directions.report.claims.claim import accuracy_column
+from single_directions.report.claims.departures import departures
+from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.judgement import all_claims, judged, leaning
+from single_directions.report.markup import Markup, table, tag
+from single_directions.report.provenance import command_for, planned_runs, provenance
+from single_directions.report.section import Section
+from single_directions.report.statistics import mean_interval, spearman
+from single_directions.report.wording import count, interval, number
+
+PAPER = "On the importance of single directions for generalization"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = (Path(__file__).parent / "page.css").read_text()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as the page shows it: its caption, and the SVG file's text."""
+
+    picture: Picture
+    svg: str
+
+
+def page(runs: pd.DataFrame, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> str:
+    """The page's text, the same for the same tables. `shown` has the figures of each section."""
+    main = tag(
+        "main",
+        tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
+        [_section(section, figures) for section, figures in zip(sections, shown, strict=True)],
+        _missing(runs),
+        _others(runs),
+        _left_out(runs),
+        tag("section", tag("h2", "Reproducibility checklist"), checklist(runs, sections), id="checklist"),
+    )
+    told = (
+        "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
+        "from the run folders that their column run names. "
+    )
+    again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
+    footer = tag("footer", tag("p", told, again))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", "How much do networks rely on single directions?"),
+        tag("style", Markup(STYLE)),
+    )
+    body = tag("body", _header(runs, sections), main, footer)
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
+    leanings = [leaning(claim) for section in sections for claim in section.claims]
+    tiles = {
+        "claims that hold": leanings.count("yes"),
+        "do not hold": leanings.count("no"),
+        "inconclusive": leanings.count("open"),
+        "networks measured": f"{int((runs['state'] == 'done').sum()):,}",
+        "experiments of the paper": f"{len({section.experiment.name for section in sections})} of {len(EXPERIMENTS)}",
+    }
+    return tag(
+        "header",
+        tag("h1", "How much do networks rely on single directions?"),
+        tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
+            "its figures, and each of its claims judged by a rule that was fixed before the runs."),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles.items()], class_="tiles"),
+    )  # fmt: skip
+
+
+def _section(section: Section, figures: Sequence[Shown]) -> Markup:
+    departed = [] if section.runs.empty else departures(section.runs)
+    experiment = section.experiment
+    return tag(
+        "section",
+        tag("h2", tag("span", f"Figure {experiment.figure}", class_="figure-number"), experiment.heading),
+        tag("p", f"{section.place}. {count(len(section.runs), 'network')}.", class_="place"),
+        tag("p", experiment.asks),
+        tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
+        _incomplete(section),
+        tag("div", [_figure(figure) for figure in figures], class_="figures") if figures else None,
+        [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
+        [] if section.runs.empty else [
+            tag("h3", "By condition"), _conditions(section), _trainings(section),
+            tag("h3", "Where the numbers come from"), _facts(provenance(section)),
+        ],
+        id=section.id,
+    )  # fmt: skip
+
+
+def _incomplete(section: Section) -> Markup | None:
+    """How many of the planned runs there are, where some lack."""
+    # The experiment's own command makes no variant.
+    planned = 0 if section.variant else planned_runs(section.experiment.name, section.scale) or 0
+    done, others = len(section.runs), section.others["state"].value_counts()
+    if done >= planned and others.empty:
+        return None
+    told = [f"Partial: {done} of {max(planned, done + int(others.sum()))} runs are done"]
+    told += [f"{number} {state}" for state, number in sorted(others.items())]
+    command = tag("code", command_for(section.experiment.name, section.scale))
+    return tag("p", f"{', '.join(told)}.", None if section.variant else [" Go on with ", command], class_="note")
+
+
+def _figure(figure: Shown) -> Markup:
+    source = f"data:image/svg+xml;base64,{b64encode(figure.svg.encode()).decode()}"
+    caption = tag("figcaption", figure.picture.caption, " ", tag("code", f"{figure.picture.name}.svg"))
+    return tag("figure", tag("img", src=source, alt=figure.picture.caption), caption)
+
+
+def _conditions(section: Section) -> Markup:
+    heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "AUC [95 % interval]",
+             "AUC normalized [95 % interval]", "SD over orderings", "SD over networks")  # fmt: skip
+    rows = []
+    for condition in section.conditions():
+        runs = condition.runs
+        rows.append(
+            (
+                tag("span", condition.label, class_="nowrap"),
+                len(runs),
+                *(number(runs[accuracy_column(runs, split)].mean()) for split in ("train", "test")),
+                *(_mean(runs[column]) for column in ("auc", "auc_normalized")),
+                number((runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
+                number(runs["auc"].astype(float).std()),
+            )
+        )
+    return table(heads, rows)
+
+
+def _trainings(section: Section) -> list[Markup] | None:
+    """A row a training whose AUC was measured after its epochs: where AUC and test loss turned."""
+    epochs = section.measured_epochs
+    if epochs.empty:
+        return None
+    heads = ("Condition", "Seed", "Spearman(AUC, test loss)", "Highest AUC", "at epoch", "test loss there",
+             "Least test loss", "at epoch", "Epochs")  # fmt: skip
+    rows = []
+    for condition in section.conditions():
+        for run, seed in zip(condition.runs["run"], condition.runs["seed"], strict=True):
+            one = epochs[epochs["run"] == run].set_index("epoch")
+            if one.empty:
+                continue
+            peak, least = one["ablation/auc"].idxmax(), one["test/loss"].idxmin()
+            rows.append(
+                (
+                    tag("span", condition.label, class_="nowrap"),
+                    f"{seed:.0f}",
+                    number(spearman(one["ablation/auc"], one["test/loss"])),
+                    number(one.at[peak, "ablation/auc"]),
+                    peak,
+                    number(one.at[peak, "test/loss"]),
+                    number(one.at[least, "test/loss"]),
+                    least,
+                    len(one),
+                )
+            )
+    return [tag("h3", "By training"), table(heads, rows)]
+
+
+def _mean(values: pd.Series) -> Markup:
+    return tag("span", interval(vars(mean_interval(values.astype(float)))), class_="nowrap")
+
+
+def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
+    return tag("dl", [[tag("dt", word), tag("dd", content)] for word, *content in facts], class_="facts")
+
+
+def _missing(runs: pd.DataFrame) -> Markup | None:
+    """The experiments that no run was made for, and how to make them."""
+    missing = [experiment for experiment in EXPERIMENTS.values() if experiment.name not in set(runs["experiment"])]
+    if not missing:
+        return None
+    scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]
+    rows = [
+        (
+            f"Figure {one.figure}",
+            one.heading,
+            [tag("div", tag("code", command_for(one.name, scale))) for scale in scales],
+        )
+        for one in missing
+    ]
+    return tag("section", tag("h2", "Not run yet"), table(("Figure", "Experiment", "Command"), rows), id="missing")
+
+
+def _others(runs: pd.DataFrame) -> Markup | None:
+    """Runs of no experiment of the paper's: single networks, the tuning, one's own."""
+    others = runs[(runs["state"] == "done") & ~runs["experiment"].isin(list(EXPERIMENTS))]
+    if others.empty:
+        return None
+    heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")
+    rows = [
+        (
+            tag("code", run["run"]),
+            number(run.get("epochs"), 0),
+            *(number(run.get(key)) for key in ("train_accuracy", "train_loss", "test_accuracy", "auc", "auc_std")),
+        )
+        for run in others.to_dict("records")
+    ]
+    return tag("section", tag("h2", "Other runs"), table(heads, rows), id="others")
+
+
+def _left_out(runs: pd.DataFrame) -> Markup | None:
+    """Runs that are not done, and why."""
+    others = runs[runs["state"] != "done"]
+    if others.empty:
+        return None
+    rows = [(tag("code", run["run"]), run["state"], _text(run.get("reason"))) for run in others.to_dict("records")]
+    heads = ("Run", "State", "Reason")
+    return tag("section", tag("h2", "Runs left out"), table(heads, rows), id="left-out")
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)

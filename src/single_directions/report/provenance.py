@@ -1,0 +1,207 @@
+"""Where a section's numbers come from: commands, data, settings, seeds, versions, devices, times."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.markup import Markup, tag
+from single_directions.report.section import Section
+from single_directions.report.sweeps import overrides
+from single_directions.report.wording import count, duration
+from single_directions.runs.cli import conf_folder, sweep_size
+
+_ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
+              "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
+"""Settings that change nothing, or that the provenance tells in lines of their own."""
+
+
+def provenance(section: Section) -> Iterator[tuple[str, Any]]:
+    """What to tell of a section's runs: pairs of a word and its content, text or markup."""
+    runs = section.runs
+    names = [run.rpartition("/")[2] for run in runs["run"]]
+    yield "Commands", tag("pre", "\n".join(commands(section.experiment.name, section.scale, section.data, names)))
+    place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
+    yield "Run folders", [f"{len(runs)} in ", place]
+    yield "Data", _data(section)
+    yield "Seeds", _seeds(runs)
+    yield "Settings", [[tag("span", text, class_="setting"), " "] for text in _settings(runs)]
+    yield "Measured", _measured(runs)
+    yield "Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions"))
+    yield "Compute", compute(runs)
+
+
+def commands(experiment: str, scale: str, data: str, names: Sequence[str]) -> list[str]:
+    """As few commands as make the runs of these names, all of one folder `<experiment>/<scale>-<data>`."""
+    known = EXPERIMENTS.get(experiment)
+    words = [f"experiment={experiment}"] if experiment != "single" else []
+    words += [f"scale={scale}"] if scale != "demo" else []
+    if data != ("digits" if scale == "demo" else known.data if known else "mnist"):
+        words.append(f"data={data}")
+    kinds: dict[frozenset[str], list[dict[str, str]]] = {}
+    for run in map(overrides, names):
+        kinds.setdefault(frozenset(run), []).append(run)
+    lines = []
+    for keys, alike in kinds.items():
+        # With -m, a key that the experiment sweeps would be swept unless it has a value.
+        together = keys >= _params(experiment).keys()
+        for block in _blocks(alike) if together else [[run] for run in alike]:
+            values = [_assignment(key, [run[key] for run in block]) for key in block[0]]
+            lines.append(" ".join(["python scripts/train.py", *(["-m"] if len(block) > 1 else []), *words, *values]))
+    return lines
+
+
+def command_for(experiment: str, scale: str) -> str:
+    """The command that makes all runs of an experiment."""
+    return f"python scripts/train.py -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
+
+
+def planned_runs(experiment: str, scale: str) -> int | None:
+    """How many runs the experiment's own sweep has, or None where it has none."""
+    params = _params(experiment)
+    if not params:
+        return None
+    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
+    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+
+
+def compute(runs: pd.DataFrame) -> str:
+    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training."""
+    keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
+    times = dict(_group(runs, "seconds"))
+    if not keys or not times:
+        return "not recorded"
+    told = []
+    for values, group in runs.groupby(keys, dropna=False):
+        device: dict[str, Any] = dict(zip(keys, values, strict=True))
+        threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
+        seconds = {name: times[name][group.index] for name in times}
+        told.append(
+            f"{device['device.type']} ({device.get('device.name')}{threads}): "
+            + ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
+            + f" by the clock, {duration(_device_seconds(group, seconds))} of device time, summed over "
+            + count(len(group), "run")
+        )
+    return "; ".join(told)
+
+
+def _device_seconds(runs: pd.DataFrame, seconds: dict[str, pd.Series]) -> float:
+    """Training takes all devices that the configuration names by number, the rest takes one."""
+    devices = pd.to_numeric(runs.get("config.trainer.devices", pd.Series(1, runs.index)), errors="coerce").fillna(1)
+    return float(sum((values * (devices if name == "training" else 1)).sum() for name, values in seconds.items()))
+
+
+@cache
+def _params(experiment: str) -> dict[str, Any]:
+    """What the experiment's file in `conf` sweeps, not yet resolved."""
+    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    if not file.is_file():
+        return {}
+    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params")
+    return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
+
+
+def _data(section: Section) -> list[Markup | str]:
+    runs = section.runs
+    told = f"{section.data}: {_values(runs, 'train_images')} training and {_values(runs, 'test_images')} test images, "
+    told += f"{_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
+    hashes: dict[str, list[str]] = {}
+    for condition in section.conditions():
+        hashes.setdefault(_values(condition.runs, "label_hash"), []).append(condition.label)
+    told_hashes = [
+        [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
+    ]
+    return [told, [[", " if place else "", one] for place, one in enumerate(told_hashes)], "."]  # type: ignore[list-item]
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    return (
+        f"networks (initialization and data order) {_values(runs, 'seed')}; subset and corruption "
+        f"{_values(runs, 'data_seed')}; orderings and measured images {_values(runs, 'ablation_seed')}"
+    )
+
+
+def _measured(runs: pd.DataFrame) -> str:
+    return (
+        f"{_values(runs, 'orderings')} orderings x {_values(runs, 'points')} points of {_values(runs, 'units')} units "
+        f"on {_values(runs, 'images_measured')} training images; method: {_values(runs, 'method')}"
+    )
+
+
+def _settings(runs: pd.DataFrame) -> Iterator[str]:
+    """Keys of the configuration, with all the values they have; what is null everywhere is left out."""
+    for key, values in _group(runs, "config"):
+        elsewhere = any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE)
+        if not elsewhere and not key.endswith("._partial_"):
+            yield f"{key}={_told(values)}"
+
+
+def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
+    """The columns `<group>.<name>` that hold anything, by name."""
+    for column in map(str, runs):
+        if column.startswith(f"{group}.") and runs[column].notna().any():
+            yield column.removeprefix(f"{group}."), runs[column]
+
+
+def _values(runs: pd.DataFrame, column: str) -> str:
+    return _told(runs[column]) if column in runs else "?"
+
+
+def _told(values: pd.Series) -> str:
+    """All different values: `0 to 19` for whole numbers that follow each other, else each."""
+    known = list(dict.fromkeys(values.dropna()))
+    if not known:
+        return "none"
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        known.sort()
+        if len(known) > 3 and known[-1] - known[0] == len(known) - 1 and all(value == int(value) for value in known):
+            return f"{known[0]:.0f} to {known[-1]:.0f}"
+        return ", ".join(f"{value:,.0f}" if value == int(value) else f"{value:g}" for value in known)
+    return ", ".join(map(str, known))
+
+
+def _blocks(runs: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """The runs in few groups, each of which is the product of its keys' values, as a sweep is."""
+    if prod(len({run[key] for run in runs}) for key in runs[0]) == len(runs):
+        return [runs]
+    parts = min((_alike(runs, key) for key in runs[0]), key=lambda parts: len(parts) if len(parts) > 1 else len(runs))
+    return [block for part in parts for block in _blocks(part)]
+
+
+def _alike(runs: list[dict[str, str]], key: str) -> list[list[dict[str, str]]]:
+    """The runs in groups of values of a key that occur with the same values of the other keys."""
+    beside: dict[str, set[frozenset[tuple[str, str]]]] = {}
+    for run in runs:
+        beside.setdefault(run[key], set()).add(frozenset(item for item in run.items() if item[0] != key))
+    groups: dict[frozenset[frozenset[tuple[str, str]]], list[dict[str, str]]] = {}
+    for run in runs:
+        groups.setdefault(frozenset(beside[run[key]]), []).append(run)
+    return list(groups.values())
+
+
+def _assignment(key: str, values: Iterable[str]) -> str:
+    """`seed=0,1,2`, or `'seed=range(0,20)'` for many that follow each other."""
+    distinct = _sorted(values)
+    text = ",".join(distinct)
+    if len(distinct) > 4 and all(value.isdigit() for value in distinct):
+        first, last = int(distinct[0]), int(distinct[-1])
+        if last - first + 1 == len(distinct):
+            text = f"range({first},{last + 1})"
+    return shlex.quote(f"{key}={text}" if text else key)
+
+
+def _sorted(values: Iterable[str]) -> list[str]:
+    """Different values, numbers by size before words."""
+
+    def order(value: str) -> tuple[float, str]:
+        try:
+            return (float(value), value)
+        except ValueError:
+            return (float("inf"), value)
+
+    return sorted(set(values), key=order)

@@ -1,0 +1,101 @@
+"""What a section of the report is about: one sweep of one of the paper's experiments."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
+from single_directions.report.table import Tables
+
+Claim = dict[str, Any]
+"""An entry of `claims.json`."""
+LONGEST_SUFFIX = 150
+"""Characters; file systems allow 255 bytes for a whole name."""
+TRAINING = ["train/loss", "test/loss", "ablation/auc"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The runs that may be compared with each other, and what they say.
+
+    `tables` are those of the runs that are done, `others` the rows of the rest. `alone` says that the experiment has no
+    other sweep.
+    """
+
+    experiment: Experiment
+    scale: str
+    data: str
+    variant: str
+    tables: Tables
+    others: pd.DataFrame
+    claims: Sequence[Claim]
+    alone: bool
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row a network."""
+        return self.tables.runs
+
+    @property
+    def place(self) -> str:
+        """What a reader calls it: "digits at demo scale"."""
+        return ", ".join(filter(None, (f"{self.data} at {self.scale} scale", self.variant)))
+
+    @property
+    def suffix(self) -> str:
+        """What tells its files from those of the experiment's other sweeps."""
+        if self.alone:
+            return ""
+        place = "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
+        name = re.sub(r"[^\w.,=+~\[\]-]", "_", place)
+        if len(name) > LONGEST_SUFFIX:
+            name = f"{name[: LONGEST_SUFFIX - 9]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        return f"_{name}"
+
+    @property
+    def id(self) -> str:
+        """Its place on the page, for links."""
+        return re.sub(r"[^\w.-]+", "-", f"{self.experiment.name}{self.suffix}")
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, at the top-k counted."""
+        top_k = self.runs["config.ablation.top_k"].iloc[0] if "config.ablation.top_k" in self.runs else 1
+        return float((1 if pd.isna(top_k) else top_k) / self.runs["classes"].iloc[0])
+
+    @property
+    def measured_epochs(self) -> pd.DataFrame:
+        """The epochs after which the AUC was measured."""
+        epochs = self.tables.epochs
+        return epochs.dropna(subset=TRAINING) if set(TRAINING) <= set(epochs) else epochs.head(0)
+
+    def conditions(self) -> list[Condition]:
+        """Networks that differ in their seed alone, in groups."""
+        return conditions_of(self.experiment, self.runs)
+
+    def curves_of(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """The final curves of some of its runs."""
+        curves = self.tables.final_curves
+        return curves[curves["run"].isin(runs["run"])]
+
+
+def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
+    """A section for each sweep of the paper's experiments, in its order."""
+    found = []
+    for experiment in EXPERIMENTS.values():
+        own = tables.runs[tables.runs["experiment"] == experiment.name]
+        sweeps = list(own.groupby(["scale", "data", "variant"]))
+        for (scale, data, variant), runs in sweeps:
+            place = {"experiment": experiment.name, "scale": scale, "data": data, "variant": variant}
+            done = runs["state"] == "done"
+            judged = [claim for claim in claims if all(claim[key] == place[key] for key in place)]
+            section = Section(
+                experiment, str(scale), str(data), str(variant), tables.of(runs[done]), runs[~done], judged,
+                alone=len(sweeps) == 1,
+            )  # fmt: skip
+            found.append(section)
+    return found

@@ -1,0 +1,123 @@
+"""Which runs may be compared: what an experiment sweeps, and what else sets runs apart."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from single_directions.report.statistics import mean_interval
+from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import is_neutral
+
+SWEEP = ["experiment", "scale", "data", "variant"]
+"""Columns that runs must share to be compared with each other."""
+
+
+@cache
+def swept_keys(experiment: str) -> tuple[str, ...]:
+    """The keys that an experiment sweeps, `seed` last, as its file in `conf/experiment` says; `seed` if it has none."""
+    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") if file.is_file() else None
+    return (*(str(key) for key in params or () if key != "seed"), "seed")
+
+
+def overrides(run: str) -> dict[str, str]:
+    """The overrides that a run's name tells, as {key: value}; the value is "" for an override without one."""
+    name = re.sub(r"-[0-9a-f]{8}$", "", run.rpartition("/")[2])  # the end of a name that was too long
+    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name)  # not at the commas of a list
+    return {key: value for key, _, value in (part.partition("=") for part in parts if part != "default")}
+
+
+def variants(runs: pd.DataFrame) -> pd.Series:
+    """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
+
+    It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
+    different configurations (a default has changed between them), the keys in which they differ.
+    """
+    variant = {run: _named(run, experiment) for run, experiment in zip(runs["run"], runs["experiment"], strict=True)}
+    for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
+        for key in _differing(sweep, str(experiment)):
+            for run, value in zip(sweep["run"], sweep[key], strict=True):
+                added = f"{key.removeprefix('config.')}={_shown(value)}"
+                variant[run] = ",".join(filter(None, (variant[run], added)))
+    return runs["run"].map(variant)
+
+
+def sweeps(runs: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str, str], pd.DataFrame]]:
+    """The done runs of each (experiment, scale, data, variant), in the order of their names."""
+    for key, sweep in runs[runs["state"] == "done"].groupby(SWEEP):
+        experiment, scale, data, variant = map(str, key)
+        yield (experiment, scale, data, variant), sweep
+
+
+def conditions(sweep: pd.DataFrame) -> pd.Series:
+    """The condition of each run of a sweep: what was swept save the seed, as "data.corruption=0.2"; "" if nothing."""
+    if sweep.empty:
+        return pd.Series([], sweep.index, dtype=str)
+    keys = [key for key in swept_keys(sweep["experiment"].iloc[0]) if key != "seed"]
+    values = {key: _swept(sweep, key) for key in keys}
+    return pd.Series([",".join(f"{key}={values[key][i]}" for key in keys) for i in sweep.index], sweep.index)
+
+
+def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
+    """A row a condition of one sweep: how many networks, their mean accuracies, and their AUC with its 95 % interval.
+
+    `auc_orderings` is the standard deviation over orderings within a network (root mean square over networks),
+    `auc_networks` that of the networks' means: NaN for a single one, as the interval is.
+    """
+    rows = []
+    numbers = ["train_accuracy", "test_accuracy", "auc", "auc_normalized", "auc_std"]
+    known = sweep.reindex(columns=numbers).astype(float).assign(condition=conditions(sweep))
+    for condition, networks in known.groupby("condition", sort=False):
+        auc = mean_interval(networks["auc"])
+        rows.append(
+            {
+                "condition": condition,
+                "networks": len(networks),
+                "train_accuracy": networks["train_accuracy"].mean(),
+                "test_accuracy": networks["test_accuracy"].mean(),
+                "auc": auc.value,
+                "auc_low": auc.low,
+                "auc_high": auc.high,
+                "auc_normalized": networks["auc_normalized"].mean(),
+                "auc_orderings": (networks["auc_std"] ** 2).mean() ** 0.5,
+                "auc_networks": networks["auc"].std(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _named(run: str, experiment: str) -> str:
+    swept = swept_keys(experiment)
+    others = {key: value for key, value in overrides(run).items() if key not in swept}
+    return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))
+
+
+def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
+    """The columns of configuration in which runs of one sweep differ although the experiment does not sweep them."""
+    swept = swept_keys(experiment)
+    target = sweep.get("config.data._target_", pd.Series(dtype=str)).dropna()
+    config = {"data": {"_target_": target.iloc[0] if len(target) else ""}}
+    known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
+    return [
+        column
+        for column in sorted(known.columns)
+        if column.startswith("config.")
+        and not is_neutral(key := column.removeprefix("config."), config)
+        and not any(key == own or key.startswith(f"{own}.") for own in swept)
+        and known[column].nunique(dropna=False) > 1
+    ]
+
+
+def _shown(value: Any) -> str:
+    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
+    """The values of a swept key as text: those of the configuration, or for a group the choice in the run's name."""
+    if f"config.{key}" in sweep:
+        return sweep[f"config.{key}"].map(_shown)
+    return sweep["run"].map(lambda run: overrides(run).get(key, ""))

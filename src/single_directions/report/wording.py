@@ -1,0 +1,35 @@
+"""Numbers in words, the same in captions and tables."""
+
+from math import isfinite
+from typing import Any
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for reading, with a true minus sign; "–" where there is none."""
+    if value is None or not isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(estimate: dict[str, Any], digits: int = 3) -> str:
+    """`0.31 [0.20, 0.42]` out of `value`, `low` and `high`; the value alone where there is no interval."""
+    value, low, high = (number(estimate[key], digits) for key in ("value", "low", "high"))
+    return value if "–" in (low, high) else f"{value} [{low}, {high}]"
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 network`, `2 networks`."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`8.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,202 @@
+"""Figure 3's claims."""
+
+import math
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from single_directions.report.claims import judge
+from single_directions.report.claims.early_stopping import Training, downturn, smooth, stop, stopping, test_loss
+
+test_loss.__test__ = False  # a claim's, not a test
+
+
+def training(auc, test, train=None, accuracy=None, every=1):
+    n = len(auc)
+    return Training(
+        pd.DataFrame(
+            {
+                "epoch": [every * (i + 1) for i in range(n)],
+                "auc": auc,
+                "test_loss": test,
+                "train_loss": train or [1 / (i + 1) for i in range(n)],
+                "test_accuracy": accuracy or [0.9] * n,
+            }
+        )
+    )
+
+
+def valley(bottom, n=40):
+    """A loss that is lowest at epoch `bottom`."""
+    return [0.1 + abs(i + 1 - bottom) / n for i in range(n)]
+
+
+def hill(top, n=40):
+    """An AUC that is largest at epoch `top`."""
+    return [1 - abs(i + 1 - top) / n for i in range(n)]
+
+
+def test_smoothing_takes_out_single_epochs():
+    assert list(smooth(pd.Series([1.0, 9, 1, 1, 1, 5]))) == [1, 1, 1, 1, 1, 1]
+    assert list(smooth(pd.Series([1.0, 2, 3, 4, 5]))) == [2, 2.5, 3, 3.5, 4]
+
+
+def test_onset_is_where_the_test_loss_is_lowest():
+    assert training(hill(10), valley(12)).onset == 12
+    noisy = valley(12)
+    noisy[30] = 0
+    assert training(hill(10), noisy).onset == 12
+    assert math.isnan(training(hill(10), valley(40)).onset)  # it only falls
+    assert math.isnan(training(hill(10), valley(12), train=valley(12)).onset)  # both rise: no divergence
+    flat = [0.5 + 0.0005 * abs(i + 1 - 12) for i in range(40)]  # ends 2.8 % above
+    assert math.isnan(training(hill(10), flat).onset)
+
+
+def test_downturn_is_where_the_auc_is_largest():
+    assert training(hill(10), valley(12)).downturn == 10
+    assert math.isnan(training(hill(40), valley(12)).downturn)
+    assert math.isnan(training([0.1 * min(i, 10) - 0.001 * max(0, i - 10) for i in range(40)], valley(12)).downturn)
+
+
+def test_distance_is_in_tolerances():
+    assert training(hill(13), valley(12)).distance == pytest.approx(1 / 2)  # two epochs are near
+    assert training(hill(9), valley(12)).distance == pytest.approx(-3 / 2)
+    late = training(hill(33, 60), valley(30, 60))
+    assert late.distance == pytest.approx(3 / 3)  # so is a tenth of the epochs to the onset
+    assert training(hill(5), valley(4), every=4).tolerance == 4  # nothing is known between measurements
+    assert training(hill(40), valley(12)).distance == pytest.approx((40 - 12) / 2)  # never: after the last epoch
+
+
+class Replay(pl.LightningModule):
+    """Trains nothing, and logs given values, one an epoch."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values, self.weight = values, torch.nn.Parameter(torch.zeros(()))
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader([0])
+
+    def training_step(self, batch, index):
+        return self.weight * 0
+
+    def on_train_epoch_end(self):
+        self.log("auc", self.values[self.current_epoch])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([self.weight])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.1, 0.5, 0.4, 0.3, 0.45, 0.9, 0.8, 0.8, 0.8, 0.8],
+        [0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.7, 0.1, 0.1, 0.1],
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+    ],
+)
+@pytest.mark.parametrize("maximize", [True, False])
+def test_stopping_is_that_of_stock_early_stopping(values, maximize, tmp_path):
+    signed = values if maximize else [-value for value in values]
+    stopper = EarlyStopping("auc", mode="max" if maximize else "min", patience=3)
+    trainer = pl.Trainer(
+        max_epochs=10, callbacks=[stopper], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(Replay(signed))
+    stopped, kept = stop(signed, maximize, patience=3)
+    assert stopped == trainer.current_epoch - 1
+    assert signed[kept] == pytest.approx(stopper.best_score.item())
+
+
+def test_what_stopping_leaves():
+    accuracy = [i / 40 for i in range(40)]
+    own = training(hill(10), valley(12), accuracy=accuracy)
+    assert own.stopped("auc") == {"epochs": 15, "kept": 10, "test_loss": 0.1 + 2 / 40, "test_accuracy": 9 / 40}
+    assert own.stopped("test_loss") == {"epochs": 17, "kept": 12, "test_loss": 0.1, "test_accuracy": 11 / 40}
+    assert own.stopped("nothing") == {"epochs": 40, "kept": 40, "test_loss": 0.1 + 28 / 40, "test_accuracy": 39 / 40}
+
+
+@pytest.fixture
+def trained(constructed):
+    """Makes trainings whose AUC is largest `late` epochs after the test loss is lowest."""
+
+    def make(late=0, seeds=5, experiment="early_stopping", rows=None, **also):
+        epochs = [
+            {
+                "ablation/auc": hill(12 + late + seed % 2),
+                "test/loss": valley(12 + seed % 3),
+                "train/loss": [1 / (i + 1) for i in range(40)],
+                "test/accuracy": [0.5] * 40,
+            }
+            for seed in range(seeds)
+        ]
+        rows = rows or [{"seed": seed} for seed in range(seeds)]
+        return constructed(experiment, rows, epochs=epochs, **also)
+
+    return make
+
+
+def test_correlation_is_one_number_a_training(trained):
+    tables = trained()
+    finding = test_loss(tables)
+    [part] = finding.parts.values()
+    each = [row["correlation"] for row in finding.details["trainings"]]
+    own = tables.epochs[tables.epochs["run"] == tables.runs["run"][3]]
+    assert each[3] == pytest.approx(own["ablation/auc"].corr(own["test/loss"], method="spearman"))
+    assert part.value == pytest.approx(sum(each) / 5)
+    assert part.n == 5
+
+
+def test_verdicts(trained):
+    claims = {entry["id"]: entry for entry in judge(trained())}
+    assert {key: entry["verdict"] for key, entry in claims.items()} == {
+        "early_stopping.downturn": "reproduced",
+        "early_stopping.test_loss": "reproduced",
+        "early_stopping.stopping": "reproduced",
+    }
+    assert claims["early_stopping.test_loss"]["paper_value"] == -0.728
+    late = {entry["id"]: entry["verdict"] for entry in judge(trained(late=9))}
+    assert late["early_stopping.downturn"] == "not reproduced"
+    assert {entry["verdict"] for entry in judge(trained(seeds=3))} == {"inconclusive"}
+
+
+def test_trainings_without_a_downturn_or_divergence_are_told(trained):
+    finding = downturn(trained(late=30))
+    assert finding.caveats == (
+        "in 5 of 5 trainings that diverge the AUC does not turn down: its downturn is taken to be the last epoch",
+    )
+    tables = trained()
+    tables.epochs.loc[tables.epochs["run"] == tables.runs["run"][0], "test/loss"] = valley(40)
+    finding = downturn(tables)
+    assert finding.parts["all trainings"].n == 4
+    assert finding.caveats == ("in 1 of 5 trainings the losses do not diverge: left out",)
+
+
+def test_trainings_whose_auc_was_not_measured_are_told(trained, constructed):
+    tables = trained()
+    tables.epochs.loc[tables.epochs["run"] == tables.runs["run"][0], "ablation/auc"] = math.nan
+    assert test_loss(tables).caveats == ("in 1 of 5 trainings no AUC was measured",)
+    never = constructed("early_stopping", [{"seed": 0}], epochs=[{"test/loss": [1.0, 2.0]}])
+    assert stopping(never).caveats == ("in 1 of 1 trainings no AUC was measured",)
+
+
+def test_settings_of_the_grid_are_judged_one_by_one(trained):
+    rows = [
+        {"seed": i % 5, "config.data.train_samples": 100 * (1 + i // 5), "config.optimizer": "sgd"} for i in range(10)
+    ]
+    tables = trained(seeds=10, experiment="early_stopping_grid", rows=rows)
+    finding = stopping(tables)
+    names = ["optimizer=sgd,data.train_samples=100", "optimizer=sgd,data.train_samples=200"]
+    assert list(finding.parts) == [setting["condition"] for setting in finding.details["settings"]] == names
+    setting = finding.details["settings"][0]
+    assert setting["n"] == 5
+    costs = setting["auc_minus_test_loss"]
+    assert costs["test_loss"].value == pytest.approx(
+        setting["means"]["auc"]["test_loss"] - setting["means"]["test_loss"]["test_loss"]
+    )
+    assert {part.n for part in finding.parts.values()} == {5}

@@ -1,0 +1,212 @@
+"""The page: well-formed, self-contained, escaped, and complete."""
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from constructed import tables
+
+from single_directions.report.album import Picture
+from single_directions.report.claims import judge
+from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.figures import Line, ablation_figure
+from single_directions.report.page import Shown, page
+from single_directions.report.section import sections_of
+from single_directions.report.table import Tables
+
+
+def render(whole, claims=None):
+    """The page of some tables, with one figure a section."""
+    sections = sections_of(whole, judge(whole) if claims is None else claims)
+    line = Line("a line", pd.DataFrame({"run": ["a"], "fraction_ablated": [0.0], "accuracy": [1.0]}), "k")
+    figure = ablation_figure([line], 0.1, "")
+    shown = [[Shown(Picture("figure_x", figure, "a <caption>"), "<svg/>")] for _ in sections]
+    return page(whole.runs, sections, shown)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return render(tables(dict.fromkeys(EXPERIMENTS, 2)))
+
+
+def words(html):
+    """What a reader sees."""
+    return " ".join(" ".join(ElementTree.fromstring(html.partition("\n")[2]).itertext()).split())
+
+
+class Tags(HTMLParser):
+    """Collects all elements with their attributes, as a browser reads them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def elements(html):
+    parser = Tags()
+    parser.feed(html)
+    return parser.found
+
+
+def test_page_is_well_formed(text):
+    assert text.startswith("<!DOCTYPE html>\n<html")
+    ElementTree.fromstring(text.partition("\n")[2])  # raises where something is not closed
+
+
+def test_page_needs_nothing_else(text):
+    found = elements(text)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in found}
+    for _, attributes in found:
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#")
+    assert "url(" not in text
+    assert "@import" not in text
+    policies = [attributes["content"] for tag, attributes in found if "http-equiv" in attributes]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_links_lead_somewhere_and_ids_are_unique(text):
+    found = elements(text)
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {attributes["href"][1:] for tag, attributes in found if tag == "a"} <= set(ids)
+
+
+def test_every_figure_has_words_for_who_cannot_see_it(text):
+    images = [attributes for tag, attributes in elements(text) if tag == "img"]
+    assert len(images) == len(EXPERIMENTS)
+    assert {image["alt"] for image in images} == {"a <caption>"}
+
+
+def test_what_comes_from_files_is_escaped():
+    whole = tables({"memorization": 1})
+    evil = "<script>alert('x')</script>"
+    runs = whole.runs.assign(state=["failed", "done", "done"], reason=[evil, "", ""], variant="network=<b>&amp;")
+    runs["device.name"] = '"><img src=x onerror=alert(1)>'
+    html = render(Tables(runs, whole.curves, whole.epochs))
+    assert not {"script", "b"} & {tag for tag, _ in elements(html)}
+    assert not any("onerror" in attributes for _, attributes in elements(html))
+    assert evil in words(html)
+
+
+def test_claims_stand_at_the_top_with_all_that_belongs_to_them():
+    whole = tables({"early_stopping": 5})
+    claims = judge(whole)
+    html = render(whole, claims)
+    [claim] = [claim for claim in claims if claim["figure"] == "3b"]
+    seen = words(html)
+    top = seen[: seen.index("Over the course of training")]
+    for told in (claim["paper"][1:], claim["verdict"], claim["statistic"], "\N{MINUS SIGN}0.728"):
+        assert told in top
+    assert f"{claim['value']:.3f} [{claim['low']:.3f}, {claim['high']:.3f}]".replace("-", "\N{MINUS SIGN}") in top
+    assert f"Rule: {claim['rule']}" in seen
+
+
+@pytest.mark.parametrize(
+    ("verdict", "colour"),
+    [
+        ("holds on digits", "yes"),
+        ("reproduced", "yes"),
+        ("does not hold on digits", "no"),
+        ("not reproduced", "no"),
+        ("inconclusive on digits", "open"),
+        ("inconclusive", "open"),
+    ],
+)
+def test_verdicts_have_colours_and_are_counted(verdict, colour):
+    whole = tables({"batch_norm": 1})
+    html = render(whole, [{**claim, "verdict": verdict} for claim in judge(whole)])
+    assert f'<span class="verdict {colour}">{verdict}</span>' in html
+    counts = re.findall(r"(claims that hold|do not hold|inconclusive)</dt><dd>(\d)", html)
+    assert [int(number) for _, number in counts] == [colour == which for which in ("yes", "no", "open")]
+
+
+def test_what_departs_from_the_paper_is_told_once_a_section():
+    whole = tables({"early_stopping": 4})
+    seen = words(render(whole))
+    assert seen.count("data digits in place of mnist") == 1
+
+
+def test_missing_experiments_are_named_with_their_command(text):
+    assert "Not run yet" not in words(text)
+    seen = words(render(tables({"memorization": 1})))
+    missing = seen[seen.index("Not run yet") :]
+    assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == EXPERIMENTS.keys() - {"memorization"}
+
+
+def test_partial_sweeps_are_told_with_their_n(text):
+    assert "Partial: 6 of 24 runs are done. Go on with python scripts/train.py -m experiment=memorization" in words(
+        text
+    )
+    whole = tables({"early_stopping": 5})
+    assert "Partial" not in words(render(whole))
+    runs = whole.runs.assign(state=["done"] * 4 + ["failed"])
+    assert "Partial: 4 of 5 runs are done, 1 failed." in words(render(Tables(runs, whole.curves, whole.epochs)))
+
+
+def test_a_variant_is_not_partial_for_being_small():
+    whole = tables({"early_stopping": 2})
+    assert "Partial" not in words(render(Tables(whole.runs.assign(variant="x=1"), whole.curves, whole.epochs)))
+    runs = whole.runs.assign(variant="x=1", state=["done", "failed"])
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    assert "Partial: 1 of 2 runs are done, 1 failed." in seen
+    assert "Go on with" not in seen
+
+
+def test_runs_that_are_not_done_are_listed_with_their_reason():
+    whole = tables({"early_stopping": 2})
+    runs = whole.runs.assign(state=["done", "broken"], reason=["", "summary.json is missing"])
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    assert "early_stopping/demo-digits/seed=1 broken summary.json is missing" in re.sub(
+        r"(\w)(broken)(\w)", r"\1 \2 \3", seen
+    )
+
+
+def test_runs_of_other_experiments_are_shown():
+    whole = tables({"memorization": 1})
+    runs = whole.runs.assign(experiment=["single", "memorization", "memorization"])
+    runs.loc[0, "run"] = "single/demo-digits/default"
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    assert "single/demo-digits/default" in seen[seen.index("Other runs") :]
+
+
+def test_by_condition_is_what_was_worked_out_by_hand():
+    whole = tables({"batch_norm": 2})
+    runs = whole.runs.assign(auc=[0.5, 0.7, 0.2, 0.2], auc_std=[0.3, 0.4, 0.1, 0.1], train_accuracy=[1, 0.9, 1, 1])
+    html = render(Tables(runs, whole.curves, whole.epochs), [])
+    [row] = re.findall(r"<tr><td><span[^>]*>with batch norm</span></td>.*?</tr>", html)
+    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+    assert cells[:3] == ["with batch norm", "2", "0.950"]
+    # The mean of 0.5 and 0.7; t with one degree of freedom is 12.706, times the standard error of 0.1.
+    assert cells[4] == "0.600 [\N{MINUS SIGN}0.671, 1.871]"
+    assert cells[6:] == ["0.354", "0.141"]  # the root mean square of 0.3 and 0.4; the deviation of 0.5 and 0.7
+
+
+def test_trainings_are_listed_with_their_turns():
+    whole = tables({"early_stopping": 1})
+    epochs = pd.DataFrame(
+        {
+            "run": whole.runs["run"].iloc[0],
+            "epoch": [1, 2, 3],
+            "train/loss": [3.0, 2, 1],
+            "test/loss": [2.0, 1.5, 3],
+            "ablation/auc": [0.1, 0.2, 0.4],
+        }
+    )
+    html = render(Tables(whole.runs, whole.curves, epochs), [])
+    [row] = re.findall(r"<tr><td><span[^>]*>all networks</span></td><td>0</td>.*?</tr>", html)
+    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+    assert cells[2:] == ["0.500", "0.400", "3", "3.000", "1.500", "2", "3"]
+
+
+def test_the_checklist_is_answered(text):
+    seen = words(text)
+    checklist = seen[seen.index("Reproducibility checklist") :]
+    for asked in ("Which data", "hyperparameters", "How many trainings", "statistic defined", "spread", "compute"):
+        assert asked in checklist
+    assert f"{len(tables(dict.fromkeys(EXPERIMENTS, 2)).runs)} of them done" in checklist

@@ -1,0 +1,192 @@
+"""Intervals, tests and correlations: worked out by hand, and on data whose truth is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from single_directions.report import statistics
+from single_directions.report.statistics import (
+    Estimate,
+    clusters,
+    correlation,
+    difference,
+    holm,
+    leave_one_out,
+    mean_interval,
+    partial_correlation,
+    spearman,
+)
+
+Z = 1.959964
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Quick enough to simulate; interval ends differ in the third digit."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 499)
+
+
+def covered(intervals, truth):
+    """The share of intervals that hold the truth."""
+    return np.mean([low <= truth <= high for low, high in ((each.low, each.high) for each in intervals)])
+
+
+def test_mean_of_few_has_a_t_interval():
+    estimate = mean_interval([1, 2, 3, math.nan])
+    assert (estimate.value, estimate.n) == (2, 3)
+    half = 4.302653 / math.sqrt(3)  # t of two degrees of freedom, standard deviation 1
+    assert (estimate.low, estimate.high) == pytest.approx((2 - half, 2 + half), rel=1e-6)
+    assert estimate.p == pytest.approx(0.0741799, rel=1e-5)
+    assert estimate.p_permutation == 2 / 8  # of all sign flips two are as far from zero
+
+
+def test_difference_within_seeds_is_the_mean_of_their_differences():
+    one = pd.Series([0.9, 0.6, 0.5, 7.0], index=[0, 1, 2, 8])
+    other = pd.Series([0.1, 0.3, 0.7, 0.4], index=[2, 1, 0, 9])
+    estimate = difference(one, other)  # 0.2, 0.3, 0.4 at seeds 0, 1, 2
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.3, 0.3 - half, 0.3 + half), rel=1e-6)
+    assert estimate.n == 3
+    pooled = math.sqrt((np.var([0.9, 0.6, 0.5], ddof=1) + np.var([0.1, 0.3, 0.7], ddof=1)) / 2)
+    assert estimate.effect_size == pytest.approx((1 - 3 / 15) * 0.3 / pooled)
+
+
+def test_networks_of_different_seeds_are_independent_groups():
+    one, other = pd.Series([1.0, 2, 3, 4], index=range(4)), pd.Series([3.0, 4, 5, 6], index=range(4, 8))
+    estimate = difference(one, other)
+    half = 2.446912 * math.sqrt(5 / 12 + 5 / 12)  # Welch's t of equal variances: six degrees of freedom
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((-2, -2 - half, -2 + half), rel=1e-6)
+    assert estimate.n == 4
+    # Of the 70 ways to choose four of 1 2 3 4 3 4 5 6, those with a sum of at most 10, five, or at least 18, as many.
+    assert estimate.p_permutation == 2 * 5 / 70
+    assert estimate.effect_size == pytest.approx((1 - 3 / 23) * -2 / math.sqrt(5 / 3))
+
+
+def test_a_seed_that_occurs_twice_counts_once():
+    one = pd.Series([1.0, 3.0, 5.0], index=[0, 0, 1])
+    assert difference(one, pd.Series([1.0, 1.0], index=[0, 1])).value == 2.5
+    assert difference(one, pd.Series([1.0, 1.0], index=[0, 1])).n == 2
+
+
+def test_correlation_of_few_has_fishers_interval():
+    x, y = [1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5]
+    pearson = correlation(x, y, "pearson")
+    r = 1 - 6 * 6 / (6 * 35)  # Spearman's formula, and of ranks Pearson's too
+    z, half = math.atanh(r), Z / math.sqrt(3)
+    assert (pearson.value, pearson.low, pearson.high) == pytest.approx((r, math.tanh(z - half), math.tanh(z + half)))
+    ranks = correlation([value**3 for value in x], y)
+    wide = half * math.sqrt(1 + r**2 / 2)
+    assert (ranks.value, ranks.low, ranks.high) == pytest.approx((r, math.tanh(z - wide), math.tanh(z + wide)))
+    assert spearman(x, y) == pytest.approx(r)
+    assert ranks.p < 0.1
+
+
+def test_planted_correlation_is_found_and_none_is_not(few_resamples):
+    random = np.random.default_rng(0)
+    found = {0.0: 0, -0.8: 0}
+    for truth in found:
+        for _ in range(40):
+            x, noise = random.normal(size=(2, 30))
+            estimate = correlation(x, truth * x + math.sqrt(1 - truth**2) * noise)
+            found[truth] += estimate.high < 0 or estimate.low > 0
+            assert estimate.low <= estimate.value <= estimate.high
+            assert (estimate.p < 0.05) == pytest.approx(estimate.high < 0 or estimate.low > 0, abs=1)
+    assert found[-0.8] == 40
+    assert found[0.0] <= 6  # 2 expected; more than 6 in one of 200 such tests
+
+
+@pytest.mark.parametrize("networks", [5, 20])
+def test_intervals_of_means_and_differences_cover_nominally(few_resamples, networks):
+    random = np.random.default_rng(1)
+    means = [mean_interval(1 + random.normal(size=networks)) for _ in range(300)]
+    assert 0.91 <= covered(means, 1) <= 0.98
+    blocks = random.normal(size=(200, networks)) * 5  # what a seed does to both conditions
+    ones, others = blocks + random.normal(size=(200, networks)), blocks - 1 + random.normal(size=(200, networks))
+    paired = [difference(pd.Series(one), pd.Series(other)) for one, other in zip(ones, others, strict=True)]
+    assert 0.90 <= covered(paired, 1) <= 0.99
+    assert np.mean([each.high - each.low for each in paired]) < 5  # the blocks' spread is not in it
+
+
+def test_intervals_of_correlations_cover_nominally(few_resamples):
+    random = np.random.default_rng(2)
+    truth = 6 / math.pi * math.asin(0.6 / 2)  # Spearman's of a normal pair with Pearson's 0.6
+    for networks in (8, 30):
+        x, noise = random.normal(size=(2, 200, networks))
+        pairs = zip(x, 0.6 * x + 0.8 * noise, strict=True)
+        assert 0.90 <= covered([correlation(a, b) for a, b in pairs], truth) <= 0.99
+
+
+def test_partial_correlation_takes_off_what_is_given(few_resamples):
+    random = np.random.default_rng(3)
+    common, one, other = random.normal(size=(3, 200))
+    x, y = common + 0.3 * one, common + 0.3 * other
+    assert correlation(x, y).low > 0.8
+    explained = partial_correlation(x, y, [common])
+    assert explained.low < 0 < explained.high
+    left = partial_correlation(x, y, [random.normal(size=200)])
+    assert left.value == pytest.approx(correlation(x, y).value, abs=0.02)
+    assert partial_correlation(x, y, [np.ones(200)]).value == pytest.approx(correlation(x, y).value)
+
+
+def test_partial_correlation_by_hand():
+    # r_xy = 0.8, r_xz = 0.6, r_yz = 0.7 of these ranks give (0.8 - 0.42) / sqrt(0.64 * 0.51).
+    x, y, z = [1, 2, 3, 4, 5], [2, 1, 3, 5, 4], [2, 1, 5, 3, 4]
+    r_xy, r_xz, r_yz = spearman(x, y), spearman(x, z), spearman(y, z)
+    expected = (r_xy - r_xz * r_yz) / math.sqrt((1 - r_xz**2) * (1 - r_yz**2))
+    assert partial_correlation(x, y, [z]).value == pytest.approx(expected)
+    assert math.isnan(partial_correlation(x, y, [x]).value)  # nothing is left
+
+
+def test_leaving_one_out():
+    x, y = np.arange(6.0), np.array([5.0, 4, 3, 2, 1, 9])
+    values = leave_one_out(x, y)
+    assert values[5] == pytest.approx(-1)
+    assert values[0] == pytest.approx(spearman(x[1:], y[1:]))
+    assert len(values) == 6
+
+
+def test_clusters_are_found_where_there_are_some():
+    random = np.random.default_rng(4)
+    x, y = random.normal(size=(2, 60))
+    assert set(clusters(x, y)) == {0}
+    x[:20] -= 12
+    labels = clusters(x, y)
+    assert list(labels) == [0] * 20 + [1] * 40  # in order of x
+    assert set(clusters(x[:9], y[:9])) == {0}
+    assert set(clusters(np.ones(20), y[:20])) == {0}
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 9, 10, 12])
+@pytest.mark.parametrize("kind", ["equal", "nan", "perfect", "one differs"])
+def test_degenerate_values_give_no_error(few_resamples, n, kind):
+    x = np.arange(n, dtype=float)
+    y = {"equal": np.ones(n), "nan": np.full(n, np.nan), "perfect": -x, "one differs": (x == 0) * 1.0}[kind]
+    one, other = pd.Series(y, dtype=float), pd.Series(np.ones(n), index=100 + x)
+    estimates = [
+        mean_interval(y),
+        mean_interval(y - y),
+        difference(one, one),
+        difference(one, other),
+        correlation(x, y),
+        correlation(x, y, "pearson"),
+        partial_correlation(x, y, [y, x**2]),
+    ]
+    for estimate in estimates:
+        assert math.isnan(estimate.low) == math.isnan(estimate.high)
+        assert not estimate.low > estimate.high
+    assert len(leave_one_out(x, y)) == len(clusters(x, y)) == n
+    if kind == "equal" and n > 1:
+        assert mean_interval(y) == Estimate(1, 1, 1, n, 0.0, mean_interval(y).p_permutation)
+        tie = difference(one, one)
+        assert (tie.value, tie.low, tie.high, tie.p) == (0, 0, 0, 1)
+        assert math.isnan(correlation(x, y).value)
+    if kind == "perfect" and n > 9:
+        assert (correlation(x, y).low, correlation(x, y).high) == pytest.approx((-1, -1))

@@ -1,0 +1,27 @@
+"""Numbers in words."""
+
+import math
+
+import pytest
+
+from single_directions.report.wording import count, duration, interval, number
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.12349, "0.123"), (-2, "\N{MINUS SIGN}2.000"), (None, "–"), (math.nan, "–"), (math.inf, "–")]
+)
+def test_numbers(value, told):
+    assert number(value) == told
+
+
+def test_intervals_are_left_out_where_there_are_none():
+    assert interval({"value": -0.5, "low": -1, "high": 0.25}, 2) == "−0.50 [−1.00, 0.25]"
+    assert interval({"value": 0.5, "low": None, "high": None}) == "0.500"
+    assert interval({"value": None, "low": None, "high": None}) == "–"
+
+
+def test_counts_and_durations():
+    assert (count(1, "run"), count(1200, "run")) == ("1 run", "1,200 runs")
+    assert [duration(s) for s in (8.24, 59.99, 200, 3599.6, 7500)] == [
+        "8.2 s", "60.0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min",
+    ]  # fmt: skip
