@@ -4,14 +4,23 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 
 class Sweeper(BasicSweeper):
     """Hydra's own sweeper, which launches with any launcher only what is left to do of a sweep."""
 
+    def setup(self, *, config: DictConfig, **kwargs: Any) -> None:
+        """Look at the launcher before Hydra makes it."""
+        from single_directions.runs.launchers import prepare  # Hydra imports its plugins in every program
+
+        prepare(config)
+        super().setup(config=config, **kwargs)
+
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
-        from single_directions.runs.sweep import finish, jobs  # Hydra imports its plugins in every program
+        from single_directions.runs.launchers import launched
+        from single_directions.runs.sweep import finish, jobs
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -19,4 +28,4 @@ class Sweeper(BasicSweeper):
         launcher, loader = self.launcher, self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         [sweep] = self.split_arguments(overrides, None)
-        return finish(list(jobs(self.config, loader, sweep)), lambda left: launcher.launch(left, initial_job_idx=0))
+        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left))

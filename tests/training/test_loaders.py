@@ -61,3 +61,17 @@ def test_measuring_takes_images_in_their_order(data):
 def test_validation_is_training_then_test_images(data):
     train, test = Loaders(data, 32, 0).val_dataloader()
     assert (train.dataset, test.dataset) == (data.train_plain, data.test)
+
+
+def test_processes_share_an_epochs_order():
+    order = EpochOrder(50, seed=3)
+    shares = [list(EpochOrder(50, 3, share=(number, 3))) for number in range(3)]
+    assert [len(share) for share in shares] == [17] * 3  # equal, or one would wait for another
+    together = [index for turn in zip(*shares, strict=True) for index in turn]
+    assert together == [*order, *list(order)[:1]]
+
+
+def test_processes_share_what_is_measured(data):
+    shares = [measuring_loader(data, data.test, share=(number, 3)) for number in range(3)]
+    labels = [torch.cat([labels for _, labels in loader]) for loader in shares]
+    assert all(labels[number].equal(data.test.labels[number::3]) for number in range(3))

@@ -124,14 +124,22 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
 
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before."""
+    """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
+
+    A network or a part of it that was compiled in place (`module.compile()`) runs as it was written.
+    """
+    compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
         try:
             network.eval()
+            for module in compiled:
+                module._compiled_call_impl = None
             yield
         finally:
+            for module, call in compiled.items():
+                module._compiled_call_impl = call
             for module, training in modes.items():
                 module.training = training
 

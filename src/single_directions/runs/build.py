@@ -1,7 +1,7 @@
 """What a configuration names, made and checked before anything expensive begins."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,15 @@ class Parts:
     sites: tuple[Site, ...]
     measured: Dataset[Batch]
     every_epoch: AblationAUC | None = None
+
+    def near(self, device: torch.device) -> "Parts":
+        """The parts with data that are held in memory on the device that computes with them."""
+        if device.type == "cpu":
+            return self
+        data, measured = self.data.to(device), self.measured
+        if isinstance(measured, Subset):
+            return replace(self, data=data, measured=Subset(data.train_plain, measured.indices))
+        return replace(self, data=data, measured=data.train_plain)
 
 
 def build(config: dict[str, Any]) -> Parts:

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
 from single_directions.runs.folder import RunFolder, first_line
+from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
-from single_directions.runs.run import execute
+from single_directions.runs.run import execute, follow
 from single_directions.runs.summary import line
 from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
 
@@ -31,10 +34,12 @@ def conf_folder() -> Path:
 def train() -> None:
     """Train as the command line says; whatever is wrong with it is told in one line."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, rather than print several lines of its own
+    # That Hydra checks our preset by the launcher's own of the same name is wanted; it warns that it may stop to.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         _train()
-    except RunFailed:  # told already
-        raise SystemExit(1) from None
+    except RunFailed as error:
+        raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
     except KeyboardInterrupt:  # between two runs
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
@@ -47,12 +52,18 @@ def _train(config: DictConfig) -> str | None:
     """Execute one run, or with `-m` one of a sweep's, and say how it ended. Returns `UNDER_WAY` where another does."""
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
+    os.chdir(hydra_config.runtime.cwd)  # another node's process may have begun elsewhere
     try:
         settings = resolved(config)
+        if sweep:
+            check_one_device(settings["trainer"])
     except BadInput as error:
         raise _end(str(error), sweep) from None
     folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
     title = f"{_place(hydra_config)}{folder.path.name}" if sweep else str(folder.path)
+    if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
+        follow(settings, folder)
+        return None
     again = folder.is_done()
     try:
         summary = execute(settings, folder) if sweep else _executed(settings, folder)

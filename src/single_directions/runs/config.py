@@ -1,5 +1,6 @@
 """What a run's configuration must look like, and when two of them mean the same run."""
 
+import os
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -15,11 +16,16 @@ _NEUTRAL = (
     "tracking",
     "checkpoint",
     "threads",
+    "gpus_per_run",
+    "cpus_per_run",
     "data.root",
     "data.download",
     "data.workers",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.strategy",
+    "channels_last",
+    "compile",
 )
 
 # The least value of keys that take a whole number. Those of networks and data sets are checked by themselves.
@@ -42,7 +48,18 @@ def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
     return OmegaConf.create(value) if isinstance(value, list | dict) else value
 
 
-OmegaConf.register_new_resolver("at_scale", at_scale, replace=True)
+def within(folder: str, path: str) -> str:
+    """The resolver `${within:folder,path}`: a path that may be relative to a folder."""
+    return os.path.join(folder, path)
+
+
+def first(*values: Any) -> Any:
+    """The resolver `${first:a,b}`: the first of some values that is not null."""
+    return next((value for value in values if value is not None), None)
+
+
+for resolver in (at_scale, within, first):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -62,6 +79,7 @@ def check(config: dict[str, Any]) -> None:
         if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
             continue
         _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
+    check_resources(config)
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
@@ -89,6 +107,14 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
     logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")] + ["ablation/auc"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
+
+
+def check_resources(config: dict[str, Any]) -> None:
+    """Raises `BadInput` for `gpus_per_run` or `cpus_per_run` that cannot be."""
+    if config["gpus_per_run"] is not None:
+        _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
+    if config["cpus_per_run"] is not None:
+        _check_whole("cpus_per_run", config["cpus_per_run"], 1, " or null")
 
 
 def is_neutral(key: str, config: dict[str, Any]) -> bool:

@@ -33,10 +33,11 @@ from single_directions.training import (
 
 @dataclass(frozen=True)
 class Training:
-    """What a training leaves behind beside the network: its epochs, and the device it was on."""
+    """What a training leaves behind beside the network: its epochs, the device it was on, how many such there were."""
 
     history: History
     device: torch.device
+    devices: int
 
 
 class SignOfLife(Callback):
@@ -62,13 +63,18 @@ def fit(
     """Train `parts.network` in place, from the folder's checkpoint on if there is one.
 
     Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if
-    the lease is lost.
+    the lease is lost. Of several processes all call it; the first writes, the others have no lease and no logger.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
     # The sign of life comes first: whose lease is lost writes nothing more.
     callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
     with quiet(), _interruptible():
         trainer = _trainer(config, folder, logger, callbacks, parts.every_epoch)
+        parts = parts.near(trainer.strategy.root_device)
+        if config["channels_last"]:
+            parts.network.to(memory_format=torch.channels_last)
+        if config["compile"] is not None:
+            parts.network.compile(backend=config["compile"])  # in place, so that names in checkpoints stay
         classifier = Classifier(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
@@ -78,9 +84,10 @@ def fit(
             ckpt_path=readable(folder.checkpoint),
             weights_only=True,  # nothing in a checkpoint can run code
         )
+    parts.network.to(memory_format=torch.contiguous_format)
     if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
         trainer.save_checkpoint(folder.checkpoint, weights_only=False)
-    return Training(history, trainer.strategy.root_device)
+    return Training(history, trainer.strategy.root_device, trainer.world_size)
 
 
 @contextmanager
@@ -122,9 +129,11 @@ def _trainer(
         callbacks.append(Progress(folder.path.name))
     if config["stop_at_train_accuracy"] is not None:
         callbacks.append(StopAtAccuracy(config["stop_at_train_accuracy"]))
+    accelerator = "cpu" if config["gpus_per_run"] == 0 else config["trainer"]["accelerator"]
     try:
         return pl.Trainer(
-            **config["trainer"],
+            **{**config["trainer"], "accelerator": accelerator},
+            use_distributed_sampler=False,  # the loaders know each process's share
             callbacks=callbacks,
             logger=logger or False,
             plugins=[WholeCheckpoints()],

@@ -19,7 +19,7 @@ from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
-from single_directions.training import measuring_loader
+from single_directions.training import NonFiniteLoss, measuring_loader
 
 
 def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -53,6 +53,15 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     return summary
 
 
+def follow(config: dict[str, Any], folder: RunFolder) -> None:
+    """Take part in the training of a run that another process leads, which alone writes and measures.
+
+    Whatever ends the training of all processes is told by that one.
+    """
+    with threads(config["threads"]), suppress(NonFiniteLoss, KeyboardInterrupt, SystemExit):
+        fit(config, build(config), folder, None, None)
+
+
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
     """Within it torch computes with so many CPU threads, or as many as it likes."""
@@ -70,6 +79,7 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     Accuracy is that on training images with the labels trained with.
     """
     keys = config["ablation"]
+    parts = parts.near(torch.device(device))
     return ablation_curve(
         parts.network.to(device),
         measuring_loader(parts.data, parts.measured),

@@ -51,7 +51,12 @@ def summarize(
         "images_measured": curve.images,
         "method": curve.method,
         "seconds": {"training": round(history.seconds, 3), "measuring": round(measuring, 3)},
-        "device": {"type": device.type, "name": _name(device), "threads": torch.get_num_threads()},
+        "device": {
+            "type": device.type,
+            "name": _name(device),
+            "threads": torch.get_num_threads(),
+            "number": training.devices,
+        },
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
     }
 

@@ -35,7 +35,14 @@ Launch = Callable[[list[list[str]]], Sequence[JobReturn]]
 
 
 class RunFailed(CompactHydraException):
-    """A run of a sweep failed, told in one line."""
+    """A run of a sweep failed, told in one line by the process of this id."""
+
+    def __init__(self, told: str = "", process: int | None = None) -> None:
+        super().__init__(told)
+        self.process = process or os.getpid()
+
+    def __reduce__(self) -> Any:
+        return RunFailed, (str(self), self.process)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ Row = dict[str, float]
 
 
 class History(pl.Callback):
-    """Keeps a row an epoch of all that was logged, and hands all rows to `write` after each epoch.
+    """Keeps a row an epoch of all that was logged, and hands all rows to `write` after each epoch, of
+    several processes in the first.
 
     Its rows travel in the checkpoint, so that a resumed training goes on with the table of the one cut off. Columns are
     `epoch` (1 is the first), then the names logged, `train/loss` and so on.
@@ -39,7 +40,7 @@ class History(pl.Callback):
         logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({**logged, "epoch": trainer.current_epoch + 1})
         self.seconds += perf_counter() - self._start
-        if self.write is not None:
+        if self.write is not None and trainer.is_global_zero:
             self.write(self.to_frame())
 
     def state_dict(self) -> dict[str, Any]:

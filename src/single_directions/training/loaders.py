@@ -1,7 +1,7 @@
 """Batches: a data set's training images in an order that depends on the epoch alone, and all images for measuring."""
 
 from collections.abc import Iterator
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,14 +16,19 @@ MEASURED_AT_ONCE = 2**21
 """Pixels, times channels, of a batch that is only measured: it fills a device, and bounds the memory that it takes."""
 
 
+Share = tuple[int, int]
+
+
 class EpochOrder(Sampler[int]):
     """A random order of all images that follows from (seed, epoch) alone; Lightning calls `set_epoch`.
 
-    `generator` is for the `DataLoader`, which draws from it the seeds of its workers' augmentation.
+    `share` is (number of this process, processes): of the one order each process takes its part. All parts are of one
+    length, for which up to one image less than there are processes comes twice. `generator` is for the `DataLoader`,
+    which draws from it the seeds of its workers' augmentation.
     """
 
-    def __init__(self, images: int, seed: int) -> None:
-        self.images, self.seed = images, seed
+    def __init__(self, images: int, seed: int, share: Share = (0, 1)) -> None:
+        self.images, self.seed, self.share = images, seed, share
         self.generator = torch.Generator()
         self.set_epoch(0)
 
@@ -33,17 +38,19 @@ class EpochOrder(Sampler[int]):
         self.generator.manual_seed(derived_seed(self.seed, "workers", epoch))
 
     def __len__(self) -> int:
-        return self.images
+        return ceil(self.images / self.share[1])
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", self.epoch))
-        yield from torch.randperm(self.images, generator=generator).tolist()
+        order = torch.randperm(self.images, generator=generator)
+        number, processes = self.share
+        yield from order.repeat(2)[number : len(self) * processes : processes].tolist()
 
 
 class Loaders(pl.LightningDataModule):
     """The batches of a training: shuffled ones to train with; plain training and test images to validate with.
 
-    `batch_size` counts images; `seed` decides their order.
+    `batch_size` counts images, in each process where there are several; `seed` decides their order.
     """
 
     def __init__(self, data: DataSet, batch_size: int, seed: int) -> None:
@@ -55,6 +62,7 @@ class Loaders(pl.LightningDataModule):
         """Training images in the order of the epoch that the trainer is at."""
         if self.trainer is not None:
             # Workers start to read before Lightning sets the epoch, which matters where a training is resumed.
+            self.order.share = self._share()
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             self.order.set_epoch(progress.processed)
         images = len(self.order)
@@ -70,13 +78,20 @@ class Loaders(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Plain training images, then test images."""
-        return [measuring_loader(self.data, self.data.train_plain), measuring_loader(self.data, self.data.test)]
+        return [
+            measuring_loader(self.data, images, self._share()) for images in (self.data.train_plain, self.data.test)
+        ]
+
+    def _share(self) -> Share:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
 
-def measuring_loader(data: DataSet, images: Dataset[Batch]) -> DataLoader[Batch]:
-    """Batches of `images`, all or some of `data`'s, in their own order."""
+def measuring_loader(data: DataSet, images: Dataset[Batch], share: Share = (0, 1)) -> DataLoader[Batch]:
+    """Batches of `images`, all or some of `data`'s, in their own order; of several processes each reads its share."""
     batch = min(2048, max(128, MEASURED_AT_ONCE // prod(data.input_shape)))
-    return DataLoader(images, batch_size=batch, **_reading(data))
+    number, processes = share
+    indices = range(number, len(images), processes)  # type: ignore[arg-type]
+    return DataLoader(images, batch_size=batch, sampler=indices, **_reading(data))
 
 
 def _reading(data: DataSet) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Launchers that run a sweep's runs side by side: whether they are there, and have what a run asks for."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import check_resources
+from single_directions.runs.folder import first_line
+
+
+def prepare(config: DictConfig) -> None:
+    """What a sweep needs before its first run starts; `config` is Hydra's, with `hydra.launcher` in it.
+
+    Raises `BadInput` for a launcher that is not there, and for resources that it cannot give.
+    """
+    name, launcher = config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher
+    check_one_device(OmegaConf.to_container(config.trainer, resolve=True))
+    resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
+    check_resources(resources)
+    if name not in ("ray", "slurm"):
+        if set(resources.values()) != {None}:
+            raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
+        return
+    if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
+        raise BadInput(f"hydra/launcher={name} is not installed: pip install 'single-directions[{name}]'")
+    if name == "ray":
+        _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
+    elif shutil.which("srun") is None:
+        raise BadInput("hydra/launcher=slurm: there is no srun here; start the sweep where Slurm's commands are")
+    elif resources["gpus_per_run"] not in (None, 0, 1):
+        raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
+
+
+def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
+    """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
+    try:
+        return launcher.launch(left, initial_job_idx=0)
+    except KeyboardInterrupt:
+        ends = "runs in Slurm go on, scancel ends them" if "Slurm" in type(launcher).__name__ else "runs were cut off"
+        print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (HydraException, OmegaConfBaseException, BadInput):
+        raise
+    except Exception as error:  # of Ray, Slurm and the network there are many kinds
+        raise BadInput(f"hydra/launcher: {first_line(error)}; the same command goes on with what is left") from error
+
+
+def check_one_device(trainer: Any) -> None:
+    """Raises `BadInput` where a run of a sweep asks for several devices, each of which would start the sweep anew."""
+    devices = trainer["devices"]
+    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
+    if trainer.get("num_nodes", 1) != 1:
+        raise BadInput(f"trainer.num_nodes={trainer['num_nodes']}: a run of a sweep uses one device; run it without -m")
+
+
+def _prepare_ray(ray: Any) -> None:
+    """Set how Ray shows the lines of its runs; raises `BadInput` for what this machine does not have."""
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # it takes the lines of two runs for one repeated
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not sys.stdout.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    if ray["init"]["address"] != "local":  # of a cluster, which may grow, one cannot know
+        return
+    there = {"gpus": ray["init"].get("num_gpus"), "cpus": ray["init"].get("num_cpus")}
+    there = {
+        "gpus": torch.cuda.device_count() if there["gpus"] is None else there["gpus"],
+        "cpus": os.cpu_count() if there["cpus"] is None else there["cpus"],
+    }
+    for kind, number in there.items():
+        asked = ray["remote"][f"num_{kind}"]
+        if asked > number:
+            raise BadInput(f"{kind}_per_run={asked}, but this machine has {number}: set {kind}_per_run={int(number)}")

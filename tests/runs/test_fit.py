@@ -1,0 +1,34 @@
+"""What makes a training faster leaves its results, and names in its checkpoint, as they are."""
+
+import pandas as pd
+import pytest
+import torch
+
+from single_directions.runs import RunFolder, build, execute
+
+
+@pytest.mark.parametrize("faster", ["channels_last=true", "compile=eager"])
+def test_faster_training_gives_the_same(settings, tmp_path, faster):
+    base = ["network=convnet", "network.width=0.1", "data.train_samples=60", "data.test_samples=50", "tracking=off"]
+    base += ["progress=false", "trainer.max_epochs=1", "ablation.orderings=2", "trainer.accelerator=cpu"]
+    plain, other = RunFolder(tmp_path / "plain"), RunFolder(tmp_path / "faster")
+    one, two = execute(settings(*base, quick=False), plain), execute(settings(*base, faster, quick=False), other)
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+    assert two["method"] == one["method"]
+    first, second = (torch.load(folder.checkpoint, weights_only=True)["state_dict"] for folder in (plain, other))
+    assert list(first) == list(second)
+    assert len(pd.read_csv(other.curves)) == len(pd.read_csv(plain.curves))
+
+
+def test_mixed_precision_trains(settings, tmp_path):
+    summary = execute(settings("+trainer.precision=bf16-mixed", "trainer.accelerator=cpu"), RunFolder(tmp_path / "one"))
+    assert 0 < summary["train_loss"] < 3
+
+
+def test_data_near_a_device_are_the_same_data(settings):
+    parts = build(settings("ablation.samples=50"))
+    near = parts.near(torch.device("meta"))
+    assert near.data.train.images.device.type == near.measured.dataset.images.device.type == "meta"
+    assert near.data.train_plain is near.data.train
+    assert near.measured.indices == parts.measured.indices
+    assert parts.near(torch.device("cpu")) is parts
