@@ -7,10 +7,11 @@ import pytorch_lightning as pl
 import torch
 from own_training import Augmented, Own, fit
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from single_directions import AblationAUC
+from single_directions import AblationAUC, AblationCurve
+from single_directions.training import CurveCounts
 
 SAMPLES = 41  # the processes' shares differ
 
@@ -26,6 +27,13 @@ class Plain(Own):
 class Saved(pl.Callback):
     """Writes down what this process knows when training ends."""
 
+    def summed(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Right are 2 and 1 of 2 images in the first process, 3 and 0 of 6 in the second."""
+        counts = CurveCounts(1, 2)
+        accuracy = torch.tensor([[[1.0, 0.5]], [[0.5, 0.0]]][rank], dtype=torch.float64)
+        counts.update(AblationCurve(accuracy, torch.tensor([0, 3]), units=3, images=(2, 6)[rank]))
+        return counts.compute()
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         curves = {one.name: one.curves for one in trainer.callbacks if isinstance(one, AblationAUC)}
         known = {
@@ -34,6 +42,7 @@ class Saved(pl.Callback):
             "logged": dict(trainer.callback_metrics),
             "epochs": trainer.current_epoch,
             "weights": pl_module.state_dict(),
+            "summed": self.summed(trainer.global_rank),
         }
         torch.save(known, Path(sys.argv[1]) / f"{trainer.global_rank}.pt")
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import pandas as pd
 import pytest
@@ -277,6 +278,29 @@ def test_default_numbers_shrink_to_what_there_is():
     assert measured.curves[0].units_ablated.tolist() == list(range(8))
 
 
+def test_seconds_are_those_of_measuring_and_survive_a_resume(tmp_path):
+    class Clock(pl.Callback):
+        """With `End`, around what the callbacks between them do at the end of an epoch."""
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.start = perf_counter()
+
+    class End(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            around.append(perf_counter() - clock.start)
+
+    around, clock = [], Clock()
+    first, second = callback(), callback()
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(module(), [clock, first, End(), saver], epochs=2)
+    assert 0 < first.seconds < sum(around)
+    before = first.seconds
+    fit(module(), [second], epochs=2, checkpoint=saver.best_model_path)  # nothing is left to do
+    assert second.seconds == before
+    fit(module(), [clock, second, End()], epochs=3, checkpoint=saver.best_model_path)
+    assert before < second.seconds < sum(around)
+
+
 def test_several_callbacks_side_by_side(tmp_path):
     zero, mean = callback(), callback(clamp="mean", name="mean_ablation")
     saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
@@ -309,7 +333,9 @@ BAD = {
     "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
     "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
     "samples over the set": (lambda: callback(samples=97), "samples=97: the train data hold 96"),
+    "samples over the set, the default's number": (lambda: callback(samples=2000), "samples=2000: the train data hold"),
     "more points than units": (lambda: callback(points=26), "points=26"),
+    "more points than units, the default's number": (lambda: callback(network="tiny", points=21), "points=21"),
     "points without an end": (lambda: callback(points=[0, 5]), "points: an area"),
     "unknown method": (lambda: callback(method="fast"), "method='fast'"),
     "unknown clamp": (lambda: callback(clamp="median"), "clamp='median'"),
@@ -326,6 +352,7 @@ def test_bad_input_is_told_before_the_first_epoch(make, says):
 
     own = module()
     own.linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    own.tiny = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 10))
     with pytest.raises(BadInput, match=says):
         fit(own, [make(), Trained()])
 

@@ -35,6 +35,14 @@ def test_all_processes_know_the_same(known):
     assert one["epochs"] == other["epochs"] < 12
 
 
+def test_counts_are_summed_over_processes(known):
+    """(2 + 3) / 8 and (1 + 0) / 8."""
+    for process in known:
+        accuracy, images = process["summed"]
+        assert accuracy.tolist() == [[5 / 8, 1 / 8]]
+        assert images == 8
+
+
 @pytest.mark.parametrize(("name", "clamp"), [("ablation", "zero"), ("mean", "mean"), ("given", "zero")])
 def test_curve_is_that_of_one_process(known, name, clamp):
     network = Plain()

@@ -20,10 +20,10 @@ from single_directions.benchmark.clock import Record, surroundings, timed
 from single_directions.data import DataSet, Images
 from single_directions.networks import MLP
 from single_directions.training import Classifier, Loaders, quiet
+from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
 IMAGES, BATCH, SHAPE, CLASSES = 60_000, 128, (1, 28, 28), 10
 LR, MOMENTUM = 0.01, 0.9
-AUC_IMAGES, AUC_ORDERINGS, AUC_POINTS = 2000, 5, 21
 
 
 def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Iterator[list[Record]]:
@@ -146,9 +146,9 @@ def _per_sample(network: nn.Module, pixels: Tensor, labels: Tensor, device: str)
 
 
 def _auc(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
-    batch = held.__getitems__(torch.arange(min(AUC_IMAGES, len(held))))
+    batch = held.__getitems__(torch.arange(min(SAMPLES, len(held))))
 
     def measure() -> None:
-        ablation_curve(network.to(device), [batch], orderings=AUC_ORDERINGS, points=AUC_POINTS)
+        ablation_curve(network.to(device), [batch], orderings=ORDERINGS, points=POINTS)
 
     return lambda: timed(measure, device)

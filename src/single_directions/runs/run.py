@@ -98,12 +98,19 @@ def _trained_and_measured(
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
     summary = summarize(config, parts, training, curve, measuring)
+<<<<<<< HEAD
     record(logger, summary)
     if lease is not None:
         lease.check()
     folder.write_frame(folder.metrics, training.history.to_frame())
     if parts.every_epoch is not None:
         folder.write_frame(folder.epoch_curves, epoch_curves(parts.every_epoch.curves))
+=======
+    during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch.curves)
+    record(logger, summary, curve.to_frame(), during)
+    if during is not None:
+        folder.write_frame(folder.epoch_curves, during)
+>>>>>>> main
     folder.write_frame(folder.curves, curve.to_frame())
     write_json(folder.summary, summary)
     keep(config["checkpoint"]["keep"], folder.checkpoint, folder.best)

@@ -51,9 +51,9 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
         config = _run_config(folder, overrides)
         return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
-        return _ours(path.stem, _composed(overrides, conf), path)
+        return _ours(path.stem, composed(overrides, conf), path)
     if target in torchvision.models.list_models(module=torchvision.models):
-        return _torchvision(target, _composed(overrides, conf), weights)
+        return _torchvision(target, composed(overrides, conf), weights)
     raise BadInput(
         f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
     )
@@ -77,6 +77,7 @@ def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items()}
 
 
+<<<<<<< HEAD
 def _check_harmless(config: dict[str, Any], file: Path, trusted: set[str]) -> None:
     """Raises `BadInput` where a configuration, which may be a stranger's, would call what is not known to be harmless.
 
@@ -119,6 +120,9 @@ def _is_known(name: str) -> bool:
 
 
 def _composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+=======
+def composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+>>>>>>> main
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             config = compose("train", list(overrides))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter
+from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,11 +20,12 @@ from single_directions.ablation.orderings import Points
 from single_directions.ablation.sites import undisturbed
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
+from single_directions.training.counts import CurveCounts
 from single_directions.training.monitors import doubtful_monitors
-from single_directions.training.subset import drawn, pair, shared
+from single_directions.training.subset import AtMost, drawn, pair, shared
 
-SAMPLES, POINTS = 2000, 21
-"""The defaults, which shrink to what there is."""
+SAMPLES, ORDERINGS, POINTS = AtMost(2000), 5, AtMost(21)
+"""The defaults; docs/defaults.md says what they are good for."""
 _REHEARSED = 64
 """Images that are measured before the first epoch, to see that measuring works."""
 
@@ -46,9 +48,9 @@ class AblationAUC(pl.Callback):
     Args:
         sites: as `ablation_curve`; ``None`` is the network's ``default_sites``, or every ReLU.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
-        samples: how many training images; the default of 2000 is all of them where there are fewer. ``None`` for all.
-        orderings, points, clamp, top_k, method: as `ablation_curve`; the default of 21 points is fewer where there are
-            fewer units.
+        samples: how many training images; ``None`` for all. The default is 2000, or all where there are fewer.
+        orderings, points, clamp, top_k, method: as `ablation_curve`; the default is 21 points, or all where there are
+            fewer.
         batches: measure on these instead of a part of the train data, such as images without augmentation. They are
             read once, at the start of training, and kept in memory, as the part of the train data is.
         seed: which images and orderings.
@@ -60,6 +62,7 @@ class AblationAUC(pl.Callback):
     Attributes:
         curves: the whole curve of each epoch measured, by `trainer.current_epoch`, which is 0 in the first. They travel
             in checkpoints.
+        seconds: spent measuring at the ends of epochs, over all parts of a training that was cut off.
 
     Raises:
         BadInput: before the first epoch, for all that would keep it from measuring.
@@ -70,7 +73,7 @@ class AblationAUC(pl.Callback):
         sites: Sequence[str] | None = None,
         every_n_epochs: int = 1,
         samples: int | None = SAMPLES,
-        orderings: int = 5,
+        orderings: int = ORDERINGS,
         points: Points = POINTS,
         clamp: Clamp = "zero",
         top_k: int = 1,
@@ -89,6 +92,7 @@ class AblationAUC(pl.Callback):
         self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches
         self.network, self.batch_to_xy, self.name = network, batch_to_xy, name
         self.curves: dict[int, AblationCurve] = {}
+        self.seconds = 0.0
         self._images: list[Batch] = []
         self._rehearsal: AblationCurve | None = None
         self._validated: int | None = None
@@ -101,7 +105,7 @@ class AblationAUC(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Forgets the curves of another training, before those of a checkpoint are loaded."""
         if stage == "fit" and trainer.current_epoch == 0:
-            self.curves = {}
+            self.curves, self.seconds = {}, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
@@ -134,16 +138,20 @@ class AblationAUC(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The curves as tensors, numbers and strings, which a checkpoint can be searched for without running code."""
-        return {"curves": {epoch: curve_state(curve) for epoch, curve in self.curves.items()}}
+        curves = {epoch: curve_state(curve) for epoch, curve in self.curves.items()}
+        return {"curves": curves, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where a checkpoint ended."""
         self.curves = {epoch: curve_from_state(state) for epoch, state in state_dict["curves"].items()}
+        self.seconds = state_dict.get("seconds", 0.0)
 
     def _measure_and_log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch
         if is_due(epoch, self.every_n_epochs, self.curves):
+            start = perf_counter()
             self.curves[epoch] = self._measure(trainer, find_network(pl_module, self.network))
+            self.seconds += perf_counter() - start
             # All processes have the same values; Lightning warns of what it is not asked to average over them.
             pl_module.log_dict(self._named(self.curves[epoch]), sync_dist=True)
 
@@ -184,8 +192,8 @@ class AblationAUC(pl.Callback):
         except RuntimeError as error:
             shape, cause = tuple(inputs.shape), str(error).splitlines()[0]
             raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
-        if points == POINTS:
-            points = min(POINTS, 1 + sum(site.units for site in sites))
+        if isinstance(points, AtMost):
+            points = min(points, 1 + sum(site.units for site in sites))
         curve = self._curve(network, [(inputs, targets)], points)
         logged(curve)  # there is no area unless the points reach from none to all
         return curve
@@ -195,7 +203,7 @@ class AblationAUC(pl.Callback):
         # A mean is that of all images, so each process needs them all.
         share = (0, 1) if self.clamp == "mean" else (trainer.global_rank, trainer.world_size)
         if self.batches is None:
-            loader = drawn(trainer.train_dataloader, self.samples, self.seed, share, at_most=self.samples == SAMPLES)
+            loader = drawn(trainer.train_dataloader, self.samples, self.seed, share)
             images = [pair(batch, self.batch_to_xy) for batch in loader]
         else:
             images = list(shared((pair(batch, self.batch_to_xy) for batch in self.batches), share))
@@ -244,11 +252,9 @@ def summed(curve: AblationCurve, trainer: pl.Trainer, repeated: bool) -> Ablatio
     """The curve over the images of all processes, or the mean of their curves where each has measured all images."""
     if trainer.world_size == 1:
         return curve
-    assert curve.images is not None
-    right = (curve.accuracy * curve.images).round()
-    own = torch.cat([right.flatten(), right.new_tensor([curve.images])])
-    *_, images = total = trainer.strategy.reduce(own.to(trainer.strategy.root_device), reduce_op="sum").cpu()
-    accuracy = (total[:-1] / images).view_as(right)
+    counts = CurveCounts(*curve.accuracy.shape).to(trainer.strategy.root_device)
+    counts.update(curve)
+    accuracy, images = counts.compute()
     return replace(curve, accuracy=accuracy, images=int(images) // (trainer.world_size if repeated else 1))
 
 

@@ -15,25 +15,28 @@ from single_directions.training.seeds import derived_seed
 GIVE_BATCHES = "give the images to measure on: batches=[(inputs, targets), ...] or a DataLoader"
 
 
-def drawn(
-    loader: Any, samples: int | None, seed: int, share: tuple[int, int] = (0, 1), at_most: bool = False
-) -> DataLoader[Any]:
+class AtMost(int):
+    """A number that means all where there are fewer."""
+
+
+def drawn(loader: Any, samples: int | None, seed: int, share: tuple[int, int] = (0, 1)) -> DataLoader[Any]:
     """A loader of `samples` images drawn without replacement from the data set of `loader`, in a fixed order.
 
     Args:
         loader: the training's `DataLoader`; its `collate_fn` makes the batches, and where it draws only from some
             indices (`SubsetRandomSampler`), so does this.
-        samples: how many images; ``None`` for all.
+        samples: how many images; ``None`` for all; `AtMost` for all where there are fewer.
         seed: which ones.
         share: (number of this process, processes); of the images drawn each takes its part.
-        at_most: `samples` may be more than there are.
 
     Raises:
         BadInput: images cannot be taken by index, or there are not as many as `samples`.
     """
     indices = _indices(loader)
-    if samples is None or (at_most and samples > len(indices)):
+    if samples is None:
         samples = len(indices)
+    if isinstance(samples, AtMost):
+        samples = min(samples, len(indices))
     if samples > len(indices):
         raise BadInput(
             f"samples={samples}: the train data hold {len(indices)} images; set samples={len(indices)} or fewer"
