@@ -10,7 +10,7 @@ from single_directions.runs import RunFolder, sweep
 from single_directions.runs.cli import conf_folder
 from single_directions.runs.config import resolved
 from single_directions.runs.lease import Lease
-from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, finish, jobs, noted
+from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, finish, jobs, noted, sweep_size
 
 
 @pytest.fixture
@@ -177,3 +177,11 @@ def test_names_of_all_sweeps_of_a_folder_are_noted(places, tmp_path):
     assert noted(tmp_path / "s") == ["seed=0", "seed=1", "seed=2"]
     (tmp_path / "s" / "sweep.json").write_text("{")
     assert noted(tmp_path / "s") == noted(tmp_path / "nowhere") == []
+
+
+def test_size_of_a_sweep():
+    assert sweep_size([]) == 1
+    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "tracking=off"]) == 6
+    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "seed=7"]) == 2
+    assert sweep_size(["seed=range(0,200)"]) == 200
+    assert sweep_size(["network.hidden=[8,8],[4]"]) == 2

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,16 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
             yield Job(overrides, {}, None)
         else:
             yield Job(overrides, settings, run_folder(settings, data, overrides))
+
+
+def sweep_size(overrides: Iterable[str]) -> int:
+    """How many runs a sweep over these overrides has; of two overrides of one key the later counts."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {
+        override.get_key_element(): len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1
+        for override in parsed
+    }
+    return prod(values.values())
 
 
 def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> RunFolder:
