@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import results, seen, states
+from left_behind import results, seen, states
 
 pytestmark = pytest.mark.ci_only
 

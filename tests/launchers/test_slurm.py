@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import learning_rate, results, seen, states
+from left_behind import learning_rate, results, seen, states
 from slurm import missing, slurm
 
 pytestmark = pytest.mark.ci_only
