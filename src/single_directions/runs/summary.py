@@ -21,7 +21,7 @@ def summarize(
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
     (null where they are not defined). Accuracies and losses are those of the last epoch.
     """
-    history, device = training.history, training.device
+    history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
     final = {name.replace("/", "_"): value for name, value in last.items() if name != "epoch"}
     return {
@@ -50,6 +50,7 @@ def summarize(
         "points": len(curve.units_ablated),
         "images_measured": curve.images,
         "method": curve.method,
+        "seconds_of_every_epoch": None if during is None else round(during.seconds, 3),
         "seconds": {"training": round(history.seconds, 3), "measuring": round(measuring, 3)},
         "device": {
             "type": device.type,
