@@ -60,7 +60,7 @@ def _train(config: DictConfig) -> str | None:
     except BadInput as error:
         raise _end(str(error), sweep) from None
     folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
-    title = f"{_place(hydra_config)}{folder.path.name}" if sweep else str(folder.path)
+    title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)
     if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
         follow(settings, folder)
         return None
