@@ -194,6 +194,19 @@ def test_an_unknown_module_of_what_cannot_be_traced(name: str) -> None:
         resolve_sites(Untraceable(), [name], torch.ones(2, 8))
 
 
+def test_no_relu_module_in_what_cannot_be_traced_says_so() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(inputs) if inputs.sum() > 0 else torch.relu(-inputs))
+
+    with pytest.raises(BadInput, match=r"cannot be traced \(.*only modules can be found, and none is a ReLU"):
+        resolve_sites(Functional(), None, torch.ones(2, 8))
+
+
 def test_an_unknown_site_of_what_cannot_be_traced_says_so() -> None:
     with pytest.raises(BadInput, match=r"There are: first, second, third, relu, head.*cannot be traced.*only modules"):
         resolve_sites(Untraceable(), ["rolu"], torch.ones(2, 8))

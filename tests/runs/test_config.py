@@ -81,6 +81,7 @@ def test_at_scale_takes_the_value_of_the_scale():
         (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
         (["ablation.every_epoch={orderings: 0}"], "ablation.every_epoch: orderings=0"),
         (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
+        (["ablation.every_epoch={name: x}"], "ablation.every_epoch: .*name"),
     ],
 )
 def test_what_cannot_be_stopped_by_is_refused(settings, overrides, told):

@@ -330,6 +330,11 @@ def test_training_that_diverges_is_stopped_and_not_measured():
 BAD = {
     "no ReLU": (lambda: callback(network="linear"), "no ReLU"),
     "a part that takes no images": (lambda: callback(network="head"), r"Linear cannot take inputs \(16, 1, 8, 8\)"),
+    "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss cannot take inputs .*'target'"),
+    "a data set for batches": (
+        lambda: callback(batches=Augmented()),
+        "Augmented gives single images; give a DataLoader",
+    ),
     "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
     "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
     "samples over the set": (lambda: callback(samples=97), "samples=97: the train data hold 96"),
@@ -351,6 +356,7 @@ def test_bad_input_is_told_before_the_first_epoch(make, says):
             raise AssertionError("training began")
 
     own = module()
+    own.loss = nn.CrossEntropyLoss()
     own.linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     own.tiny = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 10))
     with pytest.raises(BadInput, match=says):
@@ -359,8 +365,9 @@ def test_bad_input_is_told_before_the_first_epoch(make, says):
 
 @pytest.mark.parametrize("key", ["every_n_epochs", "samples", "orderings"])
 def test_numbers_below_one_are_refused(key):
-    with pytest.raises(BadInput, match=f"{key}=0"):
-        callback(**{key: 0})
+    for number in (0, 1.5, "all"):
+        with pytest.raises(BadInput, match=f"{key}={number!r}: a whole number of at least 1"):
+            callback(**{key: number})
 
 
 def test_data_without_index_ask_for_batches():
@@ -460,3 +467,37 @@ def test_package_does_not_import_lightning_until_asked():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'Ablation'"):
         __import__("single_directions").Ablation  # noqa: B018
+
+
+def test_stopper_that_never_looks_is_warned_of():
+    """Stock `EarlyStopping` waits for the validation that there is not."""
+    stopper = EarlyStopping("ablation/auc", mode="max", patience=3)
+    with pytest.warns(UserWarning, match="without a validation loop it never looks.*check_on_train_epoch_end=True"):
+        fit(module(), [callback(), stopper], epochs=1, check_val_every_n_epoch=3)
+
+
+@pytest.mark.parametrize(("network", "site"), [(None, "net.relu"), ("net", "relu")])
+def test_compiled_part_is_measured_as_it_was_written(network, site):
+    class Holder(pl.LightningModule):
+        def __init__(self, compiled):
+            super().__init__()
+            self.net = torch.compile(module(), backend="eager") if compiled else module()
+
+        def forward(self, images):
+            return self.net(images)
+
+        def training_step(self, batch, batch_index):
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    measured, plain = callback(network=network), callback(network=network)
+    holder = Holder(compiled=True)
+    compiled = holder.net
+    fit(holder, [measured], epochs=2)
+    fit(Holder(compiled=False), [plain], epochs=2)
+    assert same(states(measured), states(plain))
+    assert measured.curves[0].method == plain.curves[0].method == "incremental"
+    assert measured.curves[0].sites[0].name == site
+    assert holder.net is compiled

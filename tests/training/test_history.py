@@ -2,7 +2,7 @@
 
 import torch
 
-from single_directions.training import History
+from single_directions.training import AblationAUC, History
 
 
 def test_a_row_an_epoch_each_written_at_once(data, network, trained):
@@ -24,3 +24,12 @@ def test_rows_survive_a_checkpoint_that_holds_only_data(data, network, trained, 
     again = History()
     again.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     assert (again.rows, again.seconds) == (history.rows, history.seconds)
+
+
+def test_epoch_that_did_not_measure_has_no_auc(network, data, trained):
+    """Lightning keeps the last value for stoppers; as a row of its own it would be counted as a measurement."""
+    history, measured = History(), AblationAUC(every_n_epochs=2, orderings=2, points=3)
+    trained(network, data, epochs=5, callbacks=[history, measured])
+    rows = history.to_frame()
+    assert list(rows["epoch"][rows["ablation/auc"].notna()]) == [epoch + 1 for epoch in measured.curves] == [1, 2, 4]
+    assert rows["train/loss"].notna().all()

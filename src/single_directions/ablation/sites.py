@@ -126,8 +126,15 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
 
-    A network or a part of it that was compiled in place (`module.compile()`) runs as it was written.
+    A network or a part of it that was compiled (in place by `module.compile()`, or a part by `torch.compile(module)`)
+    runs as it was written.
     """
+    wrapped = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+        if child is not None and "_orig_mod" in child._modules  # so does torch.compile name what it wraps
+    ]
     compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
@@ -136,8 +143,12 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             network.eval()
             for module in compiled:
                 module._compiled_call_impl = None
+            for parent, name, child in wrapped:
+                parent._modules[name] = child._modules["_orig_mod"]
             yield
         finally:
+            for parent, name, child in wrapped:
+                parent._modules[name] = child
             for module, call in compiled.items():
                 module._compiled_call_impl = call
             for module, training in modes.items():
@@ -208,7 +219,9 @@ def _places(
             raise RuntimeError("its graph, out of place, computes something else")
     except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
         untraced = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        names = _checked(sites, [name for name, module in modules.items() if isinstance(module, RELU_MODULES)])
+        names = _checked(
+            sites, [name for name, module in modules.items() if isinstance(module, RELU_MODULES)], untraced
+        )
         places = [_module_call(name, modules, untraced) for name in names]
         return names, _Hooked(network, places), (), untraced
     known = {name: node for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")}
@@ -220,13 +233,18 @@ def _places(
     return names, _Traced(network, graph, nodes), nodes, ""
 
 
-def _checked(sites: Sequence[str] | None, relus: list[str]) -> tuple[str, ...]:
+def _checked(sites: Sequence[str] | None, relus: list[str], untraced: str = "") -> tuple[str, ...]:
     """The names asked for, or the default."""
     if isinstance(sites, str):
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
     names = tuple(relus if sites is None else sites)
     if sites is not None and not names:
         raise BadInput("sites=[]: name at least one, or None for the default")
+    if not names and untraced:
+        raise BadInput(
+            f"sites: the network cannot be traced ({untraced}), so only modules can be found, and none is a ReLU; "
+            "name the modules to ablate (sites=[...])"
+        )
     if not names:
         raise BadInput("sites: the network has no ReLU; name the sites to ablate (sites=[...])")
     if len(set(names)) < len(names):

@@ -89,7 +89,7 @@ def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
         return None
     shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "seed", "method")}
     try:
-        return AblationAUC(network="network", **{**shared, **keys["every_epoch"]})
+        return AblationAUC(network="network", name="ablation", **{**shared, **keys["every_epoch"]})
     except (TypeError, BadInput) as error:
         raise BadInput(f"ablation.every_epoch: {error}") from error
 

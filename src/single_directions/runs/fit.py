@@ -109,22 +109,22 @@ def _trainer(
     ablation: AblationAUC | None,
 ) -> pl.Trainer:
     # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
-    callbacks = [
-        *callbacks,
-        ModelCheckpoint(
-            folder.path,
-            filename=folder.checkpoint.stem,
-            every_n_epochs=config["checkpoint"]["every_n_epochs"],
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
-    ]
+    callbacks = list(callbacks)
     if ablation is not None:
         callbacks.append(ablation)
     if config["early_stopping"] is not None:
         monitored = {key: config["early_stopping"][key] for key in ("monitor", "mode")}
         best = ModelCheckpoint(folder.path, filename=folder.best.stem, enable_version_counter=False, **monitored)
         callbacks += [StayStopped(**config["early_stopping"]), best]
+    # After the best one, whose score the checkpoint takes along.
+    last = ModelCheckpoint(
+        folder.path,
+        filename=folder.checkpoint.stem,
+        every_n_epochs=config["checkpoint"]["every_n_epochs"],
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks.append(last)
     if config["progress"]:
         callbacks.append(Progress(folder.path.name))
     if config["stop_at_train_accuracy"] is not None:

@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites
 from single_directions.ablation.measurement import Batches, Clamp
@@ -85,8 +86,8 @@ class AblationAUC(pl.Callback):
         name: str = "ablation",
     ) -> None:
         for key, number in (("every_n_epochs", every_n_epochs), ("samples", samples), ("orderings", orderings)):
-            if number is not None and number < 1:
-                raise BadInput(f"{key}={number}: at least 1 is needed")
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise BadInput(f"{key}={number!r}: a whole number of at least 1 is needed")
         self.sites, self.orderings, self.points, self.clamp = sites, orderings, points, clamp
         self.top_k, self.method, self.seed = top_k, method, seed
         self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches
@@ -189,8 +190,10 @@ class AblationAUC(pl.Callback):
         points = self.points
         try:
             sites = resolve_sites(network, self.sites, inputs.to(device))
-        except RuntimeError as error:
-            shape, cause = tuple(inputs.shape), str(error).splitlines()[0]
+        except BadInput:
+            raise
+        except Exception as error:  # somebody's own forward()
+            shape, cause = tuple(inputs.shape), str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
         if isinstance(points, AtMost):
             points = min(points, 1 + sum(site.units for site in sites))
@@ -205,6 +208,8 @@ class AblationAUC(pl.Callback):
         if self.batches is None:
             loader = drawn(trainer.train_dataloader, self.samples, self.seed, share)
             images = [pair(batch, self.batch_to_xy) for batch in loader]
+        elif isinstance(self.batches, Dataset):
+            raise BadInput(f"batches: {type(self.batches).__name__} gives single images; give a DataLoader of it")
         else:
             images = list(shared((pair(batch, self.batch_to_xy) for batch in self.batches), share))
         if not images:
@@ -234,7 +239,7 @@ def find_network(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
         raise BadInput(
             f"network={name!r}: {type(pl_module).__name__} has no module of this name. There are: {children}"
         )
-    return network
+    return getattr(network, "_orig_mod", network)  # as it was before torch.compile(network)
 
 
 def is_due(epoch: int, every_n_epochs: int, measured: Iterable[int]) -> bool:

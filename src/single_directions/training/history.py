@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
+from single_directions.training.ablation_auc import AblationAUC
+
 Row = dict[str, float]
 
 
@@ -15,7 +17,7 @@ class History(pl.Callback):
     several processes in the first.
 
     Its rows travel in the checkpoint, so that a resumed training goes on with the table of the one cut off. Columns are
-    `epoch` (1 is the first), then the names logged, `train/loss` and so on.
+    `epoch` (1 is the first), then the names logged, `train/loss` and so on; empty where `AblationAUC` did not measure.
 
     Attributes:
         rows: one a finished epoch.
@@ -37,7 +39,14 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch's row."""
-        logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        # Lightning keeps what was logged last; an AUC of an earlier epoch is not one of this epoch.
+        stale = tuple(
+            f"{callback.name}/"
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(callback, AblationAUC) and trainer.current_epoch not in callback.curves
+        )
+        metrics = sorted(trainer.callback_metrics.items())
+        logged = {name: value.item() for name, value in metrics if not name.startswith(stale)}
         self.rows.append({**logged, "epoch": trainer.current_epoch + 1})
         self.seconds += perf_counter() - self._start
         if self.write is not None and trainer.is_global_zero:

@@ -16,6 +16,11 @@ def doubtful_monitors(trainer: pl.Trainer, auc: str, every_n_epochs: int) -> Ite
         if getattr(callback, "mode", "max") == "min":
             yield f'{kind}: mode="min" takes the lowest {auc} for the best; set mode="max"'
         if isinstance(callback, EarlyStopping):
+            if not callback._check_on_train_epoch_end and not trainer.enable_validation:
+                yield (
+                    f"{kind}: without a validation loop it never looks at {auc}, as validation is not to be run once "
+                    "after each epoch; set check_on_train_epoch_end=True"
+                )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
             if patience < checks or patience % checks:
                 yield (
