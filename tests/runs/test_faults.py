@@ -15,7 +15,7 @@ import torch
 from launches import ended, killed, started, until
 
 from single_directions.errors import BadInput
-from single_directions.runs import RunFolder, build, execute
+from single_directions.runs import RunFolder, build, checkpoint, execute
 from single_directions.runs.lease import Lease, UnderLease, holder
 
 SWEEP = [
@@ -213,6 +213,22 @@ def test_checkpoint_that_cannot_be_read_gives_a_fresh_start(settings, folders, t
     assert said.endswith("): the run starts afresh")
     assert "\n" not in said
     assert not (tmp_path / "executed").exists()
+    assert same(cut, whole)
+
+
+def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monkeypatch):
+    config = settings("trainer.max_epochs=6", "checkpoint.every_n_epochs=2")
+    whole, cut = folders(config)
+
+    def broken(*given, **named):
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.torch, "load", broken)
+        with pytest.raises(BadInput, match=r"last\.ckpt cannot be read .*Stale file handle.*try again"):
+            execute(config, cut)
+    assert cut.checkpoint.exists()
+    execute(config, cut)
     assert same(cut, whole)
 
 
