@@ -15,7 +15,7 @@ import torch
 from launches import ended, killed, started, until
 
 from single_directions.errors import BadInput
-from single_directions.runs import RunFolder, build, checkpoint, execute
+from single_directions.runs import RunFolder, build, execute
 from single_directions.runs.lease import Lease, UnderLease, holder
 
 SWEEP = [
@@ -224,7 +224,7 @@ def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monk
         raise OSError(116, "Stale file handle")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.torch, "load", broken)
+        patched.setattr(torch, "load", broken)
         with pytest.raises(BadInput, match=r"last\.ckpt cannot be read .*Stale file handle.*try again"):
             execute(config, cut)
     assert cut.checkpoint.exists()
