@@ -224,7 +224,7 @@ def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monk
         raise OSError(116, "Stale file handle")
 
     with monkeypatch.context() as patched:
-        patched.setattr(torch, "load", broken)
+        patched.setattr(type(cut.checkpoint), "read_bytes", broken)
         with pytest.raises(BadInput, match=r"last\.ckpt cannot be read .*Stale file handle.*try again"):
             execute(config, cut)
     assert cut.checkpoint.exists()

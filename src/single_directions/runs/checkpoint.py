@@ -1,6 +1,7 @@
 """Checkpoints that a crash cannot leave half-written, and what of them is kept."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ def readable(path: Path) -> Path | None:
     if not path.exists():
         return None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
+        content = path.read_bytes()
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({first_line(error)}): try again, or remove it to start afresh"
         ) from error
+    try:
+        found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+        missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
     except Exception as error:  # what is no checkpoint fails in many ways
         reason = first_line(error)
     else:

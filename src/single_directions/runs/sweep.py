@@ -95,7 +95,7 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
 
 
 def check_swept(overrides: Iterable[Override]) -> None:
-    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out without a word."""
+    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out."""
     for override in overrides:
         if override.is_sweep_override() and override.get_key_element() in ("experiment", "scale"):
             raise BadInput(f"{override.input_line}: each has a sweep of its own; give a command for each")
