@@ -20,12 +20,13 @@ class Sweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
         from single_directions.runs.launchers import launched
-        from single_directions.runs.sweep import finish, jobs
+        from single_directions.runs.sweep import check_swept, finish, jobs
 
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
         launcher, loader = self.launcher, self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        check_swept(overrides)
         [sweep] = self.split_arguments(overrides, None)
         return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left))

@@ -74,6 +74,11 @@ def test_papers_memorization_is_that_of_the_design(settings):
     assert (config["ablation"]["orderings"], config["ablation"]["clamp"]) == (10, "zero")
 
 
+def test_imagenet_is_saved_after_each_epoch_as_a_job_may_be_too_short_for_ten(settings):
+    config = settings("experiment=memorization_imagenet", "scale=paper", "data.root=x", quick=False)
+    assert config["checkpoint"]["every_n_epochs"] == 1
+
+
 def swept(experiment: str, scale: str) -> dict[str, list[str]]:
     """What an experiment sweeps: each key's values, as Hydra's multirun reads them."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

@@ -216,6 +216,22 @@ def test_checkpoint_that_cannot_be_read_gives_a_fresh_start(settings, folders, t
     assert same(cut, whole)
 
 
+def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monkeypatch):
+    config = settings("trainer.max_epochs=6", "checkpoint.every_n_epochs=2")
+    whole, cut = folders(config)
+
+    def broken(*given, **named):
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(cut.checkpoint), "read_bytes", broken)
+        with pytest.raises(BadInput, match=r"last\.ckpt cannot be read .*Stale file handle.*try again"):
+            execute(config, cut)
+    assert cut.checkpoint.exists()
+    execute(config, cut)
+    assert same(cut, whole)
+
+
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("keep", ["weights", "all", "none"])
 def test_truncated_table_of_a_run_that_is_done_is_made_again(settings, tmp_path, table, keep):

@@ -139,3 +139,15 @@ def test_files_that_cannot_be_read_are_not_fatal(run, content):
     folder.status.write_text(content)
     folder.summary.write_text(content)
     assert [row.state for row in read_status(folder.path.parent)] == ["cut off"]
+
+
+def test_lease_that_lacks_something_is_not_fatal(run):
+    folder = run("seed=0", "running")
+    folder.lease.write_text('{"epoch": 1, "epochs": 2}')
+    assert [row.state for row in read_status(folder.path.parent)] == ["running"]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "x"])
+def test_watching_without_a_pause_is_refused(command, run, seconds):
+    run("seed=0", "cut off")
+    assert command("--watch", seconds) == (2, [])

@@ -3,6 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 
 from single_directions.errors import BadInput
@@ -10,7 +11,7 @@ from single_directions.runs import RunFolder, sweep
 from single_directions.runs.cli import conf_folder
 from single_directions.runs.config import resolved
 from single_directions.runs.lease import Lease
-from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, finish, jobs, noted, sweep_size
+from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, check_swept, finish, jobs, noted, sweep_size
 
 
 @pytest.fixture
@@ -177,6 +178,14 @@ def test_names_of_all_sweeps_of_a_folder_are_noted(places, tmp_path):
     assert noted(tmp_path / "s") == ["seed=0", "seed=1", "seed=2"]
     (tmp_path / "s" / "sweep.json").write_text("{")
     assert noted(tmp_path / "s") == noted(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("swept", ["experiment=memorization,dropout", "scale=demo,paper"])
+def test_sweep_over_sweeps_is_refused(swept):
+    parse = OverridesParser.create().parse_overrides
+    with pytest.raises(BadInput, match=f"{swept}: each has a sweep of its own"):
+        check_swept(parse(["seed=0,1", swept]))
+    check_swept(parse(["experiment=memorization", "scale=paper", "seed=0,1", "network=mlp,convnet"]))
 
 
 def test_size_of_a_sweep():

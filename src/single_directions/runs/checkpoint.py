@@ -1,12 +1,14 @@
 """Checkpoints that a crash cannot leave half-written, and what of them is kept."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from single_directions.errors import BadInput
 from single_directions.runs.folder import first_line, replacing
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,18 @@ def readable(path: Path) -> Path | None:
     """The path of a checkpoint to go on from, or None where there is none, or one that cannot be read.
 
     That one is removed and the run starts afresh, which is said: only a file system can break a file that is written
-    whole. Nothing in a checkpoint is executed.
+    whole. One that cannot be read just now stays: it may be the work of days. Nothing in a checkpoint is executed.
     """
     if not path.exists():
         return None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({first_line(error)}): try again, or remove it to start afresh"
+        ) from error
+    try:
+        found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
         missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
     except Exception as error:  # what is no checkpoint fails in many ways
         reason = first_line(error)
@@ -38,7 +46,7 @@ def readable(path: Path) -> Path | None:
             return path
         reason = f"it lacks {', '.join(sorted(missing))}"
     log.warning("%s cannot be read (%s): the run starts afresh", path, reason)
-    path.unlink()
+    path.unlink(missing_ok=True)  # of several processes each finds it
     return None
 
 

@@ -37,7 +37,7 @@ def status() -> None:
     parser.add_argument(
         "runs", type=Path, nargs="?", default=Path("runs"), help="a folder with runs in it, however deep"
     )
-    parser.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="again and again")
+    parser.add_argument("--watch", type=_seconds, nargs="?", const=5.0, metavar="SECONDS", help="again and again")
     parser.add_argument("--all", action="store_true", help="a line for each run, also for those that are done")
     arguments = parser.parse_args()
     try:
@@ -83,6 +83,14 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
         yield f"in all {_counts(runs)}"
 
 
+def _seconds(text: str) -> float:
+    """Seconds between two looks. Raises `ValueError`, which argparse tells, for what would not be a pause."""
+    seconds = float(text)
+    if not 0.1 <= seconds <= 1e6:
+        raise ValueError
+    return seconds
+
+
 def _show(root: Path, complete: bool) -> bool:
     runs = read_status(root)
     print("\n".join(table(runs, complete)), flush=True)
@@ -113,10 +121,10 @@ def _status(folder: RunFolder) -> RunStatus:
 
 def _progress(told: dict[str, Any]) -> str:
     """How far a run is, as its lease tells; `epochs` and the time left are upper bounds where a training may stop."""
-    epoch, epochs = told.get("epoch"), told.get("epochs")
-    if not isinstance(epoch, int):
+    epoch, epochs, left = told.get("epoch"), told.get("epochs"), told.get("left")
+    if not isinstance(epoch, int) or not isinstance(left, int | float):
         return "starting"
-    rest = "measuring" if epoch == epochs else f"{_duration(told['left'])} left"
+    rest = "measuring" if epoch == epochs else f"{_duration(left)} left"
     return f"epoch {epoch}/{epochs}, {rest}"
 
 

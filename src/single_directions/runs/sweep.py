@@ -94,6 +94,13 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
             yield Job(overrides, settings, run_folder(settings, data, overrides))
 
 
+def check_swept(overrides: Iterable[Override]) -> None:
+    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out."""
+    for override in overrides:
+        if override.is_sweep_override() and override.get_key_element() in ("experiment", "scale"):
+            raise BadInput(f"{override.input_line}: each has a sweep of its own; give a command for each")
+
+
 def sweep_size(overrides: Iterable[str]) -> int:
     """How many runs a sweep over these overrides has; of two overrides of one key the later counts."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
