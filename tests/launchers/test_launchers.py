@@ -48,6 +48,7 @@ def test_resources_reach_the_launchers(prepare):
         (["hydra/launcher=ray", "gpus_per_run=2"], "gpus_per_run must be null or a number from 0 to 1, not 2"),
         (["hydra/launcher=ray", "cpus_per_run=0"], "cpus_per_run must be a whole number of at least 1"),
         (["hydra/launcher=ray", "+hydra.launcher.ray.init.num_gpus=0"], "this machine has 0: set gpus_per_run=0"),
+        (["hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"], "address=127.0.0.1:1: nobody answers"),
         (["hydra/launcher=slurm", "gpus_per_run=0.5"], "Slurm gives whole GPUs"),
         (["trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device"),
         (["trainer.devices=auto", "trainer.strategy=ddp"], "trainer.devices=auto: a run of a sweep uses one device"),

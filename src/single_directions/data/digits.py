@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import torch
-from sklearn.datasets import load_digits
 
 from single_directions.data.images import DataSet
 from single_directions.data.labels import class_balanced_subset
@@ -24,6 +23,8 @@ def digits(
 
 @lru_cache(maxsize=1)
 def _decode() -> Decoded:
+    from sklearn.datasets import load_digits  # takes most of a second, which other data sets do not need
+
     pixels, targets = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels * 15).to(torch.uint8).view(-1, 1, 8, 8)  # 0..16 in the source
     labels = torch.from_numpy(targets).long()

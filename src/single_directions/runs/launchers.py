@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -71,7 +72,8 @@ def _prepare_ray(ray: Any) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not sys.stdout.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    if ray["init"]["address"] != "local":  # of a cluster, which may grow, one cannot know
+    if ray["init"]["address"] != "local":  # what a cluster has one cannot know: it may grow
+        _check_listens(str(ray["init"]["address"]))
         return
     there = {"gpus": ray["init"].get("num_gpus"), "cpus": ray["init"].get("num_cpus")}
     there = {
@@ -82,3 +84,14 @@ def _prepare_ray(ray: Any) -> None:
         asked = ray["remote"][f"num_{kind}"]
         if asked > number:
             raise BadInput(f"{kind}_per_run={asked}, but this machine has {number}: set {kind}_per_run={int(number)}")
+
+
+def _check_listens(address: str) -> None:
+    """Raises `BadInput` where nobody answers at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():  # such as auto, which Ray looks up
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise BadInput(f"hydra.launcher.ray.init.address={address}: nobody answers ({first_line(error)})") from error
