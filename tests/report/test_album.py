@@ -105,8 +105,7 @@ def test_correlation_of_the_figure_is_that_of_the_claim():
     whole = tables({"ensemble": 4})
     claims = judge(whole)
     [claim] = [claim for claim in claims if claim["id"] == "ensemble.generalization"]
-    [axes] = drawn(whole, claims)["figure_2b"].figure.axes
-    shown = axes.get_title(loc="left").replace("\N{MINUS SIGN}", "-")
+    shown = drawn(whole, claims)["figure_2b"].figure.get_suptitle().replace("\N{MINUS SIGN}", "-")
     assert f"Spearman {claim['value']:.2f} [{claim['low']:.2f}, {claim['high']:.2f}]" in shown
 
 

@@ -69,11 +69,11 @@ def test_axes_chance_and_legend_are_labelled(lines):
     figure = ablation_figure(lines, 0.1, "here", legend="networks", verticals=[(0.25, "b")])
     [axes] = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("fraction of units ablated", "accuracy on training images")
-    assert axes.get_title(loc="left") == "here"
+    assert figure.get_suptitle() == "here"
     assert [text.get_text() for text in axes.texts] == ["chance"]
     assert axes.lines[-1].get_ydata()[0] == 0.1
     assert axes.lines[0].get_xdata()[0] == 0.25
-    [legend] = figure.legends
+    legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["two networks", "one"]
     assert legend.get_title().get_text() == "networks"
 
@@ -141,6 +141,35 @@ def test_a_panel_a_training_up_to_nine(trainings):
     assert figure.axes[0].get_xlim()[1] > 9  # of few epochs all are past the first tenth
     many = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(11)])
     assert len(correlation_figure(many, {str(run): "" for run in range(11)}).axes) == 9 + 1  # the colours'
+
+
+def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
+    title = (
+        "mnist at paper scale, network.hidden=[512,512], stop_at_train_accuracy=1.0, trainer.max_epochs=1000: 1 to 9"
+    )
+    rows = [Row(f"Adam, learning rate 0.0003, {images},000 images", [0.1], 0.1, 0, 1, "k") for images in range(8)]
+    labelled = [Line(f"dropout 0.{place}, 100 % corrupted", curves((0.7, 1.1)), "k") for place in range(9)]
+    networks = pd.DataFrame({"generalization_error": [0.1, 0.2, 0.3], "auc_normalized": [0.5, 0.4, 0.3]})
+    figures = [
+        ablation_figure(labelled, 0.1, title),
+        dots_figure(rows, "AUC", title),
+        training_figure(trainings, title),
+        scatter_figure(networks, pd.Series(["a", "b", "a"]), "cluster", title),
+        leverage_figure(["seed 1, learning rate 0.01", "seed 2", "seed 3", "seed 4"], [0.1, 0.2, 0.3, 0.9], 0.3, title),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()  # would warn where the axes have no room
+        below = figure._suptitle.get_window_extent()
+        assert below.x1 <= figure.bbox.x1
+        assert below.y1 <= figure.bbox.y1
+        for axes in figure.axes:
+            assert axes.get_window_extent().width > 0.3 * figure.bbox.width
+            beside = [axes.get_legend()] if axes.get_legend() else []
+            for artist in (*beside, *figure.legends):
+                box = artist.get_window_extent()
+                assert not box.overlaps(below)
+                assert not box.overlaps(axes.get_window_extent())
+                assert box.x1 <= figure.bbox.x1
 
 
 def test_same_figure_is_the_same_file(lines, tmp_path):

@@ -23,7 +23,7 @@ def render(whole, claims=None):
     line = Line("a line", pd.DataFrame({"run": ["a"], "fraction_ablated": [0.0], "accuracy": [1.0]}), "k")
     figure = ablation_figure([line], 0.1, "")
     shown = [[Shown(Picture("figure_x", figure, "a <caption>"), "<svg/>")] for _ in sections]
-    return page(whole.runs, sections, shown)
+    return page(whole, sections, shown)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from single_directions.errors import BadInput
 from single_directions.report.album import Picture, pictures
 from single_directions.report.claims import as_text, judge, write_claims
 from single_directions.report.figures import save
-from single_directions.report.page import Shown, page
+from single_directions.report.page import Shown, markdown_pages, page
 from single_directions.report.section import Section, sections_of
 from single_directions.report.table import Tables, read_tables
 from single_directions.runs.folder import write_text
@@ -22,20 +22,22 @@ def report() -> None:
                         help="a folder of runs, or of an earlier report; default: runs")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("report"), help="the report's folder; default: report")
     parser.add_argument("--wandb", action="store_true", help="also log a run an experiment to Weights & Biases")
+    parser.add_argument("--markdown", action="store_true", help="also write README.md and a page an experiment, "
+                        "with small tables and without SVG files: a folder to commit")  # fmt: skip
     arguments = parser.parse_args()
     try:
-        _report(arguments.inputs, arguments.output, arguments.wandb)
+        _report(arguments.inputs, arguments.output, arguments.wandb, arguments.markdown)
     except BadInput as error:
         sys.exit(str(error))
 
 
-def _report(inputs: Sequence[Path], output: Path, wandb: bool) -> None:
+def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
     tables = read_tables(inputs)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
     try:
         _clear(output)
-        tables.write(output)
+        tables.write(output, small)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
@@ -43,7 +45,12 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool) -> None:
     claims = [claim for section in sections for claim in section.claims]
     write_claims(claims, output / "claims.json")
     shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]
-    write_text(output / "index.html", page(tables.runs, sections, shown))
+    write_text(output / "index.html", page(tables, sections, shown))
+    if small:
+        for name, text in markdown_pages(tables, sections, shown).items():
+            write_text(output / name, text)
+        for svg in output.glob("figure_*.svg"):
+            svg.unlink()
     if wandb:
         _track(tables, sections, shown, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):

@@ -14,10 +14,14 @@ from single_directions.report.claims.claim import accuracy_column
 from single_directions.report.claims.departures import departures
 from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.judgement import all_claims, judged, leaning
-from single_directions.report.markup import Markup, table, tag
-from single_directions.report.provenance import command_for, planned_runs, provenance
+from single_directions.report.markdown import markdown
+from single_directions.report.markup import Markup, table, tag, together
+from single_directions.report.provenance import command_for, compute, finished, planned_runs, provenance
 from single_directions.report.section import Section
 from single_directions.report.statistics import mean_interval, spearman
+from single_directions.report.table import Tables
+from single_directions.report.tuning import NAME as TUNING
+from single_directions.report.tuning import tuning
 from single_directions.report.wording import count, interval, number
 
 PAPER = "On the importance of single directions for generalization"
@@ -32,24 +36,22 @@ class Shown:
     picture: Picture
     svg: str
 
+    @property
+    def source(self) -> str:
+        """The image within the page."""
+        return f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
 
-def page(runs: pd.DataFrame, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> str:
+
+def page(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> str:
     """The page's text, the same for the same tables. `shown` has the figures of each section."""
+    images = [[_figure(one.picture, one.source, "svg") for one in figures] for figures in shown]
     main = tag(
         "main",
-        tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
-        [_section(section, figures) for section, figures in zip(sections, shown, strict=True)],
-        _missing(runs),
-        _others(runs),
-        _left_out(runs),
-        tag("section", tag("h2", "Reproducibility checklist"), checklist(runs, sections), id="checklist"),
+        _summary(sections),
+        [_section(section, figures) for section, figures in zip(sections, images, strict=True)],
+        tuning(tables),
+        _rest(tables.runs, sections),
     )
-    told = (
-        "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
-        "from the run folders that their column run names. "
-    )
-    again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
-    footer = tag("footer", tag("p", told, again))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -58,8 +60,57 @@ def page(runs: pd.DataFrame, sections: Sequence[Section], shown: Sequence[Sequen
         tag("title", "How much do networks rely on single directions?"),
         tag("style", Markup(STYLE)),
     )
-    body = tag("body", _header(runs, sections), main, footer)
+    body = tag("body", _header(tables.runs, sections), main, _footer())
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def markdown_pages(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> dict[str, str]:
+    """The same as Markdown, by the names of the files: README.md, and a page an experiment."""
+    parts: dict[str, list[Markup]] = {}
+    links = {f"#{section.id}": f"{section.experiment.name}.md" for section in sections} | {f"#{TUNING}": f"{TUNING}.md"}
+    for section, figures in zip(sections, shown, strict=True):
+        images = [_figure(one.picture, f"{one.picture.name}.png", "png") for one in figures]
+        parts.setdefault(section.experiment.name, []).append(_section(section, images))
+    if (tuned := tuning(tables)) is not None:
+        parts[TUNING] = [tuned]
+    pages = {f"{name}.md": markdown(together(own), links, top=2) for name, own in parts.items()}
+    front = [_header(tables.runs, sections), _summary(sections), _rest(tables.runs, sections)]
+    more = tag("p", tag("a", "Tuning: optimizer and learning rate", href=f"#{TUNING}"))
+    pages["README.md"] = markdown(together([*front, more if tuned is not None else None, _footer()]), links)
+    return pages
+
+
+def _summary(sections: Sequence[Section]) -> list[Markup]:
+    """The claims, and what they were judged by."""
+    heads = ("Figure", "Experiment", "Networks", "Finished", "Hardware and time")
+    rows = [
+        (
+            section.experiment.figure,
+            [tag("a", section.experiment.heading, href=f"#{section.id}"), tag("div", section.place, class_="place")],
+            len(section.runs),
+            finished(section.runs),
+            "" if section.runs.empty else compute(section.runs),
+        )
+        for section in sections
+    ]
+    return [
+        tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
+        tag("section", tag("h2", "What was run"), table(heads, rows), id="runs"),
+    ]
+
+
+def _rest(runs: pd.DataFrame, sections: Sequence[Section]) -> list[Markup | None]:
+    checked = tag("section", tag("h2", "Reproducibility checklist"), checklist(runs, sections), id="checklist")
+    return [_missing(runs), _others(runs), _left_out(runs), checked]
+
+
+def _footer() -> Markup:
+    told = (
+        "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
+        "from the run folders that their column run names. "
+    )
+    again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
+    return tag("footer", tag("p", told, again))
 
 
 def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
@@ -80,17 +131,17 @@ def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
     )  # fmt: skip
 
 
-def _section(section: Section, figures: Sequence[Shown]) -> Markup:
+def _section(section: Section, figures: Sequence[Markup]) -> Markup:
     departed = [] if section.runs.empty else departures(section.runs)
     experiment = section.experiment
     return tag(
         "section",
-        tag("h2", tag("span", f"Figure {experiment.figure}", class_="figure-number"), experiment.heading),
+        tag("h2", tag("span", f"Figure {experiment.figure}", class_="figure-number"), " ", experiment.heading),
         tag("p", f"{section.place}. {count(len(section.runs), 'network')}.", class_="place"),
         tag("p", experiment.asks),
         tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
-        tag("div", [_figure(figure) for figure in figures], class_="figures") if figures else None,
+        tag("div", figures, class_="figures") if figures else None,
         [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
             tag("h3", "By condition"), _conditions(section), _trainings(section),
@@ -113,10 +164,9 @@ def _incomplete(section: Section) -> Markup | None:
     return tag("p", f"{', '.join(told)}.", None if section.variant else [" Go on with ", command], class_="note")
 
 
-def _figure(figure: Shown) -> Markup:
-    source = f"data:image/svg+xml;base64,{b64encode(figure.svg.encode()).decode()}"
-    caption = tag("figcaption", figure.picture.caption, " ", tag("code", f"{figure.picture.name}.svg"))
-    return tag("figure", tag("img", src=source, alt=figure.picture.caption), caption)
+def _figure(picture: Picture, source: str, kind: str) -> Markup:
+    caption = tag("figcaption", picture.caption, " ", tag("code", f"{picture.name}.{kind}"))
+    return tag("figure", tag("img", src=source, alt=picture.caption), caption)
 
 
 def _conditions(section: Section) -> Markup:
@@ -194,8 +244,8 @@ def _missing(runs: pd.DataFrame) -> Markup | None:
 
 
 def _others(runs: pd.DataFrame) -> Markup | None:
-    """Runs of no experiment of the paper's: single networks, the tuning, one's own."""
-    others = runs[(runs["state"] == "done") & ~runs["experiment"].isin(list(EXPERIMENTS))]
+    """Runs of no experiment of the paper's: single networks, one's own."""
+    others = runs[(runs["state"] == "done") & ~runs["experiment"].isin([*EXPERIMENTS, TUNING])]
     if others.empty:
         return None
     heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")

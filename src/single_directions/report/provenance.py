@@ -35,6 +35,8 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     yield "Measured", _measured(runs)
     yield "Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions"))
     yield "Compute", compute(runs)
+    if days := finished(runs):
+        yield "Finished", days
 
 
 def commands(experiment: str, scale: str, data: str, names: Sequence[str]) -> list[str]:
@@ -69,6 +71,12 @@ def planned_runs(experiment: str, scale: str) -> int | None:
         return None
     resolved: Any = OmegaConf.create({"scale": scale, "params": params})
     return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+
+
+def finished(runs: pd.DataFrame) -> str:
+    """The days on which the first and the last of some runs were done, "" where that is not known."""
+    days = runs["finished"].dropna().astype(str).str[:10] if "finished" in runs else pd.Series(dtype=str)
+    return " to ".join(sorted({days.min(), days.max()})) if len(days) else ""
 
 
 def compute(runs: pd.DataFrame) -> str:

@@ -43,7 +43,8 @@ class Section:
     @property
     def place(self) -> str:
         """What a reader calls it: "digits at demo scale"."""
-        return ", ".join(filter(None, (f"{self.data} at {self.scale} scale", self.variant)))
+        variant = re.sub(r",(?=[A-Za-z_~])", ", ", self.variant)  # so that a line can end there
+        return ", ".join(filter(None, (f"{self.data} at {self.scale} scale", variant)))
 
     @property
     def suffix(self) -> str:

@@ -18,7 +18,7 @@ from single_directions.runs.config import is_neutral
 from single_directions.runs.folder import RunFolder, write_text
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
-_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash")
+_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished")
 """Columns that are text even where a value looks like a number."""
 _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"float_precision": "round_trip"}
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
@@ -33,8 +33,8 @@ class Tables:
     Attributes:
         runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>"; `state` that of
             `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
-            broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), everything in `summary.json`
-            (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
+            broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), `finished`, everything in
+            `summary.json` (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
         curves: `run`, `epoch`, `ordering`, `units_ablated`, `fraction_ablated`, `accuracy`, of runs that are done. The
             curve measured after training has no epoch (NaN), those of `epoch_curves.csv` have theirs.
         epochs: `run`, then the columns of `metrics.csv`, of runs that are done.
@@ -54,11 +54,19 @@ class Tables:
         names = set(runs["run"])
         return Tables(runs, *(table[table["run"].isin(names)] for table in (self.curves, self.epochs)))
 
-    def write(self, folder: Path) -> None:
-        """Write `runs.csv`, `curves.csv` and `epochs.csv`; `read_tables` gives them back equal."""
+    def write(self, folder: Path, small: bool = False) -> None:
+        """Write `runs.csv`, `curves.csv` and `epochs.csv`; `read_tables` gives them back equal.
+
+        If `small`, it gives back what a report needs: six digits of curves and epochs, without the curves of single
+        epochs. A run's name then stands in the first of its rows alone.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for name, file in FILES.items():
-            write_text(folder / file, getattr(self, name).to_csv(index=False))
+            table, digits = getattr(self, name), None
+            if small and name != "runs":
+                table = table[table["epoch"].isna()] if name == "curves" else table
+                table, digits = table.assign(run=table["run"].mask(table["run"].eq(table["run"].shift()))), "%.6g"
+            write_text(folder / file, table.to_csv(index=False, float_format=digits))
 
 
 def read_tables(inputs: Sequence[Path]) -> Tables:
@@ -114,6 +122,7 @@ def _read_report(path: Path) -> Iterator[_Run]:
         _read_table(path / FILES[name], needed)
         for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
     )
+    curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
     parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
@@ -158,6 +167,7 @@ def _read_folder(folder: RunFolder) -> _Run:
         try:
             if trouble:
                 raise ValueError(trouble)
+            row["finished"] = folder.read_status().get("since")
             summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
             for table in (curves, epochs):

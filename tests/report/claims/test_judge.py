@@ -45,7 +45,24 @@ def test_three_networks_a_side_are_inconclusive(memorization):
     entry = by_id(memorization(seeds=3))["memorization.auc"]
     assert (entry["verdict"], entry["n"], entry["p_holm"]) == ("inconclusive", 3, None)
     assert entry["value"] > 0.05
-    assert any("3 networks a side, fewer than 4" in caveat for caveat in entry["caveats"])
+    assert "no one of the 5 levels of corruption has 4 networks a side: nothing is decided" in entry["caveats"]
+    alone = by_id(memorization(seeds=3, levels=(0, 1)))["memorization.auc"]
+    assert "3 networks a side, fewer than 4: nothing is decided" in alone["caveats"]
+
+
+def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
+    tables = memorization(slope=0.3)
+    against = tables.runs["corruption"] == 0.2
+    few = tables.runs[~against | (tables.runs["seed"] < 3)]
+    runs = few.assign(auc=few["auc"] + against.astype(float), test_accuracy=0.5)  # clearly the other way
+    entry = by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"]
+    assert (entry["verdict"], entry["n"]) == ("reproduced", 5)
+    assert entry["details"]["parts"]["corruption 0.2"]["n"] == 3
+    told = "1 of 5 levels of corruption left out, with fewer than 4 networks a side: corruption 0.2 (3)"
+    assert told in entry["caveats"]
+    assert "those with fewer are left out" in entry["rule"]
+    whole = by_id(Tables(tables.runs.assign(auc=tables.runs["auc"] + against), tables.curves, tables.epochs))
+    assert whole["memorization.auc"]["verdict"] == "not reproduced"
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

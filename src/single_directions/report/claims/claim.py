@@ -18,7 +18,7 @@ NEGATIVE, POSITIVE = (-inf, 0.0), (0.0, inf)
 """Where the paper says that a number lies."""
 RULE = (
     "reproduced where the 95 % interval {every}lies wholly {where}{corrected}; not reproduced where {an} interval "
-    "lies wholly outside{corrected}; else, and with fewer than 4 networks a side, inconclusive"
+    "lies wholly outside{corrected}; else, and with fewer than 4 networks a side, inconclusive{few}"
 )
 
 
@@ -74,8 +74,9 @@ class Claim:
     def rule(self, parts: int) -> str:
         """The rule of the verdict on so many parts, in words."""
         return RULE.format(
-            every=f"of every one of the {self.several} " if parts > 1 else "",
-            an="any" if parts > 1 else "the",
+            every=f"of every one of the {self.several} judged " if parts > 1 else "",
+            an="any such" if parts > 1 else "the",
+            few=f"; of the {self.several}, those with fewer are left out" if parts > 1 else "",
             where=self.where,
             corrected=" and Holm's corrected p is below 0.05" if self.tested else "",
         )
@@ -85,33 +86,39 @@ class Claim:
 class Outcome:
     """The weakest part of a finding: the one that decides.
 
+    Parts with fewer than 4 networks a side are left out, unless all have fewer.
+
     Attributes:
         label: which part.
-        estimate: its numbers; `n` is the smallest of all parts.
+        estimate: its numbers; `n` is the smallest of the parts judged.
         p: that every part lies where it is said to (the largest p of all parts), or for a refuted claim that some part
             lies elsewhere (Bonferroni's); NaN for claims of a margin, and for what is not judged.
         holds: True, False, or None where the intervals do not decide.
+        left_out: the parts that were not judged, and their `n`.
     """
 
     label: str
     estimate: Estimate
     p: float
     holds: bool | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def outcome(finding: Finding, claim: Claim) -> Outcome:
     """What the intervals of a finding say, before p values are corrected for the number of claims."""
     if not finding.parts:
         return Outcome("", Estimate(), nan, None)
-    label, weakest = min(finding.parts.items(), key=lambda part: _strength(part[1], claim.region))
+    judged = {label: part for label, part in finding.parts.items() if part.n >= LEAST_NETWORKS} or finding.parts
+    left_out = {label: part.n for label, part in finding.parts.items() if label not in judged}
+    label, weakest = min(judged.items(), key=lambda part: _strength(part[1], claim.region))
     said = holds(weakest, claim.region)
-    several = [part.p for part in finding.parts.values()]
+    several = [part.p for part in judged.values()]
     p = min(1.0, len(several) * weakest.p) if said is False else max(several, key=lambda p: p if p == p else inf)
-    n = min(part.n for part in finding.parts.values())
+    n = min(part.n for part in judged.values())
     estimate = Estimate(**{**asdict(weakest), "n": n})
     if finding.descriptive:
-        return Outcome(label, estimate, nan, None)
-    return Outcome(label, estimate, p if claim.tested else nan, said)
+        return Outcome(label, estimate, nan, None, left_out)
+    return Outcome(label, estimate, p if claim.tested else nan, said, left_out)
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:

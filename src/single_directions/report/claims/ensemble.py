@@ -77,7 +77,8 @@ def within_clusters(tables: Tables) -> Finding:
     """The correlation within each cluster of networks."""
     found = _clusters(networks(tables.runs))
     if found["number"] < 2:
-        return Finding({}, {"clusters": found}, ("the networks form a single cluster, so there is nothing to judge",))
+        why = "the networks form a single cluster" if found["number"] else "no network has all the numbers needed"
+        return Finding({}, {"clusters": found}, (f"{why}, so there is nothing to judge",))
     return Finding(dict(zip(found["names"], found["correlations"], strict=True)), {"clusters": found})
 
 

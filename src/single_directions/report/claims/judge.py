@@ -104,11 +104,8 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
         "parts": {name: {**vars(part), "holds": holds(part, claim.region)} for name, part in finding.parts.items()},
         "weakest": result.label,
     }
-    caveats = [*departures(tables.runs), *finding.caveats]
-    if 0 < result.estimate.n < LEAST_NETWORKS:
-        networks = "network" if result.estimate.n == 1 else "networks"
-        caveats.append(f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided")
-    elif result.estimate.n and not isfinite(result.estimate.value):
+    caveats = [*departures(tables.runs), *finding.caveats, *_few(result, claim, len(finding.parts))]
+    if result.estimate.n >= LEAST_NETWORKS and not isfinite(result.estimate.value):
         caveats.append("its number is not defined, as where all networks have the same")
     if claim.trained_to_the_end:
         short = _below(tables.runs)
@@ -118,6 +115,21 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
             details["without_below_99"] = {**vars(without.estimate), "holds": without.holds}
             caveats.append(_told(short, len(tables.runs), without))
     return result, replace(finding, details=details, caveats=tuple(caveats))
+
+
+def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
+    """What has too few networks: some of the parts, or all."""
+    if result.left_out:
+        names = [f"{label} ({n})" for label, n in result.left_out.items()]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        kept = f"{len(result.left_out)} of {parts} {claim.several} left out"
+        return [f"{kept}, with fewer than {LEAST_NETWORKS} networks a side: {'; '.join(names[:NAMED])}{more}"]
+    if parts > 1 and result.estimate.n < LEAST_NETWORKS:
+        return [f"no one of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side: nothing is decided"]
+    if parts and result.estimate.n < LEAST_NETWORKS:
+        networks = "network" if result.estimate.n == 1 else "networks"
+        return [f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided"]
+    return []
 
 
 def _below(runs: pd.DataFrame) -> pd.DataFrame:

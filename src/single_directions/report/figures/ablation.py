@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
-from single_directions.report.figures.style import STYLE, draw_chance, new_figure
+from single_directions.report.figures.style import STYLE, draw_chance, draw_title, new_figure
 
 Spread = Literal["orderings", "curves"]
 
@@ -42,6 +42,7 @@ def ablation_figure(
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
+        draw_title(figure, title)
         for fraction, colour in verticals:
             axes.axvline(fraction, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for line in lines:
@@ -52,9 +53,9 @@ def ablation_figure(
         else:
             draw_chance(axes, chance)
         top = axes.get_ylim()[1] if drop else 1.02
-        axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated", title=title)
+        axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated")
         axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
-        figure.legend(title=legend or None, alignment="left", loc="outside right upper")
+        axes.legend(title=legend or None, alignment="left", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -63,11 +64,12 @@ def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) ->
     fraction, accuracy = curve.fraction_ablated.numpy(), curve.accuracy.numpy()
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
+        draw_title(figure, title)
         colour = matplotlib.colormaps["viridis"](0.0)
         axes.plot(fraction, accuracy.T, color=colour, linewidth=0.5, alpha=0.5)
         _draw_band(axes, fraction, accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0, colour)
         draw_chance(axes, chance)
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated", title=title)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
         axes.set_ylabel(f"accuracy on {split}{'ing' if split == 'train' else ''} images")
     return figure
 

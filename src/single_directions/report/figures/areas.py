@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from single_directions.report.figures.style import COLUMN_WIDTH, GREY, STYLE, new_figure
+from single_directions.report.figures.style import COLUMN_WIDTH, GREY, STYLE, draw_title, new_figure
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(max(0.42, (1.0 + 0.38 * len(rows)) / COLUMN_WIDTH))
+        draw_title(figure, title)
         for value, name in marked:
             axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
@@ -47,7 +48,7 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
                 markerfacecolor="white" if row.hollow else row.colour,
             )  # fmt: skip
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
-        axes.set(ylim=(len(rows) - 0.5, -0.5 - 0.5 * bool(marked)), xlabel=xlabel, title=title)
+        axes.set(ylim=(len(rows) - 0.5, -0.5 - 0.5 * bool(marked)), xlabel=xlabel)
         axes.grid(axis="x", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)

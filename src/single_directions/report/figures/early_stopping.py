@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, new_figure
+from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, draw_title, new_figure
 
 PANELS = 9
 """As many trainings as Figure 3b has room for."""
@@ -25,6 +25,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
+        draw_title(figure, title)
         areas = axes.twinx()
         areas.spines["right"].set_visible(True)
         mean = epochs.groupby("epoch")[["train/loss", "test/loss", "ablation/auc"]].mean()
@@ -32,7 +33,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
         _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
         _draw_measure(areas, epochs, mean, "ablation/auc", GREEN, "AUC", best="max")
         axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
-        axes.set(ylabel="loss (cut off above)", title=title)
+        axes.set(ylabel="loss (cut off above)")
         areas.set_ylabel("AUC (training images)", color=GREEN)
         areas.tick_params(axis="y", colors=GREEN)
         figure.legend(loc="outside lower center", ncols=5)

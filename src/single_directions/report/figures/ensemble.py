@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from single_directions.report.figures.style import BLUE, DISTINCT, STYLE, VERMILLION, new_figure
+from single_directions.report.figures.style import BLUE, DISTINCT, STYLE, VERMILLION, draw_title, new_figure
 from single_directions.report.statistics import Floats
 
 NAMED = 3
@@ -23,6 +23,7 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
+        draw_title(figure, title)
         labels = pd.Series("", networks.index) if groups is None else groups
         for place, label in enumerate(labels.unique()):
             group = networks.loc[labels.index[labels == label]]
@@ -30,7 +31,7 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
                 group["generalization_error"], group["auc_normalized"], s=16, alpha=0.7, linewidths=0,
                 color=DISTINCT[place % len(DISTINCT)], marker=MARKERS[place % len(MARKERS)], label=label,
             )  # fmt: skip
-        axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="AUC (normalized)", title=title)
+        axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="AUC (normalized)")
         axes.margins(0.06)
         if labels.nunique() > 1:
             figure.legend(title=legend, loc="outside lower center", ncols=min(5, labels.nunique()))
@@ -44,11 +45,12 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
     strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:NAMED].tolist())
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
+        draw_title(figure, title)
         axes.axhline(whole, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         colours = [VERMILLION if index in strongest else BLUE for index in order]
         axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
         axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
-        axes.set(xlabel="network left out, sorted", ylabel="Spearman without it", title=title)
+        axes.set(xlabel="network left out, sorted", ylabel="Spearman without it")
         axes.set_xticks([])
         axes.margins(0.05, 0.2)
         heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))

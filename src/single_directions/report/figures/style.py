@@ -1,6 +1,7 @@
 """One visual language: sizes, colours, marks, and files that are the same for the same figure."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -11,6 +12,7 @@ STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
+    "figure.titlesize": 9,
     "axes.labelsize": 9,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
@@ -26,6 +28,8 @@ STYLE: Any = {
 }
 COLUMN_WIDTH = 5.4
 """Inches."""
+TITLE_WIDTH = 78
+"""Characters that a column has room for."""
 GREY = "0.4"
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -43,6 +47,12 @@ def new_figure(height: float = 0.62, *, rows: int = 1, columns: int = 1, **share
     """A figure one column wide, `height` of that high, and its axes: an array where there are several."""
     figure = Figure(figsize=(COLUMN_WIDTH, height * COLUMN_WIDTH), layout="constrained")
     return figure, figure.subplots(rows, columns, **shared)
+
+
+def draw_title(figure: Figure, title: str) -> None:
+    """The title over the whole figure, however narrow its axes, in as many lines as it needs."""
+    if title:
+        figure.suptitle(fill(title, TITLE_WIDTH, break_on_hyphens=False), x=0.01, ha="left")
 
 
 def draw_chance(axes: Axes, level: float, label: str = "chance") -> None:
