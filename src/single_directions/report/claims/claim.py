@@ -87,7 +87,7 @@ class Outcome:
 
     Attributes:
         label: which part.
-        estimate: its numbers; `n` is the smallest of all parts.
+        estimate: its numbers; `n` is the smallest of all parts, of a refuted claim that of the part that refutes it.
         p: that every part lies where it is said to (the largest p of all parts), or for a refuted claim that some part
             lies elsewhere (Bonferroni's); NaN for claims of a margin, and for what is not judged.
         holds: True, False, or None where the intervals do not decide.
@@ -107,7 +107,7 @@ def outcome(finding: Finding, claim: Claim) -> Outcome:
     said = holds(weakest, claim.region)
     several = [part.p for part in finding.parts.values()]
     p = min(1.0, len(several) * weakest.p) if said is False else max(several, key=lambda p: p if p == p else inf)
-    n = min(part.n for part in finding.parts.values())
+    n = weakest.n if said is False else min(part.n for part in finding.parts.values())
     estimate = Estimate(**{**asdict(weakest), "n": n})
     if finding.descriptive:
         return Outcome(label, estimate, nan, None)
