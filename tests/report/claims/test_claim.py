@@ -54,6 +54,7 @@ def test_weakest_part_decides():
     against = judged(Finding({"a": strong, "b": wide, "c": opposed}))
     assert (against.label, against.holds) == ("c", False)
     assert against.p == pytest.approx(0.03)  # any of three could have been opposed
+    assert judged(Finding({"a": opposed, "b": Estimate()})).estimate.n == 9  # what is not known refutes nothing
     assert judged(Finding({"a": strong, "b": weak}, descriptive=True)).holds is None
 
 

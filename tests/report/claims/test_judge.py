@@ -116,6 +116,10 @@ def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization
     [told] = [caveat for caveat in entry["caveats"] if "below 99 %" in caveat]
     assert told.startswith("1 of 36 networks are below 99 % training accuracy (run=35)")
     assert told.endswith("from 5, as claimed")
+    single = runs.assign(train_accuracy=1 - 0.5 * (runs["seed"] > 0))
+    told = by_id(Tables(single, tables.curves, tables.epochs))["memorization.auc"]["caveats"][-1]
+    assert "nan" not in told
+    assert told.endswith("from 1, which decides nothing")
     all_short = by_id(memorization(train_accuracy=0.5))["memorization.auc"]
     assert any("run=5 and 24 more" in caveat for caveat in all_short["caveats"])
     assert any("without them there is nothing to judge" in caveat for caveat in all_short["caveats"])

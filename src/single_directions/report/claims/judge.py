@@ -141,8 +141,9 @@ def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
     names = [run.rpartition("/")[2] for run in short["run"]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     part = without.estimate
+    interval = f" [{part.low:.3f}, {part.high:.3f}]" if isfinite(part.low) else ""
     number = (
-        f"without them the number is {part.value:.3f} [{part.low:.3f}, {part.high:.3f}] from {part.n}"
+        f"without them the number is {part.value:.3f}{interval} from {part.n}"
         if isfinite(part.value)
         else "without them there is nothing to judge"
     )
