@@ -12,8 +12,8 @@ BIN := .venv/bin
 DEMOS := ensemble dropout memorization batch_norm early_stopping_grid early_stopping
 
 reproduce: .venv/installed
-	$(MAKE) --no-print-directory -j $$($(BIN)/python -c 'import os; print(os.cpu_count())') $(DEMOS:%=demo-%)
-	$(BIN)/python scripts/report.py runs
+	$(MAKE) --no-print-directory -k -j $$($(BIN)/python -c 'import os; print(os.cpu_count())') $(DEMOS:%=demo-%); \
+	failed=$$?; $(BIN)/python scripts/report.py runs && exit $$failed
 
 demo-%: .venv/installed
 	$(BIN)/python scripts/train.py -m experiment=$*

@@ -156,7 +156,7 @@ def _early_stopping_grid(section: Section) -> Iterator[Picture]:
         marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "none")]
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(known, "Spearman(AUC, test loss)", section.place, marked),
+            dots_figure(known, "Spearman(AUC, test loss)", section.place, marked, limits=(-1, 1)),
             "Spearman's correlation of AUC and test loss over the epochs of a training: a dot a training, a diamond at "
             "the mean, with its 95 % interval.",
         )

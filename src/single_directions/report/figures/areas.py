@@ -24,10 +24,17 @@ class Row:
     hollow: bool = False
 
 
-def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[tuple[float, str]] = ()) -> Figure:
+def dots_figure(
+    rows: Sequence[Row],
+    xlabel: str,
+    title: str,
+    marked: Sequence[tuple[float, str]] = (),
+    limits: tuple[float, float] | None = None,
+) -> Figure:
     """A dot a network, and a diamond at the mean with its interval, a row a condition.
 
-    Dashed lines are drawn at `marked` values, and named.
+    Dashed lines are drawn at `marked` values, and named. `limits` are of the values that there can be: an interval that
+    reaches beyond them is cut off.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(max(0.42, (1.0 + 0.38 * len(rows)) / COLUMN_WIDTH))
@@ -35,8 +42,8 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
         for value, name in marked:
             axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
-                name, (value, 1), (2, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-                color=GREY, fontsize=8, va="top",
+                name, (value, 1), (2, 0), xycoords=("data", "axes fraction"),
+                textcoords="offset points", color=GREY, fontsize=8, va="top",
             )  # fmt: skip
         for height, row in enumerate(rows):
             offsets = height + 0.16 * np.linspace(-1, 1, len(row.values)) if len(row.values) > 1 else [height]
@@ -49,6 +56,9 @@ def dots_figure(rows: Sequence[Row], xlabel: str, title: str, marked: Sequence[t
             )  # fmt: skip
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set(ylim=(len(rows) - 0.5, -0.5 - 0.5 * bool(marked)), xlabel=xlabel)
+        if limits is not None:
+            margin = 0.04 * (limits[1] - limits[0])
+            axes.set_xlim(limits[0] - margin, limits[1] + margin)
         axes.grid(axis="x", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
