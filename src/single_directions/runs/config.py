@@ -109,6 +109,9 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
     _check_whole("early_stopping.patience", keys.get("patience"), 0)
     if keys.get("mode") not in ("min", "max"):
         raise BadInput(f"early_stopping.mode must be min or max, not {keys.get('mode')!r}")
+    for key in ("min_delta", "stopping_threshold", "divergence_threshold"):
+        if keys.get(key) is not None:
+            _check_number(f"early_stopping.{key}", keys[key], float("-inf"), float("inf"))
     monitored = keys.get("monitor")
     if str(monitored).startswith("ablation/") and not measured:
         raise BadInput(
