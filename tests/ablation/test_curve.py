@@ -10,7 +10,7 @@ from exactness import Function, images, seeded
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, unit_importance
+from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, resolve_sites, unit_importance
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
 
@@ -36,6 +36,18 @@ def chain() -> nn.Module:
         *(nn.Conv2d(2, 20, 3, padding=1), nn.BatchNorm2d(20), nn.ReLU(inplace=True), nn.Dropout2d()),
         *(nn.Conv2d(20, 18, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 4)),
     )
+
+
+@pytest.mark.parametrize("method", ["auto", "reference"])
+def test_compiled_network_is_measured_as_it_was_written(method: str) -> None:
+    network, batches = seeded(chain), [(images(6, 2, 4, 4), torch.arange(6) % 4)]
+    compiled = torch.compile(network.train(), backend="eager")
+    found, plain = (ablation_curve(net, batches, method=method) for net in (compiled, network))
+    assert found.accuracy.equal(plain.accuracy)
+    assert (found.sites, found.method, found.why) == (plain.sites, plain.method, plain.why)
+    assert unit_importance(compiled, batches).equal(unit_importance(network, batches))
+    assert resolve_sites(compiled, ["2"], batches[0][0]) == (Site("2", 20),)
+    assert network.training
 
 
 class Untraceable(nn.Module):

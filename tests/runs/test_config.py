@@ -29,6 +29,10 @@ from single_directions.runs.config import check, differing_keys, is_neutral, res
         ("data.train_samples=0", "data.train_samples must be a whole number of at least 1 or null"),
         ("data.corruption=1.1", "data.corruption must be a number from 0 to 1, not 1.1"),
         ("data.corruption=half", "data.corruption must be a number from 0 to 1, not 'half'"),
+        ("+trainer.check_val_every_n_epoch=2", "trainer.check_val_every_n_epoch must be 1, not 2"),
+        ("+trainer.check_val_every_n_epoch=null", "trainer.check_val_every_n_epoch must be 1, not None"),
+        ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be above 0, not 0"),
+        ("+trainer.limit_val_batches=0.0", "trainer.limit_val_batches must be above 0, not 0.0"),
         ("stop_at_train_accuracy=99", "stop_at_train_accuracy must be a number from 0 to 1, not 99"),
     ],
 )
@@ -39,7 +43,15 @@ def test_value_that_cannot_be_is_named(settings, override, told):
 
 
 @pytest.mark.parametrize(
-    "override", ["ablation.clamp=0.5", "ablation.clamp=mean", "ablation.points=all", "threads=null"]
+    "override",
+    [
+        "ablation.clamp=0.5",
+        "ablation.clamp=mean",
+        "ablation.points=all",
+        "threads=null",
+        "+trainer.limit_val_batches=0.5",
+        "+trainer.check_val_every_n_epoch=1",
+    ],
 )
 def test_value_that_can_be_passes(settings, override):
     check(settings(override))
@@ -79,6 +91,8 @@ def test_at_scale_takes_the_value_of_the_scale():
         (["early_stopping=test_loss", "early_stopping.monitor=test/los"], "early_stopping.monitor must be one of"),
         (["early_stopping=test_loss", "early_stopping.mode=most"], "early_stopping.mode must be min or max"),
         (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
+        (["early_stopping=test_loss", "+early_stopping.foo=1"], "^early_stopping: .*'foo'"),
+        (["early_stopping=test_loss", "+early_stopping.min_delta=x"], "early_stopping.min_delta must be a number"),
         (["ablation.every_epoch={orderings: 0}"], "ablation.every_epoch: orderings=0"),
         (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
         (["ablation.every_epoch={name: x}"], "ablation.every_epoch: .*name"),

@@ -435,6 +435,16 @@ def test_patience_that_counts_stale_values_is_warned_of(patience, every, validat
             fit(module(), callbacks, epochs=1, **loop)
 
 
+@pytest.mark.parametrize(("monitor", "mode"), [("ablation/accuracy", "max"), ("ablation/auc_std", "min")])
+def test_patience_is_warned_of_whatever_is_monitored(monitor, mode):
+    """Warned of once: the least standard deviation may well be the best."""
+    with pytest.warns(UserWarning, match="patience=2 counts checks") as caught:
+        fit(module(), [callback(every_n_epochs=3), EarlyStopping(monitor, mode=mode, patience=2)], epochs=1)
+    [warning] = [str(warning.message) for warning in caught if "EarlyStopping" in str(warning.message)]
+    assert f"3 checks to a measurement of {monitor}; " in warning
+    assert warning.endswith("set patience=6")
+
+
 def test_the_patience_advised_waits_for_so_many_measurements():
     stopper = EarlyStopping(
         "ablation/auc", mode="max", patience=6, min_delta=2

@@ -40,7 +40,7 @@ def unit_importance(
             for inputs, targets in measured.images():
                 measured.method.start(inputs)
                 tally(measured.method.single(units), targets, top_k, alone)
-                plain += correct(network(inputs), targets, top_k).sum()
+                plain += correct(measured.network.network(inputs), targets, top_k).sum()
                 images += len(targets)
                 bar.update(len(targets))
     return ((plain - alone).double() / images).cpu()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
-from single_directions.ablation.sites import SitedNetwork, locate, undisturbed
+from single_directions.ablation.sites import SitedNetwork, as_written, locate, undisturbed
 from single_directions.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def measurement(
     method: str,
     memory_budget: int,
 ) -> Iterator[Measurement]:
-    """Prepare to measure; within it the network is undisturbed (see `sites.undisturbed`).
+    """Prepare to measure; within it the network, as it was written, is undisturbed (see `sites.undisturbed`).
 
     Raises:
         BadInput: as `sites.locate`; or an unknown method or clamp, no batch, batches that are not (inputs, targets),
@@ -146,6 +146,7 @@ def measurement(
         raise BadInput(f"top_k={top_k}: a whole number of at least 1 is needed")
     if memory_budget < 1:
         raise BadInput(f"memory_budget={memory_budget}: a number of bytes above 0 is needed")
+    network = as_written(network)
     with undisturbed(network):
         first, batches = _peek(batches, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))

@@ -122,6 +122,11 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
     return torch.where(clamped.view(shape), values.to(activation.dtype).view(shape), activation)
 
 
+def as_written(network: nn.Module) -> nn.Module:
+    """The network as it was before `torch.compile(network)`."""
+    return getattr(network, "_orig_mod", network)
+
+
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
@@ -201,6 +206,7 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
 
 def resolve_sites(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> tuple[Site, ...]:
     """The sites that these names mean, without measuring anything; arguments and errors are those of `locate`."""
+    network = as_written(network)
     with undisturbed(network):
         return locate(network, sites, inputs).sites
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,7 +20,7 @@ from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput
 from single_directions.runs.config import check
-from single_directions.training import AblationAUC
+from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
 
 IMAGES_TO_TRY = 8
@@ -30,7 +31,8 @@ class Parts:
     """A run's parts: made from its configuration, and known to fit each other.
 
     `network` is initialized, not trained; `sites` are those to be ablated; `measured` are the training images, with the
-    labels trained with, on which the final curve is measured; `every_epoch` measures during training, if asked to.
+    labels trained with, on which the final curve is measured; `every_epoch` measures during training and `stopper` ends
+    it early, if asked to.
     """
 
     data: DataSet
@@ -40,6 +42,7 @@ class Parts:
     sites: tuple[Site, ...]
     measured: Dataset[Batch]
     every_epoch: AblationAUC | None = None
+    stopper: StayStopped | None = None
 
     def near(self, device: torch.device) -> "Parts":
         """The parts with data that are held in memory on the device that computes with them."""
@@ -70,7 +73,8 @@ def build(config: dict[str, Any]) -> Parts:
     scheduler = None if config["scheduler"] is None else made("scheduler", config["scheduler"])
     _try_optimizer(network, optimizer, scheduler)
     measured = _measured(data, ablation["samples"], ablation["seed"])
-    return Parts(data, network, optimizer, scheduler, sites, measured, _every_epoch(ablation))
+    every_epoch, stopper = _every_epoch(ablation), _stopper(config["early_stopping"])
+    return Parts(data, network, optimizer, scheduler, sites, measured, every_epoch, stopper)
 
 
 def made(group: str, config: dict[str, Any], **given: Any) -> Any:
@@ -92,6 +96,16 @@ def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
         return AblationAUC(network="network", name="ablation", **{**shared, **keys["every_epoch"]})
     except (TypeError, BadInput) as error:
         raise BadInput(f"ablation.every_epoch: {error}") from error
+
+
+def _stopper(keys: dict[str, Any] | None) -> StayStopped | None:
+    """What ends training early, as the configuration's `early_stopping` keys ask for it."""
+    if keys is None:
+        return None
+    try:
+        return StayStopped(**keys)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise BadInput(f"early_stopping: {str(error).splitlines()[0]}") from error
 
 
 def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[Site, ...]:

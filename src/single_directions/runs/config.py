@@ -87,9 +87,19 @@ def check(config: dict[str, Any]) -> None:
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
     if config["checkpoint"]["keep"] not in ("weights", "all", "none"):
         raise BadInput(f"checkpoint.keep must be weights, all or none, not {config['checkpoint']['keep']!r}")
+    _check_validation(config["trainer"])
     _check_early_stopping(config["early_stopping"], config["ablation"]["every_epoch"] is not None)
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def _check_validation(keys: dict[str, Any]) -> None:
+    """Raises `BadInput` for settings of the trainer that leave epochs without test loss and accuracy of their own."""
+    every, batches = keys.get("check_val_every_n_epoch", 1), keys.get("limit_val_batches", 1.0)
+    if every != 1:
+        raise BadInput(f"trainer.check_val_every_n_epoch must be 1, not {every!r}: each epoch has its test accuracy")
+    if batches == 0:
+        raise BadInput(f"trainer.limit_val_batches must be above 0, not {batches!r}: each epoch has its test accuracy")
 
 
 def _check_early_stopping(keys: Any, measured: bool) -> None:
@@ -99,6 +109,9 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
     _check_whole("early_stopping.patience", keys.get("patience"), 0)
     if keys.get("mode") not in ("min", "max"):
         raise BadInput(f"early_stopping.mode must be min or max, not {keys.get('mode')!r}")
+    for key in ("min_delta", "stopping_threshold", "divergence_threshold"):
+        if keys.get(key) is not None:
+            _check_number(f"early_stopping.{key}", keys[key], float("-inf"), float("inf"))
     monitored = keys.get("monitor")
     if str(monitored).startswith("ablation/") and not measured:
         raise BadInput(

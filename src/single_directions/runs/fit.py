@@ -20,12 +20,10 @@ from single_directions.runs.checkpoint import WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease
 from single_directions.training import (
-    AblationAUC,
     Classifier,
     History,
     Loaders,
     Progress,
-    StayStopped,
     StopAtAccuracy,
     quiet,
 )
@@ -69,7 +67,7 @@ def fit(
     # The sign of life comes first: whose lease is lost writes nothing more.
     callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
     with quiet(), _interruptible():
-        trainer = _trainer(config, folder, logger, callbacks, parts.every_epoch)
+        trainer = _trainer(config, folder, logger, callbacks, parts)
         parts = parts.near(trainer.strategy.root_device)
         if config["channels_last"]:
             parts.network.to(memory_format=torch.channels_last)
@@ -106,16 +104,16 @@ def _trainer(
     folder: RunFolder,
     logger: Logger | None,
     callbacks: list[Callback],
-    ablation: AblationAUC | None,
+    parts: Parts,
 ) -> pl.Trainer:
     # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
     callbacks = list(callbacks)
-    if ablation is not None:
-        callbacks.append(ablation)
-    if config["early_stopping"] is not None:
+    if parts.every_epoch is not None:
+        callbacks.append(parts.every_epoch)
+    if parts.stopper is not None:
         monitored = {key: config["early_stopping"][key] for key in ("monitor", "mode")}
         best = ModelCheckpoint(folder.path, filename=folder.best.stem, enable_version_counter=False, **monitored)
-        callbacks += [StayStopped(**config["early_stopping"]), best]
+        callbacks += [parts.stopper, best]
     # After the best one, whose score the checkpoint takes along.
     last = ModelCheckpoint(
         folder.path,

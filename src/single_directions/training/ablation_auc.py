@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites
 from single_directions.ablation.measurement import Batches, Clamp
 from single_directions.ablation.orderings import Points
-from single_directions.ablation.sites import undisturbed
+from single_directions.ablation.sites import as_written, undisturbed
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.training.counts import CurveCounts
@@ -119,7 +119,7 @@ class AblationAUC(pl.Callback):
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
             newest = self._named(self.curves[max(self.curves)])
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in newest.items()})
-        for warning in doubtful_monitors(trainer, f"{self.name}/auc", self.every_n_epochs):
+        for warning in doubtful_monitors(trainer, self.name, self.every_n_epochs):
             rank_zero_warn(warning)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -239,7 +239,7 @@ def find_network(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
         raise BadInput(
             f"network={name!r}: {type(pl_module).__name__} has no module of this name. There are: {children}"
         )
-    return getattr(network, "_orig_mod", network)  # as it was before torch.compile(network)
+    return as_written(network)
 
 
 def is_due(epoch: int, every_n_epochs: int, measured: Iterable[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Lightning's callbacks that monitor the AUC, and whether they do what their user will want."""
+"""Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -7,25 +7,26 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 
-def doubtful_monitors(trainer: pl.Trainer, auc: str, every_n_epochs: int) -> Iterator[str]:
-    """What to set in callbacks that monitor the AUC, logged as `auc`, but do not do what their user will want."""
+def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> Iterator[str]:
+    """What to set in callbacks that monitor what is logged as `name/...`, but do not do what their user will want."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if getattr(callback, "monitor", None) != auc:
+        monitored = str(getattr(callback, "monitor", None))
+        if not monitored.startswith(f"{name}/"):
             continue
         kind = type(callback).__name__
-        if getattr(callback, "mode", "max") == "min":
-            yield f'{kind}: mode="min" takes the lowest {auc} for the best; set mode="max"'
+        if getattr(callback, "mode", "max") == "min" and monitored != f"{name}/auc_std":
+            yield f'{kind}: mode="min" takes the lowest {monitored} for the best; set mode="max"'
         if isinstance(callback, EarlyStopping):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
-                    f"{kind}: without a validation loop it never looks at {auc}, as validation is not to be run once "
-                    "after each epoch; set check_on_train_epoch_end=True"
+                    f"{kind}: without a validation loop it never looks at {monitored}, as validation is not to be run "
+                    "once after each epoch; set check_on_train_epoch_end=True"
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
             if patience < checks or patience % checks:
                 yield (
                     f"{kind}: patience={patience} counts checks, but with every_n_epochs={every_n_epochs} there are "
-                    f"{checks} checks to a measurement of {auc}; to wait for {max(1, patience)} measurements, "
+                    f"{checks} checks to a measurement of {monitored}; to wait for {max(1, patience)} measurements, "
                     f"set patience={max(1, patience) * checks}"
                 )
 
