@@ -1,6 +1,7 @@
 """scripts/status.py: what became of each run, and whether all are done."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -80,6 +81,7 @@ def test_every_state_is_told(run, command, tmp_path):
             "  cut off  seed=3  after epoch 1",
             "  cut off  seed=4  some of its files are missing or broken",
             "  missing  seed=5",
+            "  missing ones are noted in runs/ensemble/demo-digits/sweep.json; delete it to forget them",
         ],
     )
     lease.release()
@@ -101,9 +103,9 @@ def test_two_hundred_rows_read_well(tmp_path):
     runs = [RunStatus(tmp_path, f"seed={i}", state) for i, state in enumerate(states)]
     lines = list(table(runs))
     assert lines[0] == f"{tmp_path}: 200 runs: 100 done, 2 failed, 98 missing"
-    assert len(lines) == 1 + 2 + module.ROWS + 1
-    assert lines[-1] == f"  missing  and {98 - module.ROWS} more (--all)"
-    assert len(list(table(runs, complete=True))) == 201
+    assert len(lines) == 1 + 2 + module.ROWS + 2
+    assert lines[-2] == f"  missing  and {98 - module.ROWS} more (--all)"
+    assert len(list(table(runs, complete=True))) == 202
 
 
 def test_sweeps_are_summed_up(run, command):
@@ -116,6 +118,16 @@ def test_sweeps_are_summed_up(run, command):
         "runs/ensemble/demo-digits: 1 run: 1 done",
         "in all 2 runs: 1 done, 1 cut off",
     ]
+
+
+def test_reader_that_has_seen_enough_is_no_error(run, tmp_path):
+    run("seed=0")
+    program = "from single_directions.runs.status import status; status()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 def test_no_runs_is_one_line(command):

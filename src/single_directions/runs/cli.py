@@ -75,8 +75,12 @@ def _train(config: DictConfig) -> str | None:
     except (KeyboardInterrupt, SystemExit):
         print(f"{title}: cut off; the same command goes on from its last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
+    except BadInput as error:
+        told = str(error)
+        if sweep:
+            folder.refuse(error)
     except Exception as error:
-        told = str(error) if isinstance(error, BadInput) else f"{first_line(error)} (traceback in {folder.error})"
+        told = f"{first_line(error)} (traceback in {folder.error})"
     else:
         print(f"{title}: {line(summary)}{', done before' if again else ''}", flush=True)
         return None

@@ -186,6 +186,13 @@ class RunFolder:
         with suppress(OSError):
             write_text(self.error, traceback)
 
+    def refuse(self, error: BaseException) -> None:
+        """Leave the reason why a run could not begin, where nothing else is: as of one that failed, and tried again."""
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if {file.name for file in self.path.iterdir()} <= {self.status.name}:
+                self.set_state("failed", _line(error))
+
     def write_frame(self, path: Path, frame: pd.DataFrame) -> None:
         """Write a table; numbers keep every digit that they need to be read back equal."""
         write_text(path, frame.to_csv(index=False))

@@ -1,6 +1,7 @@
 """The command line: `python scripts/status.py runs` says which runs are done, under way, failed or missing."""
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.summary import line
-from single_directions.runs.sweep import noted
+from single_directions.runs.sweep import noted, sweep_file
 
 STATES = ("done", "running", "failed", "cut off", "missing")
 """In the order shown."""
@@ -48,6 +49,9 @@ def status() -> None:
             done = _show(arguments.runs, arguments.all)
     except BadInput as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # who read it has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails again
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(not done)
@@ -79,6 +83,8 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
                 yield f"  {state:8} {run.name:{min(width, 60)}}  {run.detail}".rstrip()
             if shown and len(shown) < len(rows):
                 yield f"  {state:8} and {len(rows) - len(shown)} more (--all)"
+        if states["missing"]:
+            yield f"  missing ones are noted in {sweep_file(sweep)}; delete it to forget them"
     if len(sweeps) > 1:
         yield f"in all {_counts(runs)}"
 

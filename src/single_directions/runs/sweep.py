@@ -146,7 +146,8 @@ def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
         failed += [job for job in left if _has_failed(job)]
         left = [job for job in left if job not in failed and not job.is_done()]
     for end in returns:
-        _ = end.return_value  # raises what the job raised
+        if end.status == JobStatus.FAILED:
+            raise end._return_value  # through `return_value` Hydra would add a line of its own to those already shown
     if failed:
         print(f"{len(failed)} runs failed in other processes: {', '.join(map(str, failed))}", file=sys.stderr)
         raise RunFailed
