@@ -19,11 +19,13 @@ def summarize(
     """What `summary.json` holds; `measuring` is the time that the final curve took, in seconds.
 
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
-    (null where they are not defined). Accuracies and losses are those of the last epoch.
+    (null where they are not defined). Accuracies and losses are those of the last epoch, `ablation_auc`
+    and the like those of the last epoch that measured them.
     """
     history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
-    final = {name.replace("/", "_"): value for name, value in last.items() if name != "epoch"}
+    newest = {name: value for row in history.rows for name, value in row.items() if name != "epoch"}
+    final = {name.replace("/", "_"): value for name, value in newest.items()}
     return {
         "experiment": config["experiment"],
         "scale": config["scale"],
