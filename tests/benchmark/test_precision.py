@@ -1,5 +1,6 @@
 """What the callback's defaults rest on: variances that are known come out, and the document holds what was measured."""
 
+from math import isnan
 from statistics import fmean
 
 import pandas as pd
@@ -76,7 +77,9 @@ def test_document_holds_what_was_measured(watch):
     few, many = table.loc[(1, *DEFAULT[1:])], table.loc[(20, *DEFAULT[1:])]
     assert few["change in 1 ±"] > many["change in 1 ±"]
     assert table.loc[(5, 101, 2000), "by points"] == 0
-    assert table["seen in 10"].between(0, 1).all()
+    assert table["seen in 10"].isna().tolist() == [orderings >= 6 for orderings, _, _ in SETTINGS]
+    assert table["seen in 10"].dropna().between(0, 1).all()
+    assert "nan" not in text
     assert f"| 5 | 21 | 2000 | {table.loc[DEFAULT, 'AUC ±']:.2g} |" in text
     [peak] = peaks([watch]).to_dict("records")
     aucs = [epoch[101].mean().item() for epoch in watch.areas]
@@ -91,6 +94,13 @@ def test_changes_of_runs_are_read_from_their_metrics(tmp_path):
     assert (run["epochs"], run["peak"]) == (13, 12)
     assert run["fallen since"] == pytest.approx(0.2)
     assert run["change in 1"] == pytest.approx(0.1)
+    # Measured in epochs 2, 4, ..., 22 of 23 alone, rising by 0.1 in two epochs: no two lie 1 epoch apart.
+    aucs = [0.05 * epoch if epoch % 2 == 0 else None for epoch in range(1, 24)]
+    pd.DataFrame({"epoch": range(1, 24), "ablation/auc": aucs}).to_csv(tmp_path / "metrics.csv")
+    [run] = observed([tmp_path]).to_dict("records")
+    assert (run["epochs"], run["peak"], run["fallen since"]) == (23, 22, 0)
+    assert run["change in 10"] == pytest.approx(0.5)
+    assert isnan(run["change in 1"])
     pd.DataFrame({"epoch": [1]}).to_csv(tmp_path / "metrics.csv")
     with pytest.raises(BadInput, match="no run that measured its AUC"):
         observed([tmp_path])

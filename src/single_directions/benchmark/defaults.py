@@ -113,7 +113,10 @@ def changes(watches: Sequence[Watch], lag: int, points: int) -> list[Tensor]:
 
 
 def precision(watches: Sequence[Watch]) -> pd.DataFrame:
-    """A row a setting: the error of an AUC and of its changes, how many changes it sees, and what it costs."""
+    """A row a setting: the error of an AUC and of its changes, how many changes it sees, and what it costs.
+
+    What it sees is NaN for as many orderings as the changes are known from, or more: noise alone would pass for them.
+    """
     return pd.DataFrame([_precision(watches, setting) for setting in SETTINGS])
 
 
@@ -126,9 +129,10 @@ def _precision(watches: Sequence[Watch], setting: Setting) -> dict[str, Any]:
     row["by points"] = by_points.square().mean().sqrt().item()
     for lag in LAGS:
         errors = [Spread.of(change, PORTION).error(orderings, images) for change in changes(watches, lag, points)]
-        sizes = [abs(change.mean().item()) for change in changes(watches, lag, FINEST)]
         row[f"change in {lag} ±"] = statistics.median(errors)
-        row[f"seen in {lag}"] = statistics.fmean(size > 2 * error for size, error in zip(sizes, errors, strict=True))
+        sizes = [abs(change.mean().item()) for change in changes(watches, lag, FINEST)]
+        seen = statistics.fmean(size > 2 * error for size, error in zip(sizes, errors, strict=True))
+        row[f"seen in {lag}"] = seen if orderings < watches[0].orderings else float("nan")
     row["cost"] = statistics.median(cost for watch in watches for cost in watch.costs[setting])
     row["of an epoch"] = row["cost"] / MNIST
     return row
@@ -164,17 +168,31 @@ def peaks(watches: Sequence[Watch]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def turned(watches: Sequence[Watch]) -> str:
+    """Whether the AUC turns down in the trainings, and what can be said of stopping by it."""
+    found, epochs = list(peaks(watches)["peak"]), len(watches[0].areas)
+    down = sum(peak <= 0.9 * epochs for peak in found)
+    if not down:
+        return (
+            "**In these trainings the AUC never turns down**: it is largest in the last tenth of the epochs. What is\n"
+            "shown is how well its rise is resolved, not that stopping by it finds a peak."
+        )
+    return f"In {down} of {len(found)} trainings the AUC is largest before the last tenth of the epochs."
+
+
 def observed(folders: Sequence[Path]) -> pd.DataFrame:
-    """A row a run that measured its AUC in each epoch: how that changed."""
+    """A row a run that measured its AUC during training: how that changed from an epoch to those measured later."""
     rows = []
     for folder in folders:
         try:
-            auc = pd.read_csv(folder / "metrics.csv")["ablation/auc"].dropna().to_numpy()
+            table = pd.read_csv(folder / "metrics.csv").set_index("epoch")
+            auc = table["ablation/auc"].dropna()
         except (OSError, KeyError) as error:
-            raise BadInput(f"{folder} holds no run that measured its AUC in each epoch ({error})") from error
-        changes = {f"change in {lag}": float(np.median(np.abs(auc[lag:] - auc[:-lag]))) for lag in LAGS}
-        fallen = {"peak": int(auc.argmax()) + 1, "fallen since": float(auc.max() - auc[-1])}
-        rows.append({"run": folder.name, "epochs": len(auc), **changes, **fallen})
+            raise BadInput(f"{folder} holds no run that measured its AUC during training ({error})") from error
+        later = {lag: auc.reindex(auc.index + lag).to_numpy() for lag in LAGS}
+        changes = {f"change in {lag}": float((auc - later[lag]).abs().median()) for lag in LAGS}
+        fallen = {"peak": int(auc.index.to_numpy()[auc.argmax()]), "fallen since": float(auc.max() - auc.iloc[-1])}
+        rows.append({"run": folder.name, "epochs": int(table.index.max()), **changes, **fallen})
     return pd.DataFrame(rows)
 
 
@@ -197,7 +215,8 @@ torch {torch}, {date}.*
 - *Change in 1 ±*, *in 10 ±*: standard error of the change over so many epochs. It is smaller than that of the AUC since
   the callback takes the same orderings and images after every epoch; it is what a stopper looks at. Images count as
   drawn from many: where all training images are measured, their choice adds nothing.
-- *Seen in 1*, *in 10*: of the changes over so many epochs, how many are larger than twice their standard error.
+- *Seen in 1*, *in 10*: of the changes over so many epochs, how many are larger than twice their standard error. How
+  large they are is known from {measured} orderings: left out in rows of as many or more, where noise alone would pass.
 - *Cost*: on how many images the same network could have been trained in the time of one measurement, median over
   epochs; *of an epoch*: of MNIST's 60,000 images. It does not depend on how many images there are to train on.
 
@@ -206,7 +225,10 @@ torch {torch}, {date}.*
 {sizes}
 
 The median size of the AUC's changes over 1 and 10 epochs, by all orderings and points. By default {seen} epochs
-are seen: a stopper needs the patience to wait until the AUC has changed by more than the standard error of its change.
+are seen, of both halves together. The early rise is what is seen best: compare the rows with what has to be exceeded,
+{errors} (medians of all epochs). A stopper needs the patience to wait that long.
+
+{turned}
 
 The epoch of the largest AUC, by all orderings and points; by each {orderings} of the orderings at {points} points; and
 how far below the largest the AUC is at the worst of these:
@@ -235,6 +257,8 @@ def page(watches: Sequence[Watch], runs: pd.DataFrame, **about: object) -> str:
         measured=watches[0].orderings,
         precision=markdown(table),
         seen=" and ".join(f"{_cell('seen', default[f'seen in {lag}'])} of those over {lag}" for lag in LAGS),
+        errors=" and ".join(f"twice {default[f'change in {lag} ±']:.2g} over {lag}" for lag in LAGS),
+        turned=turned(watches),
         sizes=markdown(sizes(watches)),
         peaks=markdown(peaks(watches)),
         observed=OBSERVED.format(table=markdown(runs)) if len(runs) else "",
@@ -250,6 +274,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cell(name: object, value: Any) -> str:
+    if isinstance(value, float) and np.isnan(value):
+        return ""
     if name == "of an epoch" or str(name).startswith("seen"):
         return f"{100 * value:.2g} %"
     if name == "cost":
@@ -277,8 +303,8 @@ def defaults() -> None:
     chosen = [*TRAINING, *arguments.overrides]
     seeds = range(arguments.seeds)
     try:
-        if arguments.seeds < 1 or arguments.orderings < ORDERINGS:
-            raise BadInput(f"--seeds, at least 1, and --orderings, at least {ORDERINGS}, are needed")
+        if arguments.seeds < 1 or arguments.orderings <= ORDERINGS:
+            raise BadInput(f"--seeds, at least 1, and --orderings, above {ORDERINGS}, are needed")
         observed(arguments.runs)  # what is wrong with them is told before the trainings
         configs = [composed([*chosen, f"seed={seed}"], conf_folder()) for seed in seeds]
         if configs[0]["trainer"]["max_epochs"] < 3 * max(LAGS):
