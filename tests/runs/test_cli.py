@@ -134,6 +134,12 @@ def test_bad_input_is_one_line(command, tmp_path, arguments, told):
         (["trainer.epochs=3"], "Could not override 'trainer.epochs'"),
         (["experiment=memory"], "Could not find 'experiment/memory'"),
         (["scale=large"], "Could not find 'scale/large'"),
+        (["seed=1", "network=null"], "seed=1 network=null: ValueError: Config group override must be a string"),
+        (["-m", "data=null"], "-m data=null: ValueError: Config group override must be a string"),
+        (["-m", "trainer=null"], "trainer must have keys such as max_epochs, not be None"),
+        (["-m", "~trainer.devices"], "trainer.devices=None: a run of a sweep uses one device"),
+        (["runs=null"], "runs must be the path of a folder, not None"),
+        (["-m", "runs=null"], "runs must be the path of a folder, not None"),
     ],
 )
 def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):
@@ -143,6 +149,12 @@ def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):
     assert "\n" not in code
     assert told in code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mistake_of_our_own_keeps_its_traceback(command, monkeypatch):
+    monkeypatch.setattr("single_directions.runs.sweep.jobs", lambda *_: {}["mistake"])
+    with pytest.raises(KeyError, match="mistake"):
+        command("-m", "seed=0")
 
 
 def test_interrupted_run_says_how_to_go_on(command, monkeypatch):

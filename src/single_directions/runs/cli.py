@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import hydra
@@ -45,6 +46,10 @@ def train() -> None:
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         told, *_ = str(error).split("Config search path")
         raise SystemExit(" ".join(told.split())) from None
+    except Exception as error:
+        if not _is_of_composing(error):
+            raise
+        raise SystemExit(f"{' '.join(sys.argv[1:])}: {first_line(error)}") from None
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
@@ -56,10 +61,10 @@ def _train(config: DictConfig) -> str | None:
     try:
         settings = resolved(config)
         if sweep:
-            check_one_device(settings["trainer"])
+            check_one_device(settings.get("trainer"))
+        folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
     except BadInput as error:
         raise _end(str(error), sweep) from None
-    folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)
     if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
         follow(settings, folder)
@@ -87,6 +92,15 @@ def _train(config: DictConfig) -> str | None:
     # Raised out here: the exception would keep alive all that the run held, such as a device's memory.
     gc.collect()
     raise _end(f"{title}: failed: {told}" if sweep else told, sweep)
+
+
+def _is_of_composing(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf raised an exception: not all that they say of a command line is of a kind of theirs.
+
+    What a run raises is told before it comes to that.
+    """
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("hydra", "omegaconf")
 
 
 def _executed(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:

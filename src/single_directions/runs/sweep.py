@@ -88,10 +88,11 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
             data, config = _composed(master, loader, overrides)
         try:
             settings = resolved(config)
+            folder = run_folder(settings, data, overrides)
         except BadInput:  # which the job itself will tell
             yield Job(overrides, {}, None)
         else:
-            yield Job(overrides, settings, run_folder(settings, data, overrides))
+            yield Job(overrides, settings, folder)
 
 
 def check_swept(overrides: Iterable[Override]) -> None:
@@ -111,8 +112,15 @@ def sweep_size(overrides: Iterable[str]) -> int:
     return prod(values.values())
 
 
+def check_place(runs: Any) -> None:
+    """Raises `BadInput` where `runs` is no path."""
+    if not isinstance(runs, str):
+        raise BadInput(f"runs must be the path of a folder, not {runs!r}")
+
+
 def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> RunFolder:
-    """`runs/<experiment>/<scale>-<data>/<swept key=value,...>`."""
+    """`runs/<experiment>/<scale>-<data>/<swept key=value,...>`. Raises `BadInput` where `runs` is no path."""
+    check_place(config["runs"])
     sweep = Path(config["runs"]) / config["experiment"] / f"{config['scale']}-{data}"
     return RunFolder(sweep / run_name(overrides, config))
 
