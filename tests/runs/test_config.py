@@ -29,8 +29,16 @@ from single_directions.runs.config import check, differing_keys, is_neutral, res
         ("data.train_samples=0", "data.train_samples must be a whole number of at least 1 or null"),
         ("data.corruption=1.1", "data.corruption must be a number from 0 to 1, not 1.1"),
         ("data.corruption=half", "data.corruption must be a number from 0 to 1, not 'half'"),
-        ("+trainer.check_val_every_n_epoch=2", "trainer.check_val_every_n_epoch must be 1, not 2"),
-        ("+trainer.check_val_every_n_epoch=null", "trainer.check_val_every_n_epoch must be 1, not None"),
+        ("trainer.check_val_every_n_epoch=null", "trainer.check_val_every_n_epoch must be a whole number"),
+        ("trainer.check_val_every_n_epoch=7", "trainer.max_epochs=2 must be a multiple of trainer.check_val_every_n_"),
+        (
+            "trainer.check_val_every_n_epoch=7 early_stopping=test_loss",
+            "trainer.check_val_every_n_epoch must be 1, not 7",
+        ),
+        (
+            "trainer.check_val_every_n_epoch=7 ablation.every_epoch={}",
+            "trainer.check_val_every_n_epoch must be 1, not 7",
+        ),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be above 0, not 0"),
         ("+trainer.limit_val_batches=0.0", "trainer.limit_val_batches must be above 0, not 0.0"),
         ("stop_at_train_accuracy=99", "stop_at_train_accuracy must be a number from 0 to 1, not 99"),
@@ -38,7 +46,7 @@ from single_directions.runs.config import check, differing_keys, is_neutral, res
 )
 def test_value_that_cannot_be_is_named(settings, override, told):
     with pytest.raises(BadInput, match=r"^[^\n]*$") as caught:
-        check(settings(override))
+        check(settings(*override.split()))
     assert str(caught.value).startswith(told)
 
 
@@ -50,11 +58,11 @@ def test_value_that_cannot_be_is_named(settings, override, told):
         "ablation.points=all",
         "threads=null",
         "+trainer.limit_val_batches=0.5",
-        "+trainer.check_val_every_n_epoch=1",
+        "trainer.check_val_every_n_epoch=2 trainer.max_epochs=6",
     ],
 )
 def test_value_that_can_be_passes(settings, override):
-    check(settings(override))
+    check(settings(*override.split()))
 
 
 def test_missing_value_is_named(settings):

@@ -48,12 +48,14 @@ def trained() -> Callable[..., pl.Trainer]:
         callbacks: Any = (),
         checkpoint: Any = None,
         lr: float = 0.1,
+        check_val_every_n_epoch: int = 1,
         **settings: Any,
     ) -> pl.Trainer:
         classifier = Classifier(network, partial(torch.optim.SGD, lr=lr, momentum=0.9), **settings)
         with quiet():
             trainer = pl.Trainer(
                 max_epochs=epochs,
+                check_val_every_n_epoch=check_val_every_n_epoch,
                 callbacks=list(callbacks),
                 accelerator="cpu",
                 logger=False,

@@ -33,3 +33,12 @@ def test_epoch_that_did_not_measure_has_no_auc(network, data, trained):
     rows = history.to_frame()
     assert list(rows["epoch"][rows["ablation/auc"].notna()]) == [epoch + 1 for epoch in measured.curves] == [1, 2, 4]
     assert rows["train/loss"].notna().all()
+
+
+def test_epoch_without_validation_has_no_losses(network, data, trained):
+    history = History()
+    trained(network, data, epochs=4, callbacks=[history], check_val_every_n_epoch=2)
+    rows = history.to_frame()
+    assert list(rows["epoch"]) == [1, 2, 3, 4]
+    assert list(rows["epoch"][rows["train/loss"].notna()]) == [2, 4]
+    assert list(rows["epoch"][rows["test/accuracy"].notna()]) == [2, 4]

@@ -33,6 +33,7 @@ _WHOLE = {
     "seed": 0,
     "batch_size": 1,
     "trainer.max_epochs": 1,
+    "trainer.check_val_every_n_epoch": 1,
     "checkpoint.every_n_epochs": 1,
     "ablation.orderings": 1,
     "ablation.top_k": 1,
@@ -87,19 +88,29 @@ def check(config: dict[str, Any]) -> None:
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
     if config["checkpoint"]["keep"] not in ("weights", "all", "none"):
         raise BadInput(f"checkpoint.keep must be weights, all or none, not {config['checkpoint']['keep']!r}")
-    _check_validation(config["trainer"])
-    _check_early_stopping(config["early_stopping"], config["ablation"]["every_epoch"] is not None)
+    measured = config["ablation"]["every_epoch"] is not None
+    _check_validation(config["trainer"], each_epoch=measured or config["early_stopping"] is not None)
+    _check_early_stopping(config["early_stopping"], measured)
     if config["ablation"]["clamp"] not in ("zero", "mean"):
         _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
 
 
-def _check_validation(keys: dict[str, Any]) -> None:
-    """Raises `BadInput` for settings of the trainer that leave epochs without test loss and accuracy of their own."""
-    every, batches = keys.get("check_val_every_n_epoch", 1), keys.get("limit_val_batches", 1.0)
-    if every != 1:
-        raise BadInput(f"trainer.check_val_every_n_epoch must be 1, not {every!r}: each epoch has its test accuracy")
+def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
+    """Raises `BadInput` for trainer settings that leave the last epoch, or one that is compared, unmeasured."""
+    every, batches = keys["check_val_every_n_epoch"], keys.get("limit_val_batches", 1.0)
+    if each_epoch and every != 1:
+        raise BadInput(
+            f"trainer.check_val_every_n_epoch must be 1, not {every!r}, with ablation.every_epoch or early_stopping"
+        )
+    if keys["max_epochs"] % every:
+        raise BadInput(
+            f"trainer.max_epochs={keys['max_epochs']} must be a multiple of trainer.check_val_every_n_epoch={every}, "
+            "so that the last epoch has its test accuracy"
+        )
     if batches == 0:
-        raise BadInput(f"trainer.limit_val_batches must be above 0, not {batches!r}: each epoch has its test accuracy")
+        raise BadInput(
+            f"trainer.limit_val_batches must be above 0, not {batches!r}: the last epoch has its test accuracy"
+        )
 
 
 def _check_early_stopping(keys: Any, measured: bool) -> None:

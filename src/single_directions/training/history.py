@@ -8,6 +8,7 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from single_directions.training.ablation_auc import AblationAUC
+from single_directions.training.classifier import SPLITS
 
 Row = dict[str, float]
 
@@ -17,7 +18,7 @@ class History(pl.Callback):
     several processes in the first.
 
     Its rows travel in the checkpoint, so that a resumed training goes on with the table of the one cut off. Columns are
-    `epoch` (1 is the first), then the names logged, `train/loss` and so on; empty where `AblationAUC` did not measure.
+    `epoch` (1 is the first), then the names logged, `train/loss` and so on; empty in epochs that did not measure them.
 
     Attributes:
         rows: one a finished epoch.
@@ -39,15 +40,18 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch's row."""
-        # Lightning keeps what was logged last; an AUC of an earlier epoch is not one of this epoch.
+        # Lightning keeps what was logged last; an AUC or a loss of an earlier epoch is not one of this epoch.
+        epoch = trainer.current_epoch + 1
         stale = tuple(
             f"{callback.name}/"
             for callback in trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(callback, AblationAUC) and trainer.current_epoch not in callback.curves
+            if isinstance(callback, AblationAUC) and epoch - 1 not in callback.curves
         )
+        if epoch % (trainer.check_val_every_n_epoch or 1):
+            stale += tuple(f"{split}/" for split in SPLITS)
         metrics = sorted(trainer.callback_metrics.items())
         logged = {name: value.item() for name, value in metrics if not name.startswith(stale)}
-        self.rows.append({**logged, "epoch": trainer.current_epoch + 1})
+        self.rows.append({**logged, "epoch": epoch})
         self.seconds += perf_counter() - self._start
         if self.write is not None and trainer.is_global_zero:
             self.write(self.to_frame())
