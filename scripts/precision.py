@@ -1,6 +1,6 @@
 """What the defaults of `AblationAUC` rest on: `python scripts/precision.py` writes docs/defaults.md (`--help`)."""
 
-from single_directions.benchmark.defaults import defaults
+from single_directions.commands import precision
 
 if __name__ == "__main__":
-    defaults()
+    precision()

@@ -1,20 +1,25 @@
 """How much does a network rely on single directions? The measurement of Morcos et al., and their experiments."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites, unit_importance
 from single_directions.errors import BadInput
 
 if TYPE_CHECKING:
+    from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites, unit_importance
     from single_directions.training import AblationAUC
 
 __all__ = ["AblationAUC", "AblationCurve", "BadInput", "Site", "ablation_curve", "resolve_sites", "unit_importance"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the callback, and Lightning with it, once it is asked for."""
-    if name == "AblationAUC":
-        from single_directions.training import AblationAUC
+    """Imports what is asked for, and torch or Lightning with it: what needs neither starts at once."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    part = "training" if name == "AblationAUC" else "ablation"
+    globals()[name] = getattr(import_module(f"{__name__}.{part}"), name)
+    return globals()[name]
 
-        return AblationAUC
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -52,7 +52,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def _train(place: Path, log: Path, arguments: Sequence[str]) -> None:
-    from single_directions.runs.cli import train
+    from single_directions.commands import train
 
     os.chdir(place)
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):

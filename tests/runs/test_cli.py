@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from single_directions.runs.cli import train
+from single_directions.commands import train
 from single_directions.runs.folder import RunFolder
 
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")

@@ -8,10 +8,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from single_directions.runs import RunFolder, execute
 from single_directions.runs.build import build
 from single_directions.runs.cli import conf_folder
 from single_directions.runs.config import check
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.run import execute
 
 
 def options(group: str) -> list[str]:

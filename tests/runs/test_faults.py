@@ -16,8 +16,10 @@ import torch
 from launches import ended, killed, started, until
 
 from single_directions.errors import BadInput
-from single_directions.runs import RunFolder, build, execute
+from single_directions.runs.build import build
+from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease, holder
+from single_directions.runs.run import execute
 
 SWEEP = [
     "-m", "seed=range(0,12)", "network.hidden=[8]", "data.train_samples=200", "trainer.max_epochs=12",

@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from single_directions.runs import RunFolder, build, execute
+from single_directions.runs.build import build
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.run import execute
 
 
 @pytest.mark.parametrize("faster", ["channels_last=true", "compile=eager"])

@@ -10,7 +10,9 @@ from PIL import Image
 
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
-from single_directions.runs import RunFolder, build, execute
+from single_directions.runs.build import build
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.run import execute
 from single_directions.training import NonFiniteLoss
 
 REPEATED = ("metrics.csv", "curves.csv")

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from single_directions.runs import RunFolder
 from single_directions.runs import status as module
-from single_directions.runs.folder import write_json
+from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.lease import Lease
 from single_directions.runs.status import RunStatus, read_status, status, table
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
-from single_directions.runs import RunFolder, execute
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.run import execute
 from single_directions.runs.tracking import LINES, record, record_experiment, tracked
 from single_directions.training import NonFiniteLoss
 

@@ -22,7 +22,7 @@ from single_directions.runs.folder import RunFolder, first_line
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.run import execute, follow
-from single_directions.runs.summary import line
+from single_directions.runs.status import line
 from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
 
 
@@ -41,8 +41,6 @@ def train() -> None:
         _train()
     except RunFailed as error:
         raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
-    except KeyboardInterrupt:  # between two runs
-        raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
         told, *_ = str(error).split("Config search path")
         raise SystemExit(" ".join(told.split())) from None

@@ -10,14 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import differing_keys, is_neutral
 from single_directions.runs.lease import Holder, Lease, check_free, holder, is_silent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["running", "done", "failed", "cut off"]
 IN_PATH = ("experiment", "scale", "data")
@@ -193,7 +195,7 @@ class RunFolder:
             if {file.name for file in self.path.iterdir()} <= {self.status.name}:
                 self.set_state("failed", _line(error))
 
-    def write_frame(self, path: Path, frame: pd.DataFrame) -> None:
+    def write_frame(self, path: Path, frame: "pd.DataFrame") -> None:
         """Write a table; numbers keep every digit that they need to be read back equal."""
         write_text(path, frame.to_csv(index=False))
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
-from single_directions.runs.summary import line
 from single_directions.runs.sweep import noted, sweep_file
 
 STATES = ("done", "running", "failed", "cut off", "missing")
@@ -52,8 +51,6 @@ def status() -> None:
     except BrokenPipeError:  # who read it has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails again
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
     sys.exit(not done)
 
 
@@ -87,6 +84,15 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
             yield f"  missing ones are noted in {sweep_file(sweep)}; delete it to forget them"
     if len(sweeps) > 1:
         yield f"in all {_counts(runs)}"
+
+
+def line(summary: dict[str, Any]) -> str:
+    """The summary of a run in a few words."""
+    seconds = sum(summary["seconds"].values())
+    return (
+        f"train {summary['train_accuracy']:.3f} test {summary['test_accuracy']:.3f} AUC {summary['auc']:.3f} "
+        f"({summary['epochs']} epochs, {seconds:.1f} s)"
+    )
 
 
 def _seconds(text: str) -> float:

@@ -64,15 +64,6 @@ def summarize(
     }
 
 
-def line(summary: dict[str, Any]) -> str:
-    """The summary in a few words."""
-    seconds = sum(summary["seconds"].values())
-    return (
-        f"train {summary['train_accuracy']:.3f} test {summary['test_accuracy']:.3f} AUC {summary['auc']:.3f} "
-        f"({summary['epochs']} epochs, {seconds:.1f} s)"
-    )
-
-
 def _number(value: torch.Tensor) -> float | None:
     """A finite number, or None: a normalized AUC is NaN where nothing was right to begin with."""
     return value.item() if value.isfinite() else None
