@@ -11,7 +11,7 @@ from single_directions import BadInput, ablation_curve
 from single_directions.benchmark.defaults import DEFAULT, SETTINGS, observed, page, peaks, precision, watched
 from single_directions.benchmark.precision import Spread, areas
 from single_directions.networks import MLP
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 from single_directions.runs.target import composed
 
 EPOCHS = 22

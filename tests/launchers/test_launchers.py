@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs import launchers
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 
 ROOT = Path(__file__).parents[2]
 

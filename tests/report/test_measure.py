@@ -12,8 +12,7 @@ from PIL import Image
 
 from single_directions.ablation import AblationCurve
 from single_directions.report.measure import measure
-from single_directions.runs.cli import conf_folder
-from single_directions.runs.config import resolved
+from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from single_directions.runs.cli import conf_folder
-from single_directions.runs.config import resolved
+from single_directions.runs.config import conf_folder, resolved
 
 Settings = Callable[..., dict[str, Any]]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from single_directions.commands import train
 from single_directions.runs.folder import RunFolder
@@ -100,6 +101,33 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
     assert [line.split()[0] for line in err.splitlines()] == ["[1/2]", "[2/2]"]
     assert json.loads(first.read_text())["error"] == status["error"]
     assert second.read_text() == "{}"  # not the place of something else
+
+
+def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, tmp_path):
+    arguments = ("-m", *QUICK, "checkpoint.every_n_epochs=1", "seed=0,1")
+    command(*arguments)
+    done, cut = (RunFolder(file.parent) for file in sorted(tmp_path.rglob("config.yaml")))
+    trained = {folder: folder.metrics.stat().st_mtime_ns for folder in (done, cut)}
+    for folder in (done, cut):
+        config = folder.read_config()
+        del config["ablation"]["method"], config["early_stopping"]
+        folder.config.write_text(OmegaConf.to_yaml(config))
+    cut.set_state("cut off")
+    before = cut.read_summary()["seconds"]["training"]
+    code, out, err = command(*arguments)
+    assert (code, err) == (None, "")
+    assert out.splitlines()[0] == "1 of 2 runs are done"
+    assert out.splitlines()[1].startswith("[1/1] ")
+    assert done.metrics.stat().st_mtime_ns == trained[done]
+    assert cut.read_summary()["seconds"]["training"] == before  # measured, not trained, again
+
+    config = done.read_config()
+    del config["stop_at_train_accuracy"]
+    config["trainer"]["max_epochs"] = 1
+    done.config.write_text(OmegaConf.to_yaml(config))
+    code, _, err = command(*arguments)
+    assert code == 1
+    assert "holds a run with other settings (trainer.max_epochs): remove it" in err
 
 
 @pytest.mark.parametrize(

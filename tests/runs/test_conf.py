@@ -9,8 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
 from single_directions.runs.build import build
-from single_directions.runs.cli import conf_folder
-from single_directions.runs.config import check
+from single_directions.runs.config import check, conf_folder
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
 

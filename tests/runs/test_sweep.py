@@ -8,8 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from single_directions.errors import BadInput
 from single_directions.runs import sweep
-from single_directions.runs.cli import conf_folder
-from single_directions.runs.config import resolved
+from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease
 from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, check_swept, finish, jobs, noted, sweep_size

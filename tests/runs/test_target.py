@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
 from single_directions.runs.target import load_target

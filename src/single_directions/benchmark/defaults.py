@@ -24,7 +24,7 @@ from single_directions.data import collate
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 from single_directions.runs.target import composed
 from single_directions.training import Classifier, Loaders, quiet
 from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES

@@ -17,7 +17,7 @@ from single_directions.ablation.measurement import METHODS
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput
 from single_directions.report.figures import curve_figure, save
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 from single_directions.runs.folder import write_json, write_text
 from single_directions.runs.target import Target, load_target
 from single_directions.training import measuring_loader

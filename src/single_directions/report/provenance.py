@@ -14,7 +14,7 @@ from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
 from single_directions.report.sweeps import overrides
 from single_directions.report.wording import count, duration
-from single_directions.runs.cli import conf_folder
+from single_directions.runs.config import conf_folder
 from single_directions.runs.sweep import sweep_size
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",

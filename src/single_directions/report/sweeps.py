@@ -9,8 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.report.statistics import mean_interval
-from single_directions.runs.cli import conf_folder
-from single_directions.runs.config import is_neutral
+from single_directions.runs.config import conf_folder, is_neutral
 
 SWEEP = ["experiment", "scale", "data", "variant"]
 """Columns that runs must share to be compared with each other."""

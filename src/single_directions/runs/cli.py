@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 import warnings
-from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
@@ -17,19 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import resolved
+from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder, first_line
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.run import execute, follow
 from single_directions.runs.status import line
 from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
-
-
-def conf_folder() -> Path:
-    """The folder of the configuration: inside an installed package, or beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
 
 def train() -> None:

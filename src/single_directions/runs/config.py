@@ -1,10 +1,14 @@
 """What a run's configuration must look like, and when two of them mean the same run."""
 
+import copy
 import os
+from functools import cache
 from math import isfinite
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -61,6 +65,12 @@ def first(*values: Any) -> Any:
 
 for resolver in (at_scale, within, first):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+
+
+def conf_folder() -> Path:
+    """The folder of the configuration: inside an installed package, or beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -151,14 +161,46 @@ def is_neutral(key: str, config: dict[str, Any]) -> bool:
     return any(key == neutral or key.startswith(f"{neutral}.") for neutral in _NEUTRAL)
 
 
-def differing_keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The dotted keys, neutral ones left out, in which two resolved configurations differ."""
-    a, b = _flat(one), _flat(other)
-    return [
-        key
-        for key in sorted(a | b)
-        if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, other)
+def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The dotted keys, neutral ones left out, in which two resolved configurations differ.
+
+    A key that the old one lacks, as it was written before there was such a key, counts as having its default there.
+    """
+    a, b = _flat(old), _flat(new)
+    keys = [
+        key for key in sorted(a | b) if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, new)
     ]
+    if a.keys() >= set(keys):
+        return keys
+    default = _flat(_completed({key: value for key, value in b.items() if key in a}))
+    return [key for key in keys if key in a or key not in default or default[key] != b[key]]
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration out of some of its dotted keys and values; what they lack is as `conf/` has it."""
+    chosen = {key: choice for (key, target), choice in _files().items() if values.get(key) == target}
+    config = copy.deepcopy(_composed(*chosen.values()))
+    for key, value in values.items():
+        OmegaConf.update(config, key, value)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@cache
+def _composed(*choices: str) -> DictConfig:
+    """The configuration of no experiment in particular, with some files chosen."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", list(choices))
+    OmegaConf.set_struct(config, False)
+    return config
+
+
+@cache
+def _files() -> dict[tuple[str, Any], str]:
+    """Which choice of a file gives a group its target: (data._target_, single_directions.data.mnist) -> data=mnist."""
+    named = [(file, OmegaConf.load(file).get("_target_")) for file in sorted(conf_folder().glob("*/*.yaml"))]
+    return {(f"{file.parent.name}._target_", name): f"{file.parent.name}={file.stem}" for file, name in named if name}
 
 
 def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:
