@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from single_directions.errors import BadInput
 from single_directions.runs.build import build
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
@@ -47,3 +48,16 @@ def test_checkpoint_knows_the_best_of_its_own_epoch(settings, place):
         if "'ablation/auc'" in key and "best_model_score" in state
     ]
     assert score.item() == pytest.approx(pd.read_csv(folder.metrics)["ablation/auc"].max())
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("+trainer.limit_train_batches=0.001", "trainer: .*increase the `limit_train_batches`"),
+        ("+trainer.max_steps=0", "trainer: its settings leave no epoch to train"),
+    ],
+)
+def test_trainer_that_trains_nothing_is_told_in_one_line(settings, place, override, told):
+    with pytest.raises(BadInput, match=told) as caught:
+        execute(settings(override), RunFolder(place))
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from single_directions.errors import BadInput
 from single_directions.runs.build import build
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
-from single_directions.training import NonFiniteLoss
+from single_directions.training import Classifier, NonFiniteLoss
 
 REPEATED = ("metrics.csv", "curves.csv")
 
@@ -132,9 +132,10 @@ def test_folder_of_another_configuration_is_refused(settings, folders):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [1, 2, 10])
 @pytest.mark.parametrize("scheduler", ["constant", "cosine", "steps"])
-def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, scheduler, every):
+def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, monkeypatch, scheduler, every):
+    monkeypatch.setattr("single_directions.runs.checkpoint.PAUSE", 0)
     config = settings(
         "trainer.max_epochs=6",
         "network.dropout=0.3",
@@ -151,6 +152,45 @@ def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, sche
     execute(config, cut)
     assert cut.state() == "done"
     assert contents(cut) == contents(folders("whole"))
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ["early_stopping=test_loss", "optimizer=adam"])
+def test_run_that_is_cut_off_within_an_epoch_repeats_that_epoch_alone(settings, folders, monkeypatch, signal, kind):
+    """What Ctrl-C and a cluster's preemption do; a checkpoint is written less often than that."""
+    monkeypatch.setattr("single_directions.runs.checkpoint.PAUSE", 0)
+    config = settings(
+        "trainer.max_epochs=6", "network.dropout=0.3", "checkpoint.every_n_epochs=5", "batch_size=64", kind
+    )
+    execute(config, folders("whole"))
+    begun = []
+
+    def cut_off(self, batch, batch_index):
+        begun.append((self.current_epoch + 1, batch_index))
+        if begun[-1] == (4, 2):
+            raise signal
+        return step(self, batch, batch_index)
+
+    step = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", cut_off)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute(config, folders("cut"))
+    assert torch.load(folders("cut").checkpoint, weights_only=True)["epoch"] + 1 == 3
+    begun.clear()
+    monkeypatch.setattr(
+        Classifier, "training_step", lambda *given: begun.append(given[0].current_epoch) or step(*given)
+    )
+    execute(config, folders("cut"))
+    assert begun[0] + 1 == 4
+    assert contents(folders("cut")) == contents(folders("whole"))
+
+
+def test_older_epoch_never_replaces_a_newer_checkpoint(settings, folders, monkeypatch):
+    monkeypatch.setattr("single_directions.runs.checkpoint.PAUSE", 0)
+    config = settings("trainer.max_epochs=6", "checkpoint.every_n_epochs=2")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute(config, folders("cut", CutOff))  # within the third epoch
+    assert torch.load(folders("cut").checkpoint, weights_only=True)["epoch"] + 1 == 2
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 import logging
 from io import BytesIO
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from single_directions.errors import BadInput
@@ -14,12 +17,49 @@ from single_directions.runs.folder import first_line, replacing
 log = logging.getLogger(__name__)
 
 
+HELD = "held"
+"""The storage option of a checkpoint that is to be held in memory."""
+PAUSE = 1.0
+"""Seconds between two times that a training is held, which takes a twentieth of a small network's epoch."""
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes beside the old checkpoint, then renames; Lightning's own goes by way of the system's temporary folder."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: tuple[Path, bytes] | None = None
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Replace the checkpoint at `path`."""
-        _write(checkpoint, Path(path))
+        """Replace the checkpoint at `path`, or hold what is to replace it once it is asked for."""
+        if storage_options == HELD:
+            content = BytesIO()
+            torch.save(checkpoint, content)
+            self._held = Path(path), content.getvalue()
+        else:
+            _write(checkpoint, Path(path))
+            if self._held and self._held[0] == Path(path):
+                self._held = None
+
+    def write_held(self) -> None:
+        """Write what is held, where nothing was written since."""
+        if self._held is not None:
+            path, content = self._held
+            with replacing(path) as beside:
+                beside.write_bytes(content)
+
+
+class BetweenCheckpoints(Checkpoint):
+    """Has the training held as it is after epochs of which no checkpoint is written: each, unless they are short."""
+
+    def __init__(self, path: Path, every_n_epochs: int) -> None:
+        self.path, self.every_n_epochs, self._last = path, every_n_epochs, perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes along what a checkpoint would."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs != 0 and perf_counter() - self._last >= PAUSE:
+            trainer.save_checkpoint(self.path, weights_only=False, storage_options=HELD)
+            self._last = perf_counter()
 
 
 def readable(path: Path) -> Path | None:

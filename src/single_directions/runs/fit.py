@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import Parts
-from single_directions.runs.checkpoint import WholeCheckpoints, readable
+from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease
 from single_directions.training import (
@@ -60,14 +60,16 @@ def fit(
 ) -> Training:
     """Train `parts.network` in place, from the folder's checkpoint on if there is one.
 
-    Raises `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if
-    the lease is lost. Of several processes all call it; the first writes, the others have no lease and no logger.
+    One that a signal has ended goes on from its last whole epoch, or one of its last second. Raises `NonFiniteLoss` if
+    training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if the lease is lost. Of
+    several processes all call it; the first writes, the others have no lease and no logger.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
     # The sign of life comes first: whose lease is lost writes nothing more.
     callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
     with quiet(), _interruptible():
-        trainer = _trainer(config, folder, logger, callbacks, parts)
+        checkpoints = WholeCheckpoints()
+        trainer = _trainer(config, folder, logger, callbacks, parts, checkpoints)
         parts = parts.near(trainer.strategy.root_device)
         if config["channels_last"]:
             parts.network.to(memory_format=torch.channels_last)
@@ -76,12 +78,23 @@ def fit(
         classifier = Classifier(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
-        trainer.fit(
-            classifier,
-            datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
-            ckpt_path=readable(folder.checkpoint),
-            weights_only=True,  # nothing in a checkpoint can run code
-        )
+        try:
+            trainer.fit(
+                classifier,
+                datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
+                ckpt_path=readable(folder.checkpoint),
+                weights_only=True,  # nothing in a checkpoint can run code
+            )
+        except (KeyboardInterrupt, SystemExit):  # by hand, or by a cluster that wants its machine back
+            if lease is not None:
+                lease.check()
+            with suppress(OSError):
+                checkpoints.write_held()
+            raise
+        except MisconfigurationException as error:
+            raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error
+    if not history.rows:
+        raise BadInput("trainer: its settings leave no epoch to train, as trainer.max_steps=0 does")
     parts.network.to(memory_format=torch.contiguous_format)
     if (trainer.current_epoch % config["checkpoint"]["every_n_epochs"]) != 0:
         trainer.save_checkpoint(folder.checkpoint, weights_only=False)
@@ -105,6 +118,7 @@ def _trainer(
     logger: Logger | None,
     callbacks: list[Callback],
     parts: Parts,
+    checkpoints: WholeCheckpoints,
 ) -> pl.Trainer:
     # Monitoring callbacks run after the others: the history is whole before the checkpoint takes it along.
     callbacks = list(callbacks)
@@ -122,7 +136,7 @@ def _trainer(
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    callbacks.append(last)
+    callbacks += [last, BetweenCheckpoints(folder.checkpoint, config["checkpoint"]["every_n_epochs"])]
     if config["progress"]:
         callbacks.append(Progress(folder.path.name))
     if config["stop_at_train_accuracy"] is not None:
@@ -134,7 +148,7 @@ def _trainer(
             use_distributed_sampler=False,  # the loaders know each process's share
             callbacks=callbacks,
             logger=logger or False,
-            plugins=[WholeCheckpoints()],
+            plugins=[checkpoints],
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,
