@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 
 from single_directions.ablation import AblationCurve
@@ -43,13 +44,34 @@ def call(monkeypatch, tmp_path):
 
 
 def test_a_run_measured_again_gives_its_curve(run, call, capsys):
-    out = call(run.path, "--orderings", 2, "--verify", 3)
+    out = call(run.path, "--verify", 3)
     pd.testing.assert_frame_equal(pd.read_csv(out / "curves.csv"), pd.read_csv(run.curves))
     record = json.loads((out / "measurement.json").read_text())
     assert record["auc"] == pytest.approx(run.read_summary()["auc"])
     assert record["label_hash"] == run.read_summary()["label_hash"]
     assert (out / "curve.png").stat().st_size > 10_000
     assert "AUC" in capsys.readouterr().out
+
+
+def test_a_run_is_measured_as_it_was_unless_the_command_line_says_otherwise(call, tmp_path):
+    how = {"sites": ["relu2"], "orderings": 3, "points": 5, "clamp": "mean", "top_k": 2, "samples": 50, "seed": 4}
+    once = ("tracking=off", "progress=false", "trainer.max_epochs=1")
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        ablation = [f"ablation.{key}={value}" for key, value in how.items()]
+        config = resolved(compose("train", overrides=[*SMALL, *once, *ablation]))
+    folder = RunFolder(tmp_path / "run")
+    execute(config, folder)
+    del config["ablation"]["method"]  # as older code may have written it
+    folder.config.write_text(OmegaConf.to_yaml(config))
+    before = pd.read_csv(folder.curves)
+    out = call(folder.path, "--no-importance")
+    pd.testing.assert_frame_equal(pd.read_csv(out / "curves.csv"), before)
+    assert how.items() <= json.loads((out / "measurement.json").read_text())["asked"].items()
+
+    out = call(folder.path, "--no-importance", "--orderings", 2, "--split", "test", "ablation.points=3")
+    record = json.loads((out / "measurement.json").read_text())
+    assert record["images"] == 100
+    assert {**how, "orderings": 2, "points": 3, "samples": None}.items() <= record["asked"].items()
 
 
 def test_importances_are_a_row_a_unit(run, call):
@@ -103,6 +125,7 @@ def test_a_network_of_torchvisions(call, tmp_path):
         (["{run}", "data.colour=red"], "data.colour=red: .*colour"),
         (["{run}", "--sites", "relu3"], "site 'relu3': .*Did you mean relu"),
         (["{run}", "--points", "26"], "points=26 is more than 24 units can give"),
+        (["{run}", "ablation.orderings=many"], "ablation.orderings must be a whole number of at least 1, not 'many'"),
         (["{run}", "--device", "nowhere"], "--device nowhere"),
         (["{checkpoint}", "network=convnet"], "does not hold the weights of this ConvNet"),
         (["{run}", "network.hidden=[16]"], "does not hold the weights of this MLP"),

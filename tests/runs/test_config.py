@@ -42,8 +42,15 @@ from single_directions.runs.config import check, differing_keys, is_neutral, res
             "trainer.check_val_every_n_epoch=7 ablation.every_epoch={}",
             "trainer.check_val_every_n_epoch must be 1, not 7",
         ),
-        ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be above 0, not 0"),
-        ("+trainer.limit_val_batches=0.0", "trainer.limit_val_batches must be above 0, not 0.0"),
+        ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be a number above 0, not 0"),
+        ("+trainer.limit_val_batches=0.0", "trainer.limit_val_batches must be a number above 0, not 0.0"),
+        ("+trainer.limit_train_batches=0", "trainer.limit_train_batches must be a number above 0, not 0"),
+        ("+trainer.limit_train_batches=few", "trainer.limit_train_batches must be a number above 0, not 'few'"),
+        ("compile=nonsense", "compile must be null or a backend of torch.compile ("),
+        ("compile=true", "compile must be null or a backend of torch.compile ("),
+        ("progress=loud", "progress must be true or false, not 'loud'"),
+        ("progress=null", "progress must be true or false, not None"),
+        ("channels_last=1", "channels_last must be true or false, not 1"),
         ("stop_at_train_accuracy=99", "stop_at_train_accuracy must be a number from 0 to 1, not 99"),
     ],
 )
@@ -62,6 +69,9 @@ def test_value_that_cannot_be_is_named(settings, override, told):
         "threads=null",
         "+trainer.limit_val_batches=0.5",
         "trainer.check_val_every_n_epoch=2 trainer.max_epochs=6",
+        "+trainer.limit_train_batches=3",
+        "compile=inductor",
+        "channels_last=true",
     ],
 )
 def test_value_that_can_be_passes(settings, override):

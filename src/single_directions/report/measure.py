@@ -34,21 +34,17 @@ def measure() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The ablation curve and unit importances of a trained network.")
+    parser = argparse.ArgumentParser(
+        description="The ablation curve and unit importances of a trained network.", epilog=_EPILOG
+    )
     parser.add_argument("target", help="a run's folder, a Lightning checkpoint (with network=... data=...), or the "
                         "name of a network of torchvision's (with --weights and data=...)")  # fmt: skip
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the configuration, as data.root=...")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of a network of torchvision's")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: measured/<name of the target>")
     parser.add_argument("--split", choices=["train", "test"], default="train", help="the images to measure on")
-    parser.add_argument("--samples", type=int, help="measure on so many of them, classes balanced; default: all")
-    parser.add_argument("--sites", nargs="+", metavar="NAME", help="default: the network's own, or every ReLU")
-    parser.add_argument("--orderings", type=int, default=10)
-    parser.add_argument("--points", type=_points, metavar="N|all", help="default: 51, or all where there are fewer")
-    parser.add_argument("--clamp", type=_clamp, default="zero", metavar="zero|mean|NUMBER")
-    parser.add_argument("--top-k", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0, help="of the orderings and the samples")
-    parser.add_argument("--method", choices=METHODS, default="auto")
+    for name, options in _ABLATION.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
     parser.add_argument("--verify", type=int, default=0, metavar="N", help="check so many points by the reference")
     parser.add_argument("--importance", action=argparse.BooleanOptionalAction, default=True, help="of each unit")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -66,16 +62,42 @@ def _clamp(text: str) -> float | str:
         raise argparse.ArgumentTypeError(f"{text} is not zero, mean or a number") from None
 
 
+_ABLATION: dict[str, dict[str, Any]] = {
+    "samples": {"type": int, "help": "measure on so many of the images, classes balanced"},
+    "sites": {"nargs": "+", "metavar": "NAME", "help": "places in the network"},
+    "orderings": {"type": int},
+    "points": {"type": _points, "metavar": "N|all", "help": "numbers of units ablated"},
+    "clamp": {"type": _clamp, "metavar": "zero|mean|NUMBER"},
+    "top_k": {"type": int},
+    "seed": {"type": int, "help": "of the orderings and the samples"},
+    "method": {"choices": METHODS},
+}
+"""The options that are keys of the configuration's `ablation`."""
+_EPILOG = (
+    f"Where --{', --'.join(_ABLATION).replace('_', '-')} is not given, the configuration's ablation key of that name "
+    "decides: a run is measured as it was before, all else as conf/train.yaml says."
+)
+
+
+def _keys(arguments: argparse.Namespace, target: Target) -> dict[str, Any]:
+    """How to measure: as the command line says, else as the configuration does."""
+    asked = {key: value for key in _ABLATION if (value := getattr(arguments, key)) is not None}
+    # A run has measured so many of its training images; there may be fewer for testing.
+    samples = {"samples": None} if arguments.split == "test" else {}
+    return {**{key: target.ablation[key] for key in _ABLATION}, **samples, **asked}
+
+
 def _measure(arguments: argparse.Namespace) -> None:
     target = load_target(arguments.target, arguments.overrides, arguments.weights, conf_folder())
+    keys = _keys(arguments, target)
     output: Path = arguments.output or Path("measured") / target.name
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     images = target.data.train_plain if arguments.split == "train" else target.data.test
-    if arguments.samples is not None:
-        chosen = class_balanced_subset(images.labels, arguments.samples, arguments.seed, "--samples")
+    if keys["samples"] is not None:
+        chosen = class_balanced_subset(images.labels, keys["samples"], keys["seed"], "--samples")
         loader = measuring_loader(target.data, Subset(images, chosen.tolist()))
     else:
         loader = measuring_loader(target.data, images)
@@ -83,14 +105,14 @@ def _measure(arguments: argparse.Namespace) -> None:
         network = target.network.to(arguments.device)
     except (RuntimeError, AssertionError) as error:
         raise BadInput(f"--device {arguments.device}: {str(error).splitlines()[0]}") from error
-    shared = {"sites": arguments.sites, "clamp": arguments.clamp, "top_k": arguments.top_k, "method": arguments.method}
+    shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "method")}
     start = time.perf_counter()
     curve = ablation_curve(
         network,
         loader,
-        orderings=arguments.orderings,
-        points=arguments.points,
-        generator=torch.Generator().manual_seed(arguments.seed),
+        orderings=keys["orderings"],
+        points=keys["points"],
+        generator=torch.Generator().manual_seed(keys["seed"]),
         verify=arguments.verify,
         progress=sys.stderr.isatty(),
         **shared,
@@ -102,7 +124,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         importance = unit_importance(network, loader, progress=sys.stderr.isatty(), **shared)
         seconds["importance"] = round(time.perf_counter() - start, 3)
         write_text(output / "importance.csv", _importances(curve, importance).to_csv(index=False))
-    write_json(output / "measurement.json", _record(arguments, target, curve, seconds))
+    write_json(output / "measurement.json", _record({**vars(arguments), **keys}, target, curve, seconds))
     title = f"{target.name}: {len(curve.accuracy)} orderings of {curve.units} units, {curve.images} images"
     figure = curve_figure(curve, 1 / target.data.classes, title, arguments.split)
     png, _ = save(figure, output / "curve")
@@ -117,9 +139,9 @@ def _importances(curve: AblationCurve, importance: torch.Tensor) -> pd.DataFrame
 
 
 def _record(
-    arguments: argparse.Namespace, target: Target, curve: AblationCurve, seconds: dict[str, float]
+    arguments: dict[str, Any], target: Target, curve: AblationCurve, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
     return {
         "asked": json.loads(json.dumps(asked)),
         "data": target.data.name,

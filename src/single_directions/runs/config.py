@@ -39,12 +39,9 @@ _WHOLE = {
     "trainer.max_epochs": 1,
     "trainer.check_val_every_n_epoch": 1,
     "checkpoint.every_n_epochs": 1,
-    "ablation.orderings": 1,
-    "ablation.top_k": 1,
-    "ablation.seed": 0,
     "data.seed": 0,
 }
-_WHOLE_OR_NULL = {"threads": 1, "ablation.samples": 1, "data.train_samples": 1, "data.test_samples": 1}
+_WHOLE_OR_NULL = {"threads": 1, "data.train_samples": 1, "data.test_samples": 1}
 
 
 def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
@@ -94,20 +91,45 @@ def check(config: dict[str, Any]) -> None:
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
-    if isinstance(config["ablation"]["points"], str) and config["ablation"]["points"] != "all":
-        raise BadInput(f"ablation.points must be a number, a list, all or null, not {config['ablation']['points']!r}")
+    check_ablation(config["ablation"])
     if config["checkpoint"]["keep"] not in ("weights", "all", "none"):
         raise BadInput(f"checkpoint.keep must be weights, all or none, not {config['checkpoint']['keep']!r}")
+    for key in ("progress", "channels_last"):
+        if not isinstance(config[key], bool):
+            raise BadInput(f"{key} must be true or false, not {config[key]!r}")
+    _check_compile(config["compile"])
+    _check_batches(config["trainer"])
     measured = config["ablation"]["every_epoch"] is not None
     _check_validation(config["trainer"], each_epoch=measured or config["early_stopping"] is not None)
     _check_early_stopping(config["early_stopping"], measured)
-    if config["ablation"]["clamp"] not in ("zero", "mean"):
-        _check_number("ablation.clamp", config["ablation"]["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def check_ablation(keys: dict[str, Any]) -> None:
+    """Raises `BadInput` for the first key of the final measurement whose value cannot be."""
+    for key, least in {"orderings": 1, "top_k": 1, "seed": 0}.items():
+        _check_whole(f"ablation.{key}", keys[key], least)
+    if keys["samples"] is not None:
+        _check_whole("ablation.samples", keys["samples"], 1, " or null")
+    if isinstance(keys["points"], str) and keys["points"] != "all":
+        raise BadInput(f"ablation.points must be a number, a list, all or null, not {keys['points']!r}")
+    if keys["clamp"] not in ("zero", "mean"):
+        _check_number("ablation.clamp", keys["clamp"], float("-inf"), float("inf"), "zero, mean or ")
+
+
+def _check_compile(backend: Any) -> None:
+    """Raises `BadInput` for what is no backend of torch.compile here."""
+    if backend is None:
+        return
+    import torch  # status.py, which compiles nothing, starts without it
+
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        usual = ", ".join(torch.compiler.list_backends())
+        raise BadInput(f"compile must be null or a backend of torch.compile ({usual}), not {backend!r}")
 
 
 def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
     """Raises `BadInput` for trainer settings that leave the last epoch, or one that is compared, unmeasured."""
-    every, batches = keys["check_val_every_n_epoch"], keys.get("limit_val_batches", 1.0)
+    every = keys["check_val_every_n_epoch"]
     if each_epoch and every != 1:
         raise BadInput(
             f"trainer.check_val_every_n_epoch must be 1, not {every!r}, with ablation.every_epoch or early_stopping"
@@ -117,10 +139,14 @@ def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
             f"trainer.max_epochs={keys['max_epochs']} must be a multiple of trainer.check_val_every_n_epoch={every}, "
             "so that the last epoch has its test accuracy"
         )
-    if batches == 0:
-        raise BadInput(
-            f"trainer.limit_val_batches must be above 0, not {batches!r}: the last epoch has its test accuracy"
-        )
+
+
+def _check_batches(keys: dict[str, Any]) -> None:
+    """Raises `BadInput` for trainer settings that train with no images, or measure none."""
+    for key, has in (("train", "each epoch trains"), ("val", "the last epoch has its test accuracy")):
+        batches = keys.get(f"limit_{key}_batches")
+        if batches is not None and (not isinstance(batches, int | float) or isinstance(batches, bool) or batches <= 0):
+            raise BadInput(f"trainer.limit_{key}_batches must be a number above 0, not {batches!r}: {has}")
 
 
 def _check_early_stopping(keys: Any, measured: bool) -> None:
@@ -199,7 +225,8 @@ def _composed(*choices: str) -> DictConfig:
 @cache
 def _files() -> dict[tuple[str, Any], str]:
     """Which choice of a file gives a group its target: (data._target_, single_directions.data.mnist) -> data=mnist."""
-    named = [(file, OmegaConf.load(file).get("_target_")) for file in sorted(conf_folder().glob("*/*.yaml"))]
+    files = sorted(conf_folder().glob("*/*.yaml"))
+    named = [(file, OmegaConf.select(OmegaConf.load(file), "_target_")) for file in files]
     return {(f"{file.parent.name}._target_", name): f"{file.parent.name}={file.stem}" for file, name in named if name}
 
 

@@ -18,17 +18,21 @@ from single_directions import networks
 from single_directions.data import DataSet
 from single_directions.errors import BadInput
 from single_directions.runs.build import made
-from single_directions.runs.config import resolved
+from single_directions.runs.config import check_ablation, resolved
 from single_directions.runs.folder import RunFolder, first_line
 
 
 @dataclass(frozen=True)
 class Target:
-    """A trained network and the data to measure it on; `name` is for the folder of results."""
+    """A trained network, the data to measure it on and, by the configuration's `ablation` keys, how.
+
+    `name` is for the folder of results.
+    """
 
     name: str
     network: nn.Module
     data: DataSet
+    ablation: dict[str, Any]
 
 
 def load_target(target: str, overrides: Sequence[str], weights: Path | None, conf: Path) -> Target:
@@ -37,8 +41,8 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     Args:
         target: a run's folder; a checkpoint file that Lightning wrote, of a network of this package; or the name of a
             network of torchvision's.
-        overrides: of the configuration, as `network=convnet data=mnist`; for a run's folder dotted keys of
-            its own configuration, as `data.root=...`.
+        overrides: of the configuration, as `network=convnet data=mnist ablation.top_k=5`; for a run's folder dotted
+            keys of its own configuration, as `data.root=...`.
         weights: the file with the weights of a network of torchvision's.
         conf: the folder of the configuration.
 
@@ -49,6 +53,8 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     if path.is_dir():
         folder = RunFolder(path)
         config = _run_config(folder, overrides)
+        measured = config.get("ablation")  # of older code it may lack something
+        config["ablation"] = {**composed([], conf)["ablation"], **(measured if isinstance(measured, dict) else {})}
         return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
         return _ours(path.stem, composed(overrides, conf), path)
@@ -129,20 +135,22 @@ def composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
 
 
 def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:
+    check_ablation(config["ablation"])
     data: DataSet = made("data", config["data"])
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
     _load(network, _read(checkpoint), checkpoint)
-    return Target(name, network, data)
+    return Target(name, network, data, config["ablation"])
 
 
 def _torchvision(name: str, config: dict[str, Any], weights: Path | None) -> Target:
+    check_ablation(config["ablation"])
     if weights is None:
         raise BadInput(f"{name}: name the file with its weights (--weights FILE); nothing is downloaded")
     state = _read(weights)
     data: DataSet = made("data", config["data"])
     network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=data.classes)
     _load(network, state, weights)
-    return Target(name, network, data)
+    return Target(name, network, data, config["ablation"])
 
 
 def _read(file: Path) -> dict[str, Any]:
