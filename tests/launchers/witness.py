@@ -14,11 +14,11 @@ from hydra.experimental.callback import Callback
 class Witness(Callback):
     """Leaves `<folder>/<number of the run>-<process>.json` for each attempt at a run.
 
-    The first process of run `kill` is killed once a checkpoint of it has been written.
+    The first process of run `kill` is killed once a checkpoint of it has been written, each one of run `doom` at once.
     """
 
-    def __init__(self, folder: str, kill: int | None = None) -> None:
-        self.folder, self.kill = Path(folder), kill
+    def __init__(self, folder: str, kill: int | None = None, doom: int | None = None) -> None:
+        self.folder, self.kill, self.doom = Path(folder), kill, doom
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
         """Writes down the start."""
@@ -29,6 +29,8 @@ class Witness(Callback):
             "start": time.time(),
         }
         self.write()
+        if self.seen["run"] == self.doom:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.seen["run"] == self.kill and len(list(self.folder.glob(f"{self.kill}-*"))) == 1:
             pattern = f"{config.runs}/*/*/*optimizer.lr={config.optimizer.lr},*/last.ckpt"
             Thread(target=kill_once_there_is, args=(Path(config.hydra.runtime.cwd), pattern), daemon=True).start()

@@ -11,7 +11,17 @@ from single_directions.runs import sweep
 from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease
-from single_directions.runs.sweep import UNDER_WAY, Job, RunFailed, check_swept, finish, jobs, noted, sweep_size
+from single_directions.runs.sweep import (
+    UNDER_WAY,
+    Job,
+    ProcessDied,
+    RunFailed,
+    check_swept,
+    finish,
+    jobs,
+    noted,
+    sweep_size,
+)
 
 
 @pytest.fixture
@@ -162,6 +172,30 @@ def test_run_that_failed_elsewhere_is_told_and_not_tried_again(places, monkeypat
         finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1"]]
     assert capsys.readouterr().err == "1 runs failed in other processes: seed=2\n"
+
+
+def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsys):
+    """What a launcher tells of a process that could tell nothing itself."""
+
+    def dies(job):
+        return ProcessDied("WorkerCrashedError")
+
+    def dies_while_it_trains(job):
+        with job.folder.leased():
+            job.folder.begin(job.config)
+        return dies(job)
+
+    places.does = {"seed=0": dies, "seed=1": dies_while_it_trains}
+    with pytest.raises(ProcessDied, match=r"its process died each time that it was tried \(WorkerCrashedError\)"):
+        finish(places.jobs, places.launch)
+    assert places.passes == [["seed=0", "seed=1", "seed=2"]]
+    assert [job.folder.state() for job in places.jobs] == ["failed", "failed", "done"]
+    assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"seed={i}: failed: its process died each time that it was tried" for i in (0, 1)
+    ]
+    places.does = {}
+    finish(places.jobs, places.launch)
+    assert places.passes[1:] == [["seed=0", "seed=1"]]
 
 
 def test_run_that_failed_before_is_tried_again(places):

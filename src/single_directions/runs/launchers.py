@@ -4,12 +4,14 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.errors import BadInput
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
-from single_directions.runs.sweep import check_place
+from single_directions.runs.sweep import ProcessDied, check_place
 
 
 def prepare(config: DictConfig) -> None:
@@ -48,8 +50,10 @@ def prepare(config: DictConfig) -> None:
 
 def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
     """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
+    is_ray = "Ray" in type(launcher).__name__
     try:
-        return launcher.launch(left, initial_job_idx=0)
+        with _deaths_as_failures() if is_ray else nullcontext():
+            return launcher.launch(left, initial_job_idx=0)
     except KeyboardInterrupt:
         ends = "runs in Slurm go on, scancel ends them" if "Slurm" in type(launcher).__name__ else "runs were cut off"
         print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
@@ -58,6 +62,28 @@ def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
         raise
     except Exception as error:  # of Ray, Slurm and the network there are many kinds
         raise BadInput(f"hydra/launcher: {first_line(error)}; the same command goes on with what is left") from error
+
+
+@contextmanager
+def _deaths_as_failures() -> Iterator[None]:
+    """Within it Ray gives a run whose process has died as often as it is retried as one that failed.
+
+    Its launcher asks for the runs one after another and would end with the first such, and with it all the others.
+    """
+    ray: Any = import_module("ray")
+    get, deaths = ray.get, (ray.exceptions.OutOfMemoryError, ray.exceptions.WorkerCrashedError)
+
+    def get_or_failure(run: Any, **options: Any) -> Any:
+        try:
+            return get(run, **options)
+        except deaths as error:
+            return JobReturn(status=JobStatus.FAILED, _return_value=ProcessDied(type(error).__name__))
+
+    ray.get = get_or_failure
+    try:
+        yield
+    finally:
+        ray.get = get
 
 
 def check_one_device(trainer: Any) -> None:

@@ -45,6 +45,13 @@ class RunFailed(CompactHydraException):
         return RunFailed, (str(self), self.process)
 
 
+class ProcessDied(RunFailed):
+    """The process of a run died, again and again, and could not tell so itself: it was killed, or ran out of memory."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"its process died each time that it was tried ({how})")
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something."""
@@ -145,6 +152,9 @@ def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
             os.environ[SWEEP_SIZE] = str(len(free))
             ended = launch([job.overrides for job in free])
             left += [job for job, end in zip(free, ended, strict=True) if _is_under_way(end)]
+            for job, end in zip(free, ended, strict=True):
+                if isinstance(end._return_value, ProcessDied):
+                    _mark_failed(job, end._return_value)
             returns += ended
         else:
             if not waiting:
@@ -194,6 +204,17 @@ def _note(runs: Sequence[Job]) -> None:
 
 def _is_under_way(end: JobReturn) -> bool:
     return end.status == JobStatus.COMPLETED and end.return_value == UNDER_WAY
+
+
+def _mark_failed(job: Job, died: ProcessDied) -> None:
+    """Tell of a run whose process died, here and in its folder."""
+    print(f"{job}: failed: {died}", file=sys.stderr, flush=True)
+    if job.folder is None or job.folder.holder() is not None or job.folder.is_done():
+        return
+    if job.folder.state() is None:  # it died before it could begin
+        job.folder.refuse(died)
+    else:
+        job.folder.fail(died, f"{died}\n")
 
 
 def _has_failed(job: Job) -> bool:
