@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from single_directions.commands import train
+from single_directions.runs.config import _composed
 from single_directions.runs.folder import RunFolder
 
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")
@@ -104,6 +105,7 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
 
 
 def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, tmp_path):
+    _composed.cache_clear()  # by the command itself, which Hydra runs, it has to be made
     arguments = ("-m", *QUICK, "checkpoint.every_n_epochs=1", "seed=0,1")
     command(*arguments)
     done, cut = (RunFolder(file.parent) for file in sorted(tmp_path.rglob("config.yaml")))

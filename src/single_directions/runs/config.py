@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -216,8 +217,13 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _composed(*choices: str) -> DictConfig:
     """The configuration of no experiment in particular, with some files chosen."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", list(choices))
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra runs once at a time, and this may be asked for within a sweep
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = compose("train", list(choices))
+    finally:
+        GlobalHydra.instance().hydra = running
     OmegaConf.set_struct(config, False)
     return config
 
