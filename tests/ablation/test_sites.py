@@ -184,8 +184,40 @@ def test_what_cannot_be_traced_names_modules_by_call() -> None:
             assert torch.equal(found.clamped(inputs, alone, values), expected.clamped(inputs, alone, values))
 
 
-def test_default_sites_of_what_cannot_be_traced_are_its_relu_modules() -> None:
-    assert located(Untraceable(), None, torch.ones(2, 8)).sites == (Site("relu", 5),)
+def test_default_sites_of_what_cannot_be_traced_are_all_calls_of_its_relu_modules() -> None:
+    found = located(Untraceable(), None, torch.ones(2, 8)).sites
+    assert found == located(ThreeCalls(), None, torch.ones(2, 8)).sites
+    assert [site.name for site in found] == ["relu", "relu_1", "relu_2"]
+
+
+class Mixed(nn.Module):
+    """Cannot be traced, and writes ReLUs in all ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Function(
+            lambda self, x: self.relu(F.relu(self.layer(x), inplace=True)) + 1, layer=nn.Linear(8, 8), relu=nn.ReLU()
+        )
+        self.six, self.unused, self.head = nn.ReLU6(), nn.ReLU(), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.block(x if x.sum() > -1e9 else -x)
+        return self.head(self.six(F.relu6(x.relu())))
+
+
+def test_relus_that_are_no_modules_warn_in_what_cannot_be_traced() -> None:
+    network, inputs = Mixed().double(), images(4, 8)
+    expected = (
+        r"network Mixed: it cannot be traced \(.*control flow.*\), so of its ReLUs only the modules are sites: "
+        r"block.relu, six; not those called as functions: 1 in block, 2 in Mixed.forward\(\). .*sites=\[...\]"
+    )
+    with pytest.warns(UserWarning, match=expected):
+        found = resolve_sites(network, None, inputs)
+    assert [site.name for site in found] == ["block.relu", "six"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_sites(network, ["block.relu", "six"], inputs) == found  # as asked
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("name", ["relu_3", "rel", "relu_x", "relu_", ""])

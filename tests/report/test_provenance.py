@@ -8,7 +8,14 @@ from constructed import tables
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.provenance import command_for, commands, compute, planned_runs, provenance
+from single_directions.report.provenance import (
+    _measured,
+    command_for,
+    commands,
+    compute,
+    planned_runs,
+    provenance,
+)
 from single_directions.report.section import sections_of
 
 
@@ -106,6 +113,16 @@ def test_facts_of_a_section():
     assert facts["Versions"] == "python 3.11.7, torch 2.6.0"
     assert "optimizer.lr=0.03" in facts["Settings"]
     assert "batch_norm" not in facts["Settings"]  # null everywhere
+
+
+def test_how_the_auc_was_measured_during_training():
+    runs = tables({"memorization": 1}).runs
+    assert "during training" not in _measured(runs)
+    runs["config.ablation.every_epoch.every_n_epochs"] = [1, None, 1]
+    assert _measured(runs).endswith("; during training 5 orderings x 21 points on 2,000 (or all)")  # not recorded
+    runs["config.ablation.every_epoch.samples"] = [300, None, None]
+    runs["every_epoch.orderings"], runs["every_epoch.images"] = [None, None, 20], [None, None, 500]
+    assert _measured(runs).endswith("; during training 5, 20 orderings x 21 points on 300, 500 (or all)")
 
 
 def test_columns_that_are_missing_are_not_fatal():

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -338,13 +339,17 @@ BAD = {
     "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
     "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
     "samples over the set": (lambda: callback(samples=97), "samples=97: the train data hold 96"),
-    "samples over the set, the default's number": (lambda: callback(samples=2000), "samples=2000: the train data hold"),
+    "samples over the set, the default's number": (lambda: callback(samples=500), "samples=500: the train data hold"),
     "more points than units": (lambda: callback(points=26), "points=26"),
     "more points than units, the default's number": (lambda: callback(network="tiny", points=21), "points=21"),
     "points without an end": (lambda: callback(points=[0, 5]), "points: an area"),
     "unknown method": (lambda: callback(method="fast"), "method='fast'"),
     "unknown clamp": (lambda: callback(clamp="median"), "clamp='median'"),
     "no batches": (lambda: callback(batches=[]), "batches: there are no images"),
+    "batch_to_xy that fails": (
+        lambda: callback(batch_to_xy=lambda batch: batch["x"]),
+        r"batch_to_xy: it cannot take a batch, which is list of 2 \(TypeError: list indices must be",
+    ),
     "batches that are no pairs": (lambda: callback(batches=[torch.rand(4, 64)]), "pair of tensors"),
 }
 
@@ -368,6 +373,12 @@ def test_numbers_below_one_are_refused(key):
     for number in (0, 1.5, "all"):
         with pytest.raises(BadInput, match=f"{key}={number!r}: a whole number of at least 1"):
             callback(**{key: number})
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, None, -1, 2**63])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(BadInput, match=re.escape(f"seed={seed!r}: a whole number of at least 0 is needed")):
+        callback(seed=seed)
 
 
 def test_data_without_index_ask_for_batches():
@@ -443,6 +454,33 @@ def test_patience_is_warned_of_whatever_is_monitored(monitor, mode):
     [warning] = [str(warning.message) for warning in caught if "EarlyStopping" in str(warning.message)]
     assert f"3 checks to a measurement of {monitor}; " in warning
     assert warning.endswith("set patience=6")
+
+
+class Checked(EarlyStopping):
+    """Notes what it looks at."""
+
+    def _run_early_stopping_check(self, trainer):
+        self.seen = [*getattr(self, "seen", []), trainer.callback_metrics[self.monitor].item()]
+        super()._run_early_stopping_check(trainer)
+
+
+def test_validation_within_the_epoch_measures_for_each_check_and_is_warned_of():
+    """6 batches an epoch, validated after each 3: 2 checks an epoch."""
+    part = {"validation": True, "val_check_interval": 0.5}
+    stopper, measured = Checked("ablation/auc", mode="max", patience=4), callback()
+    fit(module(), [measured, stopper], epochs=2, **part)  # a warning would be an error
+    assert len(stopper.seen) == len(set(stopper.seen)) == 4
+    assert [measured.curves[epoch].auc.mean().item() for epoch in (0, 1)] == pytest.approx(stopper.seen[1::2])
+    stopper = Checked("ablation/auc", mode="max", patience=3)
+    advice = (
+        r"patience=3 counts checks, but with every_n_epochs=1 and val_check_interval=0.5 there are 2 checks to an "
+        r"epoch with measurements of ablation/auc; to wait for 3 such epochs, set patience=6$"
+    )
+    with pytest.warns(UserWarning, match=advice):
+        fit(module(), [callback(), stopper], epochs=1, **part)
+    at_ends = Checked("ablation/auc", mode="max", patience=3, check_on_train_epoch_end=True)
+    fit(module(), [callback(), at_ends], epochs=2, **part)
+    assert len(at_ends.seen) == 2
 
 
 def test_the_patience_advised_waits_for_so_many_measurements():

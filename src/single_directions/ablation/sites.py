@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from single_directions.ablation.trace import RELU_MODULES, is_relu, out_of_place, trace
+from single_directions.ablation.trace import is_relu, out_of_place, trace
+from single_directions.ablation.untraced import called_relus
 from single_directions.errors import BadInput
 
 AtSite = Callable[[int, Tensor], Tensor]
@@ -173,7 +174,8 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
             answer is not one finite row of logits an image.
 
     Warns:
-        UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units.
+        UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
+            `sites`, a network that cannot be traced has ReLUs that are no modules, which are not found.
     """
     inputs = inputs[:_IMAGES_TO_CHECK]
     plain = network(inputs)
@@ -225,9 +227,7 @@ def _places(
             raise RuntimeError("its graph, out of place, computes something else")
     except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
         untraced = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        names = _checked(
-            sites, [name for name, module in modules.items() if isinstance(module, RELU_MODULES)], untraced
-        )
+        names = _checked(sites, _relu_modules(network, inputs, untraced) if sites is None else [], untraced)
         places = [_module_call(name, modules, untraced) for name in names]
         return names, _Hooked(network, places), (), untraced
     known = {name: node for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")}
@@ -237,6 +237,21 @@ def _places(
             raise BadInput(_unknown_site(name, list(known)))
     nodes = tuple(known[name] for name in names)
     return names, _Traced(network, graph, nodes), nodes, ""
+
+
+def _relu_modules(network: nn.Module, inputs: Tensor, untraced: str) -> list[str]:
+    """The calls of ReLU modules, with a warning where there are ReLUs besides."""
+    calls, others = called_relus(network, inputs)
+    if calls and others:
+        kind = type(network).__name__
+        where = ", ".join(f"{number} in {name or f'{kind}.forward()'}" for name, number in others.items())
+        warnings.warn(
+            f"network {kind}: it cannot be traced ({untraced}), so of its ReLUs only the modules are sites: "
+            f"{', '.join(calls)}; not those called as functions: {where}. Make these nn.ReLU modules to measure them "
+            "too, or name the sites (sites=[...])",
+            stacklevel=2,
+        )
+    return calls
 
 
 def _checked(sites: Sequence[str] | None, relus: list[str], untraced: str = "") -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from single_directions.runs.sweep import sweep_size
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
 """Settings that change nothing, or that the provenance tells in lines of their own."""
+_UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
+"""The defaults by which the AUC was measured during training while summaries did not say how."""
 
 
 def provenance(section: Section) -> Iterator[tuple[str, Any]]:
@@ -138,7 +140,28 @@ def _seeds(runs: pd.DataFrame) -> str:
 def _measured(runs: pd.DataFrame) -> str:
     return (
         f"{_values(runs, 'orderings')} orderings x {_values(runs, 'points')} points of {_values(runs, 'units')} units "
-        f"on {_values(runs, 'images_measured')} training images; method: {_values(runs, 'method')}"
+        f"on {_values(runs, 'images_measured')} training images; method: {_values(runs, 'method')}{_every_epoch(runs)}"
+    )
+
+
+def _every_epoch(runs: pd.DataFrame) -> str:
+    """How the AUC was measured during training, where it was."""
+    config = "config.ablation.every_epoch"
+    keys = [f"{config}.{key}" for key in ("every_n_epochs", *_UNRECORDED)]
+    during = runs[runs.reindex(columns=keys).notna().any(axis=1)]
+    if during.empty:
+        return ""
+
+    def told(name: str, key: str) -> str:
+        values = pd.Series(_UNRECORDED[key], during.index)
+        for column in (f"{config}.{key}", f"every_epoch.{name}"):
+            if column in during:
+                values = during[column].combine_first(values)
+        return _told(values)
+
+    return (
+        f"; during training {told('orderings', 'orderings')} orderings x {told('points', 'points')} points on "
+        f"{told('images', 'samples')} (or all)"
     )
 
 

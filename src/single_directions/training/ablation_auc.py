@@ -25,7 +25,7 @@ from single_directions.training.counts import CurveCounts
 from single_directions.training.monitors import doubtful_monitors
 from single_directions.training.subset import AtMost, drawn, pair, shared
 
-SAMPLES, ORDERINGS, POINTS = AtMost(2000), 5, AtMost(21)
+SAMPLES, ORDERINGS, POINTS = AtMost(500), 20, AtMost(21)
 """The defaults; docs/defaults.md says what they are good for."""
 _REHEARSED = 64
 """Images that are measured before the first epoch, to see that measuring works."""
@@ -37,7 +37,9 @@ class AblationAUC(pl.Callback):
     Logged are `ablation/auc` (mean over orderings), `ablation/auc_std` (their standard deviation, where there are two
     or more) and `ablation/accuracy` (nothing ablated), all on training images with the labels trained with: at the end
     of the validation loop in epochs that have one, else at the end of the epoch. Lightning's own callbacks find them:
-    ``EarlyStopping("ablation/auc", mode="max")``, ``ModelCheckpoint(monitor="ablation/auc", mode="max")``.
+    ``EarlyStopping("ablation/auc", mode="max")``, ``ModelCheckpoint(monitor="ablation/auc", mode="max")``. Where
+    validation runs several times an epoch (``Trainer(val_check_interval=0.25)``), so does the measurement, each time at
+    the full cost; a stopper then sees a new value at each check, and its patience counts these.
 
     Images and orderings are the same after every epoch. Training goes on as if nothing had been measured: modes, random
     states and statistics are left as they were. Only a data set that draws from a random generator of its own notices
@@ -49,7 +51,7 @@ class AblationAUC(pl.Callback):
     Args:
         sites: as `ablation_curve`; ``None`` is the network's ``default_sites``, or every ReLU.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
-        samples: how many training images; ``None`` for all. The default is 2000, or all where there are fewer.
+        samples: how many training images; ``None`` for all. The default is 500, or all where there are fewer.
         orderings, points, clamp, top_k, method: as `ablation_curve`; the default is 21 points, or all where there are
             fewer.
         batches: measure on these instead of a part of the train data, such as images without augmentation. They are
@@ -61,8 +63,8 @@ class AblationAUC(pl.Callback):
         name: what the names of logged values begin with.
 
     Attributes:
-        curves: the whole curve of each epoch measured, by `trainer.current_epoch`, which is 0 in the first. They travel
-            in checkpoints.
+        curves: the whole curve of each epoch measured, by `trainer.current_epoch`, which is 0 in the first; the last of
+            several in an epoch. They travel in checkpoints.
         seconds: spent measuring at the ends of epochs, over all parts of a training that was cut off.
 
     Raises:
@@ -88,6 +90,8 @@ class AblationAUC(pl.Callback):
         for key, number in (("every_n_epochs", every_n_epochs), ("samples", samples), ("orderings", orderings)):
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise BadInput(f"{key}={number!r}: a whole number of at least 1 is needed")
+        if not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
         self.sites, self.orderings, self.points, self.clamp = sites, orderings, points, clamp
         self.top_k, self.method, self.seed = top_k, method, seed
         self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches

@@ -1,7 +1,7 @@
 """Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, isfinite
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
@@ -24,14 +24,25 @@ def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> It
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
             if patience < checks or patience % checks:
+                waited, several = max(1, patience), checks_an_epoch(callback, trainer) > 1
+                often = f" and val_check_interval={trainer.val_check_interval}" if several else ""
                 yield (
-                    f"{kind}: patience={patience} counts checks, but with every_n_epochs={every_n_epochs} there are "
-                    f"{checks} checks to a measurement of {monitored}; to wait for {max(1, patience)} measurements, "
-                    f"set patience={max(1, patience) * checks}"
+                    f"{kind}: patience={patience} counts checks, but with every_n_epochs={every_n_epochs}{often} there "
+                    f"are {checks} checks to {'an epoch with measurements' if several else 'a measurement'} of "
+                    f"{monitored}; to wait for {waited} {'such epochs' if several else 'measurements'}, "
+                    f"set patience={waited * checks}"
                 )
 
 
 def checks_a_measurement(stopper: EarlyStopping, trainer: pl.Trainer, every_n_epochs: int) -> int:
-    """How often a stopper looks at one and the same measurement."""
-    after_each_epoch = stopper._check_on_train_epoch_end
-    return ceil(every_n_epochs / (1 if after_each_epoch else trainer.check_val_every_n_epoch or 1))
+    """How often a stopper looks, from one epoch that is measured to the next: at the same value, if once an epoch."""
+    between = 1 if stopper._check_on_train_epoch_end else trainer.check_val_every_n_epoch or 1
+    return ceil(every_n_epochs / between) * checks_an_epoch(stopper, trainer)
+
+
+def checks_an_epoch(stopper: EarlyStopping, trainer: pl.Trainer) -> int:
+    """How often a stopper looks in an epoch that is validated: several times where validation runs several times."""
+    batches, interval = trainer.num_training_batches, trainer.val_check_batch
+    if stopper._check_on_train_epoch_end or not trainer.enable_validation or not interval or not isfinite(batches):
+        return 1
+    return max(1, int(batches // interval))

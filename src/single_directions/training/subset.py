@@ -64,7 +64,11 @@ def shared(pairs: Iterable[Batch], share: tuple[int, int] = (0, 1)) -> Iterator[
 
 def pair(batch: Any, batch_to_xy: Callable[[Any], Any] | None = None) -> Batch:
     """The (inputs, targets) of a batch, copied to the CPU. Raises `BadInput` where it is no such pair."""
-    xy = batch if batch_to_xy is None else batch_to_xy(batch)
+    try:
+        xy = batch if batch_to_xy is None else batch_to_xy(batch)
+    except Exception as error:  # somebody's own function
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BadInput(f"batch_to_xy: it cannot take a batch, which is {_described(batch)} ({cause})") from error
     if not (isinstance(xy, tuple | list) and len(xy) == 2 and all(isinstance(part, Tensor) for part in xy)):
         what = "batch" if batch_to_xy is None else "what batch_to_xy makes of a batch"
         raise BadInput(
