@@ -24,6 +24,7 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
+_CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +171,8 @@ def _read_folder(folder: RunFolder) -> _Run:
             row["finished"] = folder.read_status().get("since")
             summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
+            if not folder.is_done():
+                raise ValueError(_CUT_SHORT)
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
             return _Run({**row, **summary}, curves, epochs)
