@@ -15,7 +15,7 @@ from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
 from single_directions.runs.config import is_neutral
-from single_directions.runs.folder import RunFolder, write_text
+from single_directions.runs.folder import RunFolder, whole_name, write_text
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
 _TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished")
@@ -32,7 +32,8 @@ class Tables:
     """All that a report is made of, without the paths of the machine that it came from.
 
     Attributes:
-        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>"; `state` that of
+        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>", the
+            name whole even where the folder's had to be cut; `state` that of
             `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
             broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), `finished`, everything in
             `summary.json` (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
@@ -192,6 +193,7 @@ def _config(folder: RunFolder) -> tuple[dict[str, Any], str]:
 def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     """What a run is called: by its path, where that is as `train.py` makes it, else by its configuration."""
     experiment, place, name = ("", "", *folder.path.absolute().parts)[-3:]
+    name = whole_name(name, config)
     scale, _, data = place.partition("-")
     if config and (config.get("experiment"), config.get("scale")) != (experiment, scale):
         experiment, scale = str(config.get("experiment", "")), str(config.get("scale", ""))
