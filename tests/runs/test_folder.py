@@ -41,7 +41,7 @@ def test_long_names_are_cut_and_stay_apart():
 
 
 LONG = {
-    "data": {"_target_": "single_directions.data.image_folder", "root": "pictures/of many/kinds", "train_samples": 10000},
+    "data": {"_target_": "x.image_folder", "root": "pictures/of many/kinds", "train_samples": 10000},
     "network": {"_target_": "x", "hidden": [512, 512], "batch_norm": False},
     "optimizer": {"_target_": "y", "lr": 0.0003, "weight_decay": 0.0},
     "seed": 12,

@@ -247,7 +247,7 @@ def whole_name(name: str, config: dict[str, Any]) -> str:
     """
     if len(name) != LONGEST_NAME or not re.search(r"-[0-9a-f]{8}$", name):
         return name
-    whole = [part for part in re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name[:-9])]  # not at the commas of a list
+    whole = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name[:-9])  # not at the commas of a list
     last = whole.pop()
     key = last.partition("=")[0]
     value = _value(config, key, "")
