@@ -262,8 +262,14 @@ def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """The tables below each other, with the types that they will be read back with."""
     filled = [table for table in tables if len(table)]
-    return _normal(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns))
+    if not filled:
+        return _normal(pd.DataFrame(columns=columns))
+    joined = pd.concat(filled, ignore_index=True)
+    # Writing and reading takes minutes for the curves of all epochs, and leaves numbers as they are.
+    numbers = joined.drop(columns="run").select_dtypes(["int64", "float64"])
+    return joined if numbers.shape[1] == joined.shape[1] - 1 else _normal(joined)
 
 
 def _normal(table: pd.DataFrame) -> pd.DataFrame:
