@@ -68,6 +68,8 @@ def made(tmp_path: Path) -> Runs:
             "test_accuracy": 0.9 - corruption / 2,
             "classes": 10,
             "orderings": 2,
+            "points": 2,
+            "epochs": 2,
             "label_hash": "123456",
             "seconds": {"training": 1.5, "measuring": 0.5},
         }

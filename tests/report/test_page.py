@@ -132,6 +132,23 @@ def test_what_departs_from_the_paper_is_told_once_a_section():
     assert seen.count("data digits in place of mnist") == 1
 
 
+def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_their_claims():
+    whole = tables({"batch_norm": 4})
+    variant = "data.root=cifar10,data.train_samples=10000,trainer.max_epochs=60,trainer.precision=bf16-mixed"
+    own = {"config.data.root": "cifar10", "config.data.train_samples": 10000, "config.trainer.precision": "bf16-mixed"}
+    runs = whole.runs.assign(scale="paper", data="image_folder", variant=variant, **own)
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    place = (
+        "cifar10 (a folder of images) at paper scale, 10,000 training images, at most 60 epochs, precision bf16-mixed"
+    )
+    assert seen.count(place) >= 3  # the claims, what was run, the section
+    assert "reduced: not the paper's data, network or training in full" in seen[: seen.index("What was run")]
+    departed = seen[seen.index("Not as in the paper:") :]
+    for told in ("data cifar10 (a folder of images) in place of cifar10", "train_samples 10000 in place of all",
+                 "trainer.precision bf16-mixed in place of 32"):  # fmt: skip
+        assert told in departed
+
+
 def test_missing_experiments_are_named_with_their_command(text):
     assert "Not run yet" not in words(text)
     seen = words(render(tables({"memorization": 1})))

@@ -75,6 +75,14 @@ def test_scale_and_data_are_named_where_they_are_not_the_experiments_own():
     assert commands("single", "demo", "digits", ["seed=1"]) == ["python scripts/train.py seed=1"]
 
 
+def test_command_adds_what_the_configuration_lacks_and_leaves_the_place_of_images_to_the_reader():
+    names = [f"data.root=cifar10,optimizer.lr=0.1,seed={seed},trainer.precision=bf16-mixed" for seed in (0, 1)]
+    assert commands("ensemble", "paper", "image_folder", names) == [
+        "python scripts/train.py -m experiment=ensemble scale=paper data=image_folder "
+        "data.root=.../cifar10 optimizer.lr=0.1 seed=0,1 +trainer.precision=bf16-mixed"
+    ]
+
+
 def test_every_experiment_has_a_plan_and_a_command():
     assert {name: planned_runs(name, "demo") for name in EXPERIMENTS} == {
         "memorization": 24,

@@ -6,6 +6,9 @@ import pytest
 
 from single_directions.report.sweeps import by_condition, conditions, overrides, sweeps, swept_keys
 from single_directions.report.table import read_tables
+from single_directions.runs.folder import RunFolder, run_name
+
+TRAINER = ("trainer.check_val_every_n_epoch", "trainer.max_epochs")
 
 
 def test_an_experiment_sweeps_what_its_file_says():
@@ -32,6 +35,20 @@ def test_variant_is_what_an_experiment_does_not_sweep(made):
     runs = read_tables([made(seed=1)]).runs
     assert sorted(set(runs["variant"])) == ["", "data.train_samples=100,network.hidden=[8,8,8]"]
     assert [len(sweep) for _, sweep in sweeps(runs)] == [2, 1]
+
+
+def test_names_that_were_cut_do_not_set_runs_apart(made):
+    keys = {"batch_size": 32, "note": "x" * 140, "trainer": {"check_val_every_n_epoch": 10, "max_epochs": 20}}
+    for seed in (8, 9, 10, 11):  # of these names different parts are cut
+        told = f"{'x' * 140},seed={seed},trainer.check_val_every_n_epoch=10,trainer.max_epochs=20"
+        name = run_name([f"{key}=." for key in ("batch_size", "note", "seed", *TRAINER)], {**keys, "seed": seed})
+        assert name.startswith(f"batch_size=32,note={told}"[:191])
+        folder = RunFolder(made(seed=seed, experiment="ensemble", config=keys) / "ensemble" / "demo-digits")
+        (folder.path / f"data.corruption=0,seed={seed}").rename(folder.path / name)
+    runs = read_tables([folder.path]).runs
+    assert set(runs["variant"]) == {
+        f"batch_size=32,note={'x' * 140},trainer.check_val_every_n_epoch=10,trainer.max_epochs=20"
+    }
 
 
 def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):

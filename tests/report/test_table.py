@@ -144,6 +144,17 @@ def test_broken_run_is_listed_not_fatal(made, file, content, reason):
     assert set(tables.curves["run"]) == set(tables.epochs["run"]) == {tables.runs["run"][1]}
 
 
+@pytest.mark.parametrize("file", ["curves", "metrics", "epoch_curves"])
+def test_table_that_was_cut_short_is_not_taken_at_face_value(made, file):
+    root = made(epochs=2)
+    path = getattr(folders(root)[0], file)
+    path.write_text(path.read_text()[:-2])  # the last number is another one now, and every column is there
+    tables = read_tables([root])
+    assert list(tables.runs["state"]) == ["broken"]
+    assert "lacks rows" in tables.runs["reason"][0]
+    assert len(tables.curves) == len(tables.epochs) == 0
+
+
 @pytest.mark.parametrize("file", ["summary", "curves", "metrics", "config", "status"])
 def test_half_written_run_is_listed_not_fatal(made, file):
     root = made()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from single_directions.report.wording import count, duration, interval, number
+from single_directions.report.wording import count, duration, interval, number, setting
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ def test_counts_and_durations():
     assert [duration(s) for s in (8.24, 59.99, 200, 3599.6, 7500)] == [
         "8.2 s", "60.0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min",
     ]  # fmt: skip
+
+
+def test_settings_are_told_as_a_reader_says_them():
+    assert setting("data.train_samples", "10000") == "10,000 training images"
+    assert setting("network.width", "0.25") == "width 0.25"
+    assert setting("network.hidden", "[8,8]") == "network.hidden=[8,8]"
+    assert setting("data.train_samples", "null") == "data.train_samples=null"
+    assert setting("~tracking", "") == "~tracking"

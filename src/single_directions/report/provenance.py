@@ -56,7 +56,7 @@ def commands(experiment: str, scale: str, data: str, names: Sequence[str]) -> li
         # With -m, a key that the experiment sweeps would be swept unless it has a value.
         together = keys >= _params(experiment).keys()
         for block in _blocks(alike) if together else [[run] for run in alike]:
-            values = [_assignment(key, [run[key] for run in block]) for key in block[0]]
+            values = [_assignment(experiment, key, [run[key] for run in block]) for key in block[0]]
             lines.append(" ".join(["python scripts/train.py", *(["-m"] if len(block) > 1 else []), *words, *values]))
     return lines
 
@@ -216,7 +216,7 @@ def _alike(runs: list[dict[str, str]], key: str) -> list[list[dict[str, str]]]:
     return list(groups.values())
 
 
-def _assignment(key: str, values: Iterable[str]) -> str:
+def _assignment(experiment: str, key: str, values: Iterable[str]) -> str:
     """`seed=0,1,2`, or `'seed=range(0,20)'` for many that follow each other."""
     distinct = _sorted(values)
     text = ",".join(distinct)
@@ -224,7 +224,24 @@ def _assignment(key: str, values: Iterable[str]) -> str:
         first, last = int(distinct[0]), int(distinct[-1])
         if last - first + 1 == len(distinct):
             text = f"range({first},{last + 1})"
-    return shlex.quote(f"{key}={text}" if text else key)
+    if key == "data.root":
+        text = f".../{text}"  # where it lies is the reader's
+    return shlex.quote(f"{'+' * _is_new(experiment, key)}{key}={text}" if text else key)
+
+
+@cache
+def _is_new(experiment: str, key: str) -> bool:
+    """Whether no file of an experiment's configuration has a dotted key, so that Hydra must be told to add it."""
+    group, _, rest = key.partition(".")
+    whole = [conf_folder() / "train.yaml", conf_folder() / "experiment" / f"{experiment}.yaml"]
+    files = [*((file, key) for file in whole), *((file, rest) for file in (conf_folder() / group).glob("*.yaml"))]
+    known = ((OmegaConf.to_container(OmegaConf.load(file)), own) for file, own in files if file.is_file())
+    return bool(rest) and not any(_has(config, own) for config, own in known)
+
+
+def _has(config: Any, key: str) -> bool:
+    first, _, rest = key.partition(".")
+    return isinstance(config, dict) and first in config and (not rest or _has(config[first], rest))
 
 
 def _sorted(values: Iterable[str]) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
+from single_directions.report.sweeps import overrides
 from single_directions.report.table import Tables
+from single_directions.report.wording import setting
 
 Claim = dict[str, Any]
 """An entry of `claims.json`."""
@@ -42,9 +44,11 @@ class Section:
 
     @property
     def place(self) -> str:
-        """What a reader calls it: "digits at demo scale"."""
-        variant = re.sub(r",(?=[A-Za-z_~])", ", ", self.variant)  # so that a line can end there
-        return ", ".join(filter(None, (f"{self.data} at {self.scale} scale", variant)))
+        """What a reader calls it: "digits at demo scale", "cifar10 (a folder of images) at paper scale, width 0.25"."""
+        variant = overrides(self.variant) if self.variant else {}
+        root = variant.pop("data.root", "")
+        data = f"{root} (a folder of images)" if self.data == "image_folder" and root else self.data
+        return ", ".join([f"{data} at {self.scale} scale", *(setting(*one) for one in variant.items())])
 
     @property
     def suffix(self) -> str:

@@ -15,7 +15,7 @@ from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
 from single_directions.runs.config import is_neutral
-from single_directions.runs.folder import RunFolder, write_text
+from single_directions.runs.folder import RunFolder, whole_name, write_text
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
 _TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished")
@@ -24,6 +24,7 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
+_CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,8 @@ class Tables:
     """All that a report is made of, without the paths of the machine that it came from.
 
     Attributes:
-        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>"; `state` that of
+        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>", the
+            name whole even where the folder's had to be cut; `state` that of
             `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
             broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), `finished`, everything in
             `summary.json` (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
@@ -170,6 +172,8 @@ def _read_folder(folder: RunFolder) -> _Run:
             row["finished"] = folder.read_status().get("since")
             summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
+            if not folder.is_done():
+                raise ValueError(_CUT_SHORT)
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
             return _Run({**row, **summary}, curves, epochs)
@@ -189,6 +193,7 @@ def _config(folder: RunFolder) -> tuple[dict[str, Any], str]:
 def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     """What a run is called: by its path, where that is as `train.py` makes it, else by its configuration."""
     experiment, place, name = ("", "", *folder.path.absolute().parts)[-3:]
+    name = whole_name(name, config)
     scale, _, data = place.partition("-")
     if config and (config.get("experiment"), config.get("scale")) != (experiment, scale):
         experiment, scale = str(config.get("experiment", "")), str(config.get("scale", ""))
@@ -257,8 +262,14 @@ def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """The tables below each other, with the types that they will be read back with."""
     filled = [table for table in tables if len(table)]
-    return _normal(pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns))
+    if not filled:
+        return _normal(pd.DataFrame(columns=columns))
+    joined = pd.concat(filled, ignore_index=True)
+    # Writing and reading takes minutes for the curves of all epochs, and leaves numbers as they are.
+    numbers = joined.drop(columns="run").select_dtypes(["int64", "float64"])
+    return joined if numbers.shape[1] == joined.shape[1] - 1 else _normal(joined)
 
 
 def _normal(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,23 @@
 from math import isfinite
 from typing import Any
 
+SETTINGS = {
+    "ablation.samples": "measured on {} images",
+    "data.test_samples": "{} test images",
+    "data.train_samples": "{} training images",
+    "network.width": "width {}",
+    "stop_at_train_accuracy": "stopped at training accuracy {}",
+    "trainer.max_epochs": "at most {} epochs",
+    "trainer.precision": "precision {}",
+}
+
+
+def setting(key: str, value: str) -> str:
+    """An override as a reader says it, `10,000 training images`; `key=value` where there are no words for it."""
+    if key in SETTINGS and value not in ("", "null"):
+        return SETTINGS[key].format(f"{int(value):,}" if value.isdigit() else value)
+    return f"{key}={value}" if value else key
+
 
 def number(value: Any, digits: int = 3) -> str:
     """A number for reading, with a true minus sign; "–" where there is none."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +28,8 @@ IN_PATH = ("experiment", "scale", "data")
 """Groups whose choice the path above a run's folder tells."""
 LONGEST_NAME = 200
 """Characters; file systems allow 255 bytes."""
+MOST_GUESSES = 100_000
+"""At what may have been cut off, for as many overrides."""
 UNFINISHED = ".part"
 """How files end that are being written."""
 
@@ -233,11 +237,51 @@ def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
         key, _, text = override.lstrip("+").partition("=")
         if key not in IN_PATH and not key.startswith("hydra") and not is_neutral(key, config):
             values[key] = _value(config, key, text)
-    name = ",".join(f"{key}={value}" if value else key for key, value in sorted(values.items())) or "default"
-    name = re.sub(r"[^\w.,=+~\[\]-]", "_", name.replace(" ", ""))
-    if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return _cut(",".join(_named(key, value) for key, value in sorted(values.items())) or "default")
+
+
+def whole_name(name: str, config: dict[str, Any]) -> str:
+    """The name of a run's folder as it was before `run_name` cut it, or `name` where that cannot be found.
+
+    What was cut off are values of `config`, the run's configuration; of which keys, the hash at the name's end tells.
+    """
+    if len(name) != LONGEST_NAME or not re.search(r"-[0-9a-f]{8}$", name):
+        return name
+    whole = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name[:-9])  # not at the commas of a list
+    last = whole.pop()
+    key = last.partition("=")[0]
+    value = _value(config, key, "")
+    whole.append(_named(key, value) if value else last.rpartition(",")[0])
+    later = [_named(other, _value(config, other, "")) for other in _keys(config) if other > key]
+    later = [part for part in later if not is_neutral(part.partition("=")[0], config)]
+    for amount in range(len(later) + 1):
+        if comb(len(later), amount) > MOST_GUESSES:
+            break
+        for parts in combinations(later, amount):
+            guess = ",".join([*whole, *parts])
+            if guess.startswith(name[:-9]) and _cut(guess) == name:
+                return guess
     return name
+
+
+def _named(key: str, value: str) -> str:
+    return re.sub(r"[^\w.,=+~\[\]-]", "_", (f"{key}={value}" if value else key).replace(" ", ""))
+
+
+def _cut(name: str) -> str:
+    """A name that file systems allow: the end of a longer one is replaced by a hash of all of it."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of all values, sorted."""
+    return sorted(
+        dotted
+        for key, value in config.items()
+        for dotted in (_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    )
 
 
 @contextmanager

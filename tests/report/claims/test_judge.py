@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from single_directions.report.claims import as_text, judge, write_claims
-from single_directions.report.claims.judge import CLAIMS
+from single_directions.report.claims.judge import CLAIMS, REDUCED
 from single_directions.report.table import Tables
 
 KEYS = {
@@ -130,6 +130,7 @@ def test_departures_from_the_paper_are_named(memorization):
     own = {"config.data.train_samples": 1000, "config.network.hidden": "[128, 128]", "config.trainer.max_epochs": 50}
     entry = judge(Tables(tables.runs.assign(**own), tables.curves, tables.epochs))[0]
     assert entry["caveats"] == [
+        REDUCED,
         "data.train_samples 1000 in place of all",
         "network.hidden [128, 128] in place of [512, 512]",
         "at most 50 epochs in place of 640",
@@ -140,6 +141,37 @@ def test_departures_from_the_paper_are_named(memorization):
         "config.trainer.max_epochs": 640,
     }
     assert judge(Tables(tables.runs.assign(**same), tables.curves, tables.epochs))[0]["caveats"] == []
+
+
+def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
+    tables = memorization(data="image_folder")
+    own = {
+        "experiment": "memorization_cifar10",
+        "config.data.root": "cifar10",
+        "config.data.train_samples": 10000,
+        "config.ablation.samples": 2000.0,
+        "config.network.width": 0.25,
+        "config.stop_at_train_accuracy": 0.99,
+        "config.trainer.max_epochs": [10, *[60] * (len(tables.runs) - 1)],
+        "config.trainer.precision": "bf16-mixed",
+        "config.channels_last": True,
+    }
+    runs = tables.runs.assign(**own)
+    assert judge(Tables(runs, tables.curves, tables.epochs))[0]["caveats"] == [
+        REDUCED,
+        "data.train_samples 10000 in place of all",
+        "ablation.samples 2000 in place of all",
+        "stop_at_train_accuracy 0.99 in place of all epochs",
+        "data cifar10 (a folder of images) in place of cifar10",
+        "network.width 0.25 in place of 1",
+        "at most 10 epochs in place of 100",
+        "trainer.precision bf16-mixed in place of 32",
+        "channels_last True in place of False",
+    ]
+    rounding = tables.runs.assign(**{"data": "mnist", "config.trainer.precision": ["32-true", "16-mixed"] * 15})
+    assert judge(Tables(rounding, tables.curves, tables.epochs))[0]["caveats"] == [
+        "trainer.precision 16-mixed in place of 32"
+    ]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)

@@ -1,6 +1,6 @@
 """All claims judged on all sweeps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
@@ -21,9 +21,9 @@ from single_directions.report.claims.claim import (
     plain,
     verdict,
 )
-from single_directions.report.claims.departures import departures
+from single_directions.report.claims.departures import departures, reductions
 from single_directions.report.statistics import holm
-from single_directions.report.sweeps import sweeps
+from single_directions.report.sweeps import overrides, sweeps, swept_keys
 from single_directions.report.table import Tables
 from single_directions.runs.folder import write_json
 
@@ -37,6 +37,8 @@ LEAST_TRAIN_ACCURACY = 0.99
 """Below it a network that should know its training images by heart does not, and is named."""
 NAMED = 6
 """Networks that a caveat names; the details hold all."""
+REDUCED = "reduced: not the paper's data, network or training in full"
+"""The caveat of claims at the paper's scale that were judged by less."""
 
 
 def judge(tables: Tables) -> list[dict[str, Any]]:
@@ -104,7 +106,8 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
         "parts": {name: {**vars(part), "holds": holds(part, claim.region)} for name, part in finding.parts.items()},
         "weakest": result.label,
     }
-    caveats = [*departures(tables.runs), *finding.caveats, *_few(result, claim, len(finding.parts))]
+    reduced = [REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []
+    caveats = [*reduced, *departures(tables.runs), *finding.caveats, *_few(result, claim, len(finding.parts))]
     if result.estimate.n >= LEAST_NETWORKS and not isfinite(result.estimate.value):
         caveats.append("its number is not defined, as where all networks have the same")
     if claim.trained_to_the_end:
@@ -138,7 +141,8 @@ def _below(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
-    names = [run.rpartition("/")[2] for run in short["run"]]
+    swept = swept_keys(short["experiment"].iloc[0])
+    names = [_swept_part(run, swept) for run in short["run"]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     part = without.estimate
     interval = f" [{part.low:.3f}, {part.high:.3f}]" if isfinite(part.low) else ""
@@ -152,6 +156,12 @@ def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
         f"{len(short)} of {runs} networks are below 99 % training accuracy ({'; '.join(names[:NAMED])}{more}): "
         f"{number}{said}"
     )
+
+
+def _swept_part(run: str, swept: Sequence[str]) -> str:
+    """What tells a run from the others of its sweep, out of its name."""
+    own = [f"{key}={value}" for key, value in overrides(run).items() if key in swept]
+    return ",".join(own) or run.rpartition("/")[2]
 
 
 def _corrected(results: list[tuple[str, Outcome]]) -> list[float]:
