@@ -50,14 +50,19 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class BetweenCheckpoints(Checkpoint):
-    """Has the training held as it is after epochs of which no checkpoint is written: each, unless they are short."""
+    """Has the training held as it is after epochs of which no checkpoint is written: each, unless they are short.
+
+    Not where several processes train together: they wait for each other to save, and their clocks would not agree when.
+    """
 
     def __init__(self, path: Path, every_n_epochs: int) -> None:
         self.path, self.every_n_epochs, self._last = path, every_n_epochs, perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes along what a checkpoint would."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs != 0 and perf_counter() - self._last >= PAUSE:
+        if trainer.world_size > 1 or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            return
+        if perf_counter() - self._last >= PAUSE:
             trainer.save_checkpoint(self.path, weights_only=False, storage_options=HELD)
             self._last = perf_counter()
 
