@@ -108,7 +108,13 @@ def test_several_processes_are_one_run(tmp_path):
     several = ["trainer.devices=2", "trainer.strategy=ddp", "batch_size=16"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *several], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*command, *several],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,  # processes that wait for each other would wait for ever
     )
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
     (summary,) = (json.loads(file.read_text()) for file in tmp_path.glob("two/*/*/*/summary.json"))
