@@ -52,16 +52,11 @@ def test_names_that_were_cut_do_not_set_runs_apart(made):
 
 
 def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):
-    made(seed=0)
-    made(seed=1, config={"ablation": {"orderings": 3}})  # a default that came later
-    made(seed=2, config={"threads": 7})  # changes nothing
+    made(seed=0)  # by code that had no such key yet
+    made(seed=1, config={"ablation": {"orderings": 3}})
+    made(seed=2, config={"ablation": {"orderings": 10}, "threads": 7})  # changes nothing
     runs = read_tables([made(seed=3)]).runs
-    assert list(runs["variant"]) == [
-        "ablation.orderings=null",
-        "ablation.orderings=3",
-        "ablation.orderings=null",
-        "ablation.orderings=null",
-    ]
+    assert list(runs["variant"]) == [f"ablation.orderings={orderings}" for orderings in (10, 3, 10, 10)]
 
 
 def test_conditions_are_what_is_swept_save_the_seed(made):

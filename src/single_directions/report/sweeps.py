@@ -9,7 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.report.statistics import mean_interval
-from single_directions.runs.config import conf_folder, is_neutral
+from single_directions.runs.config import conf_folder, flat, is_neutral
 
 SWEEP = ["experiment", "scale", "data", "variant"]
 """Columns that runs must share to be compared with each other."""
@@ -39,7 +39,7 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     variant = {run: _named(run, experiment) for run, experiment in zip(runs["run"], runs["experiment"], strict=True)}
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
         for key in _differing(sweep, str(experiment)):
-            for run, value in zip(sweep["run"], sweep[key], strict=True):
+            for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
                 added = f"{key.removeprefix('config.')}={_shown(value)}"
                 variant[run] = ",".join(filter(None, (variant[run], added)))
     return runs["run"].map(variant)
@@ -96,7 +96,10 @@ def _named(run: str, experiment: str) -> str:
 
 
 def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
-    """The columns of configuration in which runs of one sweep differ although the experiment does not sweep them."""
+    """The columns of configuration in which runs of one sweep differ although the experiment does not sweep them.
+
+    A run that was made before there was a key had what is its default now.
+    """
     swept = swept_keys(experiment)
     target = sweep.get("config.data._target_", pd.Series(dtype=str)).dropna()
     config = {"data": {"_target_": target.iloc[0] if len(target) else ""}}
@@ -107,8 +110,19 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
         if column.startswith("config.")
         and not is_neutral(key := column.removeprefix("config."), config)
         and not any(key == own or key.startswith(f"{own}.") for own in swept)
-        and known[column].nunique(dropna=False) > 1
+        and _filled(known[column], key).nunique(dropna=False) > 1
     ]
+
+
+def _filled(values: pd.Series, key: str) -> pd.Series:
+    default = _defaults().get(key)
+    return values if default is None else values.fillna(default)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """What every run has unless its experiment, its groups or its user say otherwise."""
+    return flat(OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False))
 
 
 def _shown(value: Any) -> str:

@@ -84,7 +84,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def check(config: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key whose value cannot be."""
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
-        value = _flat(config).get(key)
+        value = flat(config).get(key)
         if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
             continue
         _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
@@ -193,13 +193,13 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
     A key that the old one lacks, as it was written before there was such a key, counts as having its default there.
     """
-    a, b = _flat(old), _flat(new)
+    a, b = flat(old), flat(new)
     keys = [
         key for key in sorted(a | b) if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, new)
     ]
     if a.keys() >= set(keys):
         return keys
-    default = _flat(_completed({key: value for key, value in b.items() if key in a}))
+    default = flat(_completed({key: value for key, value in b.items() if key in a}))
     return [key for key in keys if key in a or key not in default or default[key] != b[key]]
 
 
@@ -252,12 +252,12 @@ def _check_number(key: str, value: Any, least: float, most: float, also: str = "
         raise BadInput(f"{key} must be {also}{span}, not {value!r}")
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and values; an empty group counts as a value."""
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A configuration as dotted keys and values; an empty group counts as a value."""
     if not isinstance(config, dict) or not config:
         return {prefix: config}
     return {
         dotted: leaf
         for key, value in config.items()
-        for dotted, leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+        for dotted, leaf in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
     }

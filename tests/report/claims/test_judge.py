@@ -222,6 +222,7 @@ def test_nothing_done_is_nothing_judged(memorization):
 
 def test_terminal_shows_a_line_a_claim(memorization):
     lines = as_text(judge(memorization(seeds=1))).splitlines()
-    assert len(lines) == 4
-    assert "memorization.auc" in lines[1]
-    assert lines[1].endswith("inconclusive")
+    assert len(lines) == 5
+    assert lines[1].startswith("memorization/")
+    assert "memorization.auc" in lines[2]
+    assert lines[2].endswith("inconclusive")

@@ -66,14 +66,13 @@ def write_claims(claims: list[dict[str, Any]], path: Path) -> None:
 
 
 def as_text(claims: list[dict[str, Any]]) -> str:
-    """The claims as a table for a terminal, a line each."""
+    """The claims as a table for a terminal, a line each; those of the same runs under a line that names these."""
     if not claims:
         return "no claim can be judged yet"
     lines = [
         {
             "figure": claim["figure"],
             "claim": claim["id"],
-            "runs of": "/".join(filter(None, (claim["scale"], claim["data"], claim["variant"]))),
             "n": claim["n"],
             "value": "-" if claim["value"] is None else f"{claim['value']:.3f}",
             "95 %": "-" if claim["low"] is None else f"{claim['low']:.3f} to {claim['high']:.3f}",
@@ -82,7 +81,13 @@ def as_text(claims: list[dict[str, Any]]) -> str:
         }
         for claim in claims
     ]
-    return pd.DataFrame(lines).to_string(index=False)
+    head, *rows = pd.DataFrame(lines).to_string(index=False).splitlines()
+    text, before = [head], ""
+    for claim, row in zip(claims, rows, strict=True):
+        runs = "/".join(filter(None, (claim["experiment"], claim["scale"], claim["data"], claim["variant"])))
+        text += [row] if runs == before else [runs, row]
+        before = runs
+    return "\n".join(text)
 
 
 Sweep = tuple[str, str, str, str]
