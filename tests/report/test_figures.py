@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from single_directions.report.figures import (
     Line,
@@ -71,9 +72,10 @@ def test_axes_chance_and_legend_are_labelled(lines):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("fraction of units ablated", "accuracy on training images")
     assert figure.get_suptitle() == "here"
     assert [text.get_text() for text in axes.texts] == ["chance"]
+    assert axes.texts[0].xy[0] > 0.25  # beyond the verticals
     assert axes.lines[-1].get_ydata()[0] == 0.1
     assert axes.lines[0].get_xdata()[0] == 0.25
-    legend = axes.get_legend()
+    [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["two networks", "one"]
     assert legend.get_title().get_text() == "networks"
 
@@ -133,6 +135,7 @@ def test_turns_of_test_loss_and_auc_are_marked_and_the_divergence_is_in_view(tra
     assert (highest.get_xdata()[0], highest.get_ydata()[0]) == (4, 0.4)
     assert losses.get_ylim() == pytest.approx((0, 2.0))  # 9 is cut off, 1.5 is not
     assert len(figure.legends[0].get_texts()) == 5
+    assert not highest.get_clip_on()  # were it the last epoch, half of it would be cut off
 
 
 def test_a_panel_a_training_up_to_nine(trainings):
@@ -159,13 +162,13 @@ def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
     ]
     for figure in figures:
         figure.draw_without_rendering()  # would warn where the axes have no room
+        assert all(text.get_fontsize() * 3.4 / figure.get_figwidth() >= 6 for text in figure.findobj(Text))
         below = figure._suptitle.get_window_extent()
         assert below.x1 <= figure.bbox.x1
         assert below.y1 <= figure.bbox.y1
         for axes in figure.axes:
             assert axes.get_window_extent().width > 0.3 * figure.bbox.width
-            beside = [axes.get_legend()] if axes.get_legend() else []
-            for artist in (*beside, *figure.legends):
+            for artist in figure.legends:
                 box = artist.get_window_extent()
                 assert not box.overlaps(below)
                 assert not box.overlaps(axes.get_window_extent())

@@ -141,12 +141,21 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
     place = (
         "cifar10 (a folder of images) at paper scale, 10,000 training images, at most 60 epochs, precision bf16-mixed"
     )
-    assert seen.count(place) >= 3  # the claims, what was run, the section
+    assert seen.count(place) >= 2  # what was run, the section
+    assert "cifar10 at paper scale (reduced)" in seen[: seen.index("What was run")]
     assert "reduced: not the paper's data, network or training in full" in seen[: seen.index("What was run")]
     departed = seen[seen.index("Not as in the paper:") :]
     for told in ("data cifar10 (a folder of images) in place of cifar10", "train_samples 10000 in place of all",
                  "trainer.precision bf16-mixed in place of 32"):  # fmt: skip
         assert told in departed
+
+
+def test_permutations_stand_beside_the_t_test_and_are_said_to_be_few():
+    html = render(tables({"batch_norm": 4, "memorization": 4}))
+    seen = words(html)
+    assert "by permutation p = 0.12" in seen
+    assert "from n = 4 no permutation test can give p below 0.125, so it cannot be significant" in seen
+    assert all(f'<th scope="col">{head}</th>' in html for head in ("Effect size", "p", "p by permutation"))
 
 
 def test_missing_experiments_are_named_with_their_command(text):

@@ -39,7 +39,7 @@ def test_mean_of_few_has_a_t_interval():
     half = 4.302653 / math.sqrt(3)  # t of two degrees of freedom, standard deviation 1
     assert (estimate.low, estimate.high) == pytest.approx((2 - half, 2 + half), rel=1e-6)
     assert estimate.p == pytest.approx(0.0741799, rel=1e-5)
-    assert estimate.p_permutation == 2 / 8  # of all sign flips two are as far from zero
+    assert estimate.p_permutation == estimate.p_permutation_least == 2 / 8  # of sign flips two are as far from zero
 
 
 def test_difference_within_seeds_is_the_mean_of_their_differences():
@@ -60,7 +60,7 @@ def test_networks_of_different_seeds_are_independent_groups():
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((-2, -2 - half, -2 + half), rel=1e-6)
     assert estimate.n == 4
     # Of the 70 ways to choose four of 1 2 3 4 3 4 5 6, those with a sum of at most 10, five, or at least 18, as many.
-    assert estimate.p_permutation == 2 * 5 / 70
+    assert (estimate.p_permutation, estimate.p_permutation_least) == (2 * 5 / 70, 2 / 70)
     assert estimate.effect_size == pytest.approx((1 - 3 / 23) * -2 / math.sqrt(5 / 3))
 
 
@@ -158,6 +158,37 @@ def test_clusters_are_found_where_there_are_some():
     assert set(clusters(np.ones(20), y[:20])) == {0}
 
 
+def test_one_cloud_of_few_networks_is_not_split():
+    random = np.random.default_rng(5)
+    clouds = random.multivariate_normal([0, 0], [[1, -0.5], [-0.5, 1]], size=(15, 20))
+    assert not any(clusters(*cloud.T).any() for cloud in clouds)
+
+
+def test_networks_of_one_seed_are_drawn_together(few_resamples):
+    # Copies of 12 networks, as if at other learning rates, tell nothing new.
+    random = np.random.default_rng(6)
+    x, y = random.normal(size=(2, 12)) + random.normal(size=12)
+    one, seeds = correlation(x, y), [*range(12)] * 5
+    copied = correlation(np.tile(x, 5), np.tile(y, 5), blocks=seeds)
+    assert (copied.value, copied.low, copied.high) == pytest.approx((one.value, one.low, one.high), abs=1e-9)
+    assert copied.n == 12
+    assert (copied.p < 0.05) == (copied.low > 0 or copied.high < 0)
+    independent = correlation(np.tile(x, 5), np.tile(y, 5))
+    assert independent.high - independent.low < 0.6 * (one.high - one.low)
+    given = np.cos(np.arange(12))
+    partial = partial_correlation(np.tile(x, 5), np.tile(y, 5), [np.tile(given, 5)], seeds)
+    assert (partial.low, partial.n) == (pytest.approx(partial_correlation(x, y, [given]).low, abs=1e-9), 12)
+
+
+def test_few_seeds_have_fishers_interval_and_its_p():
+    x, y = [1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5]
+    one = correlation(x, y)
+    copied = correlation(x * 2, y * 2, blocks=[*range(6)] * 2)
+    assert (copied.low, copied.high, copied.n) == (pytest.approx(one.low), pytest.approx(one.high), 6)
+    assert (copied.p < 0.05) == (copied.low > 0)
+    assert math.isnan(copied.p_permutation)
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
@@ -184,7 +215,7 @@ def test_degenerate_values_give_no_error(few_resamples, n, kind):
         assert not estimate.low > estimate.high
     assert len(leave_one_out(x, y)) == len(clusters(x, y)) == n
     if kind == "equal" and n > 1:
-        assert mean_interval(y) == Estimate(1, 1, 1, n, 0.0, mean_interval(y).p_permutation)
+        assert mean_interval(y) == Estimate(1, 1, 1, n, 0.0, mean_interval(y).p_permutation, 2 / 2**n)
         tie = difference(one, one)
         assert (tie.value, tie.low, tie.high, tie.p) == (0, 0, 0, 1)
         assert math.isnan(correlation(x, y).value)

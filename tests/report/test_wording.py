@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from single_directions.report.wording import count, duration, interval, number, setting
+from single_directions.report.wording import count, duration, interval, number, place, setting
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ def test_counts_and_durations():
 def test_settings_are_told_as_a_reader_says_them():
     assert setting("data.train_samples", "10000") == "10,000 training images"
     assert setting("network.width", "0.25") == "width 0.25"
-    assert setting("network.hidden", "[8,8]") == "network.hidden=[8,8]"
+    assert setting("optimizer.momentum", "0.5") == "optimizer.momentum=0.5"
+    assert place("digits", "demo", {}) == "digits at demo scale"
+    folder = {"data.root": "cifar10", "optimizer.lr": "0.1"}
+    assert place("image_folder", "paper", folder) == "cifar10 (a folder of images) at paper scale, learning rate 0.1"
     assert setting("data.train_samples", "null") == "data.train_samples=null"
     assert setting("~tracking", "") == "~tracking"

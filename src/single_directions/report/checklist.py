@@ -25,7 +25,7 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "11-layer convolutional network and ResNet-50, as far as the paper describes them; whatever it leaves open is "
         "a key of the configuration with a comment that says so. Each section lists its settings.",
     )
-    data = sorted({f"{section.data} ({section.scale} scale)" for section in sections if not section.runs.empty})
+    data = sorted({section.brief for section in sections if not section.runs.empty})
     yield (
         "Which data, and how are they split?",
         f"{', '.join(data) or 'None yet'}. Training and test images are those that the data sets come with; of the "
@@ -61,12 +61,14 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "Curve: accuracy against the number of units clamped, one for each ordering of the units. AUC: the trapezoid "
         "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings; "
         "normalized: divided by the accuracy with nothing clamped. Generalization error: train minus test accuracy. "
-        "The rule of each verdict stands beside it.",
+        "Clusters of an ensemble: a Gaussian mixture of 1 to 3 components of one shape, the fewest than which none has "
+        "a BIC lower by more than 10. The rule of each verdict stands beside it.",
     )
     yield (
         "What is the spread, and over what?",
         "The network is the unit of inference: orderings are averaged within it, and seeds that conditions share are "
-        "blocks. Intervals are 95 %: from the normal distribution below 10 networks, by bootstrap from 10. Bands in "
+        "blocks (where an ensemble has networks of one seed at several learning rates, whole seeds are resampled). "
+        "Intervals are 95 %: from the normal distribution below 10 networks, by bootstrap from 10. Bands in "
         "figures are one standard deviation, over what their captions say. p values are corrected by Holm's method "
         "for all claims at the same scale.",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from single_directions.report.claims.claim import LEVEL
 from single_directions.report.claims.departures import departures
 from single_directions.report.markup import Markup, table, tag
 from single_directions.report.section import Claim, Section
@@ -42,7 +43,7 @@ def judged(section: Section) -> Markup:
 
 
 def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
-    where = f"{section.experiment.name}, {section.place}"
+    where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
     return (
         tag("a", claim["figure"], href=f"#{section.id}"),
         [sentence(claim["paper"]), tag("div", where, class_="place")],
@@ -58,10 +59,11 @@ def _item(section: Section, claim: Claim) -> Markup:
     numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}"]
     if claim["paper_value"] is not None:
         numbers.append(f"the paper: {number(claim['paper_value'])}")
-    if claim["effect_size"] is not None:
+    if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
         numbers.append(f"effect size {number(claim['effect_size'], 2)}")
     if claim["p"] is not None:
         numbers.append(f"p = {claim['p']:.2g}")
+    numbers += _exchanged(claim)
     if claim["p_holm"] is not None:
         numbers.append(f"corrected for all claims {claim['p_holm']:.2g}")
     caveats = "; ".join(own_caveats(section, claim))
@@ -71,18 +73,38 @@ def _item(section: Section, claim: Claim) -> Markup:
         tag("p", "; ".join(numbers)),
         tag("p", f"Caveats: {caveats}") if caveats else None,
         tag("p", f"Rule: {claim['rule']}.", class_="soft"),
-        list(_details(claim["details"])),
+        list(_details(claim["details"], claim["p"] is not None)),
         class_=leaning(claim),
     )
 
 
-def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
+def _exchanged(claim: Claim) -> list[str]:
+    """P by permutation of the number shown, where p comes from a t test; whether it can be small at all."""
+    part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
+    if claim["p"] is None or part is None or part["p_permutation"] is None:
+        return []
+    told = [] if part["p_permutation"] == part["p"] else [f"by permutation p = {part['p_permutation']:.2g}"]
+    least = part["p_permutation_least"]
+    if least is not None and least >= LEVEL:
+        told.append(
+            f"from n = {part['n']} no permutation test can give p below {least:.3g}, so it cannot be significant"
+        )
+    return told
+
+
+def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
     """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
     parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
-        rows = [(name, interval(part), part["n"], words[part["holds"]]) for name, part in parts.items()]
-        yield table(("Of each", "Value [95 % interval]", "n", "Interval"), rows, "details")
+        heads = ["Of each", "Value [95 % interval]", "n", "Interval"]
+        rows = [[name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()]
+        if tested:
+            heads += ["Effect size", "p", "p by permutation"]
+            for row, part in zip(rows, parts.values(), strict=True):
+                chances = ("–" if part[key] is None else f"{part[key]:.2g}" for key in ("p", "p_permutation"))
+                row += [number(part["effect_size"], 2), *chances]
+        yield table(heads, rows, "details")
     if "partial" in details:
         yield table(
             ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
@@ -99,6 +121,7 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         "normalized AUC, Pearson": details["pearson"],
         "raw AUC, Spearman": details["raw"],
         **{f"normalized AUC, given {what}": part for what, part in details["partial"].items()},
+        **{f"normalized AUC, within {condition}": part for condition, part in details["by_condition"].items()},
         "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }

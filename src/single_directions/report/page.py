@@ -107,7 +107,8 @@ def _rest(runs: pd.DataFrame, sections: Sequence[Section]) -> list[Markup | None
 def _footer() -> Markup:
     told = (
         "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
-        "from the run folders that their column run names. "
+        "from the run folders that their column run names. A name that was too long for a folder is cut short on the "
+        "disk and ends in a hash there; the column has it whole. "
     )
     again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
     return tag("footer", tag("p", told, again))

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from single_directions.report.claims.departures import reductions
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
 from single_directions.report.sweeps import overrides
 from single_directions.report.table import Tables
-from single_directions.report.wording import setting
+from single_directions.report.wording import place
 
 Claim = dict[str, Any]
 """An entry of `claims.json`."""
@@ -45,20 +46,25 @@ class Section:
     @property
     def place(self) -> str:
         """What a reader calls it: "digits at demo scale", "cifar10 (a folder of images) at paper scale, width 0.25"."""
-        variant = overrides(self.variant) if self.variant else {}
-        root = variant.pop("data.root", "")
-        data = f"{root} (a folder of images)" if self.data == "image_folder" and root else self.data
-        return ", ".join([f"{data} at {self.scale} scale", *(setting(*one) for one in variant.items())])
+        return place(self.data, self.scale, overrides(self.variant) if self.variant else {})
+
+    @property
+    def brief(self) -> str:
+        """The same in few words, for figures: "mnist at paper scale (reduced)"; its settings stand above them."""
+        root = (overrides(self.variant) if self.variant else {}).get("data.root")
+        data = root if self.data == "image_folder" and root else self.data
+        reduced = self.scale == "paper" and not self.runs.empty and reductions(self.runs)
+        return f"{data} at {self.scale} scale{' (reduced)' if reduced else ''}"
 
     @property
     def suffix(self) -> str:
         """What tells its files from those of the experiment's other sweeps."""
         if self.alone:
             return ""
-        place = "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
-        name = re.sub(r"[^\w.,=+~\[\]-]", "_", place)
+        whole = "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
+        name = re.sub(r"[^\w.,=+~\[\]-]", "_", whole)
         if len(name) > LONGEST_SUFFIX:
-            name = f"{name[: LONGEST_SUFFIX - 9]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+            name = f"{name[: LONGEST_SUFFIX - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
         return f"_{name}"
 
     @property
@@ -95,9 +101,9 @@ def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
         own = tables.runs[tables.runs["experiment"] == experiment.name]
         sweeps = list(own.groupby(["scale", "data", "variant"]))
         for (scale, data, variant), runs in sweeps:
-            place = {"experiment": experiment.name, "scale": scale, "data": data, "variant": variant}
+            sweep = {"experiment": experiment.name, "scale": scale, "data": data, "variant": variant}
             done = runs["state"] == "done"
-            judged = [claim for claim in claims if all(claim[key] == place[key] for key in place)]
+            judged = [claim for claim in claims if all(claim[key] == sweep[key] for key in sweep)]
             section = Section(
                 experiment, str(scale), str(data), str(variant), tables.of(runs[done]), runs[~done], judged,
                 alone=len(sweeps) == 1,

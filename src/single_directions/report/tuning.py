@@ -10,7 +10,7 @@ from single_directions.report.experiments import LEARNING_RATE, OPTIMIZER
 from single_directions.report.markup import Markup, table, tag
 from single_directions.report.sweeps import overrides
 from single_directions.report.table import Tables
-from single_directions.report.wording import number
+from single_directions.report.wording import number, place
 
 NAME = "tuning"
 REACHED = 0.99
@@ -28,7 +28,10 @@ def tuning(tables: Tables) -> Markup | None:
     if runs.empty or OPTIMIZER not in runs or LEARNING_RATE not in runs:
         return None
     groups = runs.groupby([runs["scale"], runs["data"], runs["run"].map(_beside)])
-    parts = [_group(f"{data} at {scale} scale", str(beside), own, tables) for (scale, data, beside), own in groups]
+    parts = [
+        _group(place(str(data), str(scale), overrides(str(beside))), own, tables)
+        for (scale, data, beside), own in groups
+    ]
     return tag("section", tag("h2", "Tuning: optimizer and learning rate"), tag("p", RULE), parts, id=NAME)
 
 
@@ -48,14 +51,14 @@ def found(run: Mapping[Any, Any], epochs: pd.DataFrame) -> dict[str, Any]:
 def _beside(run: str) -> str:
     """The overrides that are not what is tuned."""
     others = {key: value for key, value in overrides(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
-    return ", ".join(f"{key}={value}" for key, value in sorted(others.items()))
+    return ",".join(f"{key}={value}" for key, value in sorted(others.items())) or "default"
 
 
-def _group(place: str, beside: str, runs: pd.DataFrame, tables: Tables) -> Iterator[Markup]:
+def _group(heading: str, runs: pd.DataFrame, tables: Tables) -> Iterator[Markup]:
     settings = [(run, found(run, tables.epochs)) for run in runs.to_dict("records") if _measured(run, tables)]
     settings.sort(key=lambda one: (one[1]["reached"], one[1]["loss"]))
     chosen = settings[0] if settings and settings[0][1]["reached"] < inf else None
-    yield tag("h3", ", ".join(filter(None, (place, beside))))
+    yield tag("h3", heading)
     yield table(HEADS, [_row(run, what, chosen is not None and run is chosen[0]) for run, what in settings])
     if chosen is None:
         yield tag("p", "No setting reached 99 % training accuracy: none is chosen.")

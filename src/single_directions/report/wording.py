@@ -1,5 +1,6 @@
 """Numbers in words, the same in captions and tables."""
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
@@ -7,8 +8,12 @@ SETTINGS = {
     "ablation.samples": "measured on {} images",
     "data.test_samples": "{} test images",
     "data.train_samples": "{} training images",
+    "network.hidden": "hidden layers {}",
     "network.width": "width {}",
+    "optimizer": "optimizer {}",
+    "optimizer.lr": "learning rate {}",
     "stop_at_train_accuracy": "stopped at training accuracy {}",
+    "trainer.check_val_every_n_epoch": "tested every {} epochs",
     "trainer.max_epochs": "at most {} epochs",
     "trainer.precision": "precision {}",
 }
@@ -19,6 +24,14 @@ def setting(key: str, value: str) -> str:
     if key in SETTINGS and value not in ("", "null"):
         return SETTINGS[key].format(f"{int(value):,}" if value.isdigit() else value)
     return f"{key}={value}" if value else key
+
+
+def place(data: str, scale: str, overrides: Mapping[str, str]) -> str:
+    """A data set with its scale and settings, an image folder by its own name."""
+    root = overrides.get("data.root") if data == "image_folder" else None
+    named = f"{root} (a folder of images)" if root else data
+    settings = [setting(*one) for one in overrides.items() if not (root and one[0] == "data.root")]
+    return ", ".join([f"{named} at {scale} scale", *settings])
 
 
 def number(value: Any, digits: int = 3) -> str:

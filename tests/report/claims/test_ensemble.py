@@ -46,7 +46,10 @@ def test_planted_correlation_is_found(ensemble):
     assert claims["generalization"]["caveats"] == []
     assert claims["best_and_worst"]["verdict"] == "reproduced"
     assert claims["within_clusters"]["verdict"] == "inconclusive"
-    assert claims["within_clusters"]["caveats"] == ["the networks form a single cluster, so there is nothing to judge"]
+    assert claims["within_clusters"]["caveats"] == [
+        "the networks form a single cluster (no mixture of several has a BIC lower by more than 10), "
+        "so there is nothing to judge"
+    ]
     assert by_id(ensemble(slope=1))["generalization"]["verdict"] == "not reproduced"
     assert by_id(ensemble(slope=0))["generalization"]["verdict"] == "inconclusive"
 
@@ -74,6 +77,14 @@ def test_clusters_are_judged_one_by_one(ensemble):
     within = within_clusters(ensemble(slope=0, apart=15)).parts  # all of the correlation is between the clusters
     assert [name for name, part in within.items() if part.low < 0 < part.high] == ["cluster 1", "cluster 2"]
     assert generalization(ensemble(slope=0, apart=15)).parts["all networks"].high < 0
+
+
+def test_networks_of_one_seed_at_several_learning_rates_are_not_independent(ensemble):
+    tables = ensemble(n=48)
+    tables.runs["seed"] %= 12
+    finding = generalization(tables)
+    assert finding.parts["all networks"].n == finding.details["partial"]["training loss"].n == 12
+    assert finding.caveats[0].startswith("n is 12 seeds")
 
 
 def test_one_network_that_makes_the_correlation_is_named(ensemble):

@@ -22,7 +22,7 @@ EXTREMES = 5
 """Networks in each of the groups with the best and the worst generalization."""
 ENOUGH_FOR_EXTREMES = 50
 """Networks below which the extremes of an ensemble are shown but not judged."""
-NEEDED = ("generalization_error", "auc", "auc_normalized", "train_accuracy", "train_loss")
+NEEDED = ("generalization_error", "auc", "auc_normalized", "train_accuracy", "train_loss", "seed")
 
 
 def networks(runs: pd.DataFrame) -> pd.DataFrame:
@@ -43,29 +43,29 @@ def best_and_worst(ensemble: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def generalization(tables: Tables) -> Finding:
     """The correlation over all networks, and what else could make it: clusters, training accuracy, single networks."""
     ensemble = networks(tables.runs)
-    error, normalized = ensemble["generalization_error"], ensemble["auc_normalized"]
-    main = correlation(error, normalized)
+    error, normalized, seeds = (ensemble[key] for key in ("generalization_error", "auc_normalized", "seed"))
+    main = correlation(error, normalized, blocks=seeds)
+    given = {"training accuracy": ["train_accuracy"], "training loss": ["train_loss"]}
+    given["training accuracy and loss"] = ["train_accuracy", "train_loss"]
     explanations = {
-        "training accuracy": partial_correlation(error, normalized, [ensemble["train_accuracy"]]),
-        "training loss": partial_correlation(error, normalized, [ensemble["train_loss"]]),
-        "training accuracy and loss": partial_correlation(
-            error, normalized, [ensemble["train_accuracy"], ensemble["train_loss"]]
-        ),
+        what: partial_correlation(error, normalized, [ensemble[key] for key in keys], seeds)
+        for what, keys in given.items()
     }
     found = _clusters(ensemble)
     without = _leverage(ensemble)
     details = {
-        "raw": correlation(error, ensemble["auc"]),
+        "raw": correlation(error, ensemble["auc"], blocks=seeds),
         "normalized": main,
-        "pearson": correlation(error, normalized, "pearson"),
+        "pearson": correlation(error, normalized, "pearson", seeds),
         "partial": explanations,
-        "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized),
-        "auc_with_train_loss": correlation(ensemble["train_loss"], normalized),
+        "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized, blocks=seeds),
+        "auc_with_train_loss": correlation(ensemble["train_loss"], normalized, blocks=seeds),
         "leave_one_out": without,
         "by_condition": _by_condition(ensemble),
         "clusters": found,
     }
     caveats = [
+        *_blocked(main, len(ensemble)),
         *_explained(main, explanations),
         *_clustered(found),
         *_rests_on_single(main, without),
@@ -77,7 +77,8 @@ def within_clusters(tables: Tables) -> Finding:
     """The correlation within each cluster of networks."""
     found = _clusters(networks(tables.runs))
     if found["number"] < 2:
-        why = "the networks form a single cluster" if found["number"] else "no network has all the numbers needed"
+        single = "the networks form a single cluster (no mixture of several has a BIC lower by more than 10)"
+        why = single if found["number"] else "no network has all the numbers needed"
         return Finding({}, {"clusters": found}, (f"{why}, so there is nothing to judge",))
     return Finding(dict(zip(found["names"], found["correlations"], strict=True)), {"clusters": found})
 
@@ -106,14 +107,17 @@ def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
         "names": [f"cluster {i + 1}" for i in range(len(members))],
         "sizes": [len(group) for group in members],
         "runs": [list(group["run"]) for group in members],
-        "correlations": [correlation(group["generalization_error"], group["auc_normalized"]) for group in members],
+        "correlations": [
+            correlation(group["generalization_error"], group["auc_normalized"], blocks=group["seed"])
+            for group in members
+        ],
     }
 
 
 def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
     """The correlation within each value of what is swept beside the seed, such as the learning rate."""
     return {
-        str(condition): correlation(own["generalization_error"], own["auc_normalized"])
+        str(condition): correlation(own["generalization_error"], own["auc_normalized"], blocks=own["seed"])
         for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
         if condition
     }
@@ -127,6 +131,13 @@ def _leverage(ensemble: pd.DataFrame) -> dict[str, Any]:
     low, high = int(values.argmin()), int(values.argmax())
     runs = ensemble["run"]
     return {"low": values[low], "high": values[high], "low_without": runs[low], "high_without": runs[high]}
+
+
+def _blocked(main: Estimate, networks: int) -> list[str]:
+    """That networks share seeds, where they do."""
+    if not 0 < main.n < networks:
+        return []
+    return [f"n is {main.n} seeds: of the {networks} networks, those of one seed are resampled together"]
 
 
 def _explained(main: Estimate, explanations: dict[str, Estimate]) -> list[str]:
@@ -146,7 +157,10 @@ def _clustered(found: dict[str, Any]) -> list[str]:
         return []
     each = zip(found["sizes"], found["correlations"], strict=True)
     parts = [f"{size} networks with {part.value:.2f}" for size, part in each]
-    return [f"the networks fall into {found['number']} clusters (a mixture chosen by BIC): {', '.join(parts)}"]
+    told = (
+        f"the networks fall into {found['number']} clusters (a Gaussian mixture of so many has a BIC lower by over 10)"
+    )
+    return [f"{told}: {', '.join(parts)}"]
 
 
 def _rests_on_single(main: Estimate, without: dict[str, Any]) -> list[str]:

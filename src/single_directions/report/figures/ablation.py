@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
-from single_directions.report.figures.style import STYLE, draw_chance, draw_title, new_figure
+from single_directions.report.figures.style import STYLE, draw_chance, draw_legend, draw_title, new_figure
 
 Spread = Literal["orderings", "curves"]
 
@@ -41,21 +41,23 @@ def ablation_figure(
     With `drop` it is what accuracy loses, and chance is where it has lost everything.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure()
+        figure, axes = new_figure(0.76)
         draw_title(figure, title)
         for fraction, colour in verticals:
             axes.axvline(fraction, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for line in lines:
             _draw_line(axes, line, spread, drop)
+        after = max((fraction for fraction, _ in verticals), default=0.0)
+        top = 1.02
         if drop:
-            starts = [_mean_start(line.curves) for line in lines]
-            draw_chance(axes, float(np.mean(starts)) - chance, "down to chance")
+            level = float(np.mean([_mean_start(line.curves) for line in lines])) - chance
+            draw_chance(axes, level, "down to chance", after=after)
+            top = max(axes.get_ylim()[1], level + 0.1)
         else:
-            draw_chance(axes, chance)
-        top = axes.get_ylim()[1] if drop else 1.02
+            draw_chance(axes, chance, after=after)
         axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated")
         axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
-        axes.legend(title=legend or None, alignment="left", loc="upper left", bbox_to_anchor=(1, 1))
+        draw_legend(figure, [line.label for line in lines], title=legend or None)
     return figure
 
 

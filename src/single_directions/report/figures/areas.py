@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from single_directions.report.figures.style import COLUMN_WIDTH, GREY, STYLE, draw_title, new_figure
+from single_directions.report.figures.style import COLUMN_WIDTH, GREY, LABEL_WIDTH, STYLE, draw_title, new_figure
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def dots_figure(
     reaches beyond them is cut off.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(max(0.42, (1.0 + 0.38 * len(rows)) / COLUMN_WIDTH))
+        figure, axes = new_figure(max(0.42, (0.9 + 0.36 * len(rows)) / COLUMN_WIDTH))
         draw_title(figure, title)
         for value, name in marked:
             axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -54,7 +55,7 @@ def dots_figure(
                 row.mean, height, marker="D", markersize=5, color=row.colour, markeredgecolor=row.colour,
                 markerfacecolor="white" if row.hollow else row.colour,
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_yticks(range(len(rows)), [fill(row.label, LABEL_WIDTH) for row in rows])
         axes.set(ylim=(len(rows) - 0.5, -0.5 - 0.5 * bool(marked)), xlabel=xlabel)
         if limits is not None:
             margin = 0.04 * (limits[1] - limits[0])

@@ -24,7 +24,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc`.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure()
+        figure, axes = new_figure(0.72)
         draw_title(figure, title)
         areas = axes.twinx()
         areas.spines["right"].set_visible(True)
@@ -36,7 +36,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
         axes.set(ylabel="loss (cut off above)")
         areas.set_ylabel("AUC (training images)", color=GREEN)
         areas.tick_params(axis="y", colors=GREEN)
-        figure.legend(loc="outside lower center", ncols=5)
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -50,7 +50,7 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
     rows = ceil(len(runs) / columns)
     shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", "ablation/auc"])
     with matplotlib.rc_context(STYLE):
-        height = 0.62 if len(runs) == 1 else (0.5 + 1.45 * rows) / COLUMN_WIDTH
+        height = 0.62 if len(runs) == 1 else (0.5 + 1.2 * rows) / COLUMN_WIDTH
         figure, grid = new_figure(height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
         span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
         for axes, run in zip(grid.flat, runs, strict=False):
@@ -75,7 +75,9 @@ def _draw_measure(
         for _, one in epochs.dropna(subset=[column]).groupby("run"):
             axes.plot(one["epoch"], one[column], color=colour, linewidth=0.5, alpha=0.5)
             if best:
-                axes.plot(*_best(one["epoch"], one[column], best), "o", markersize=2.5, color=colour, alpha=0.7)
+                axes.plot(
+                    *_best(one["epoch"], one[column], best), "o", markersize=2.5, color=colour, alpha=0.7, clip_on=False
+                )
     line = mean[column].dropna()
     axes.plot(line.index, line, color=colour, label=label)
     if best and not line.empty:
@@ -83,7 +85,10 @@ def _draw_measure(
         # Two lines at the same epoch show alternate dashes.
         axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
         name = "least test loss" if best == "min" else "highest AUC"
-        axes.plot(epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4)
+        axes.plot(
+            epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4,
+            clip_on=False,  # the last epoch's stands on the frame
+        )  # fmt: skip
 
 
 def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float]:

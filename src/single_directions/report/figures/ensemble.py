@@ -8,7 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from single_directions.report.figures.style import BLUE, DISTINCT, STYLE, VERMILLION, draw_title, new_figure
+from single_directions.report.figures.style import (
+    BLUE,
+    DISTINCT,
+    STYLE,
+    VERMILLION,
+    draw_legend,
+    draw_title,
+    new_figure,
+)
 from single_directions.report.statistics import Floats
 
 NAMED = 3
@@ -34,7 +42,7 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
         axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="AUC (normalized)")
         axes.margins(0.06)
         if labels.nunique() > 1:
-            figure.legend(title=legend, loc="outside lower center", ncols=min(5, labels.nunique()))
+            draw_legend(figure, list(labels.unique()), title=legend)
     return figure
 
 
@@ -69,7 +77,7 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
 
 def _heights(values: Floats, whole: float, named: Sequence[int], span: float) -> dict[int, float]:
     """Where names stand: outside their marks, those of like values above each other. `named` is sorted by value."""
-    heights, gap = {}, 0.055 * span
+    heights, gap = {}, 0.07 * span
     for side, inwards in ((-1, reversed(named)), (1, iter(named))):
         last = -np.inf
         for index in inwards:

@@ -1,5 +1,6 @@
 """One visual language: sizes, colours, marks, and files that are the same for the same figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -26,10 +27,12 @@ STYLE: Any = {
     "lines.linewidth": 1.8,
     "svg.hashsalt": "single-directions",  # the same figure is the same file
 }
-COLUMN_WIDTH = 5.4
-"""Inches."""
-TITLE_WIDTH = 78
+COLUMN_WIDTH = 4.2
+"""Inches: little more than a journal's column, so that letters of 8 points are still read when it is set in one."""
+TITLE_WIDTH = 58
 """Characters that a column has room for."""
+LABEL_WIDTH = 28
+"""Characters of a label, with an eye on what else a line must hold."""
 GREY = "0.4"
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -55,11 +58,18 @@ def draw_title(figure: Figure, title: str) -> None:
         figure.suptitle(fill(title, TITLE_WIDTH, break_on_hyphens=False), x=0.01, ha="left")
 
 
-def draw_chance(axes: Axes, level: float, label: str = "chance") -> None:
-    """A dashed line at what guessing gives."""
+def draw_legend(figure: Figure, labels: Sequence[str], **look: Any) -> None:
+    """The legend below the axes, in as many columns as its labels leave room for."""
+    longest = max(map(len, labels))
+    columns = 1 if longest > LABEL_WIDTH else 2 if longest > LABEL_WIDTH // 2 else 3
+    figure.legend(loc="outside lower center", ncols=min(columns, len(labels)), alignment="left", **look)
+
+
+def draw_chance(axes: Axes, level: float, label: str = "chance", *, after: float = 0.0) -> None:
+    """A dashed line at what guessing gives, named at a fraction of the axes' width."""
     axes.axhline(level, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
-        label, (0.005, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        label, (0.005 + after, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
         color=GREY, fontsize=8,
     )  # fmt: skip
 
