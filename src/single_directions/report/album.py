@@ -22,7 +22,8 @@ from single_directions.report.figures import (
 )
 from single_directions.report.figures.style import BLUE, VERMILLION
 from single_directions.report.section import Section
-from single_directions.report.statistics import Floats, leave_one_out, mean_interval, spearman
+from single_directions.report.statistics import leave_one_out, mean_interval, spearman
+from single_directions.report.weighted import Floats
 from single_directions.report.wording import count, interval, number
 
 PAPERS_SPEARMAN = -0.728

@@ -98,7 +98,9 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
         heads = ["Of each", "Value [95 % interval]", "n", "Interval"]
-        rows = [[name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()]
+        rows: list[list[Any]] = [
+            [name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()
+        ]
         if tested:
             heads += ["Effect size", "p", "p by permutation"]
             for row, part in zip(rows, parts.values(), strict=True):
