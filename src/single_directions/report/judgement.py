@@ -112,8 +112,8 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
             ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
         )
     if "settings" in details:
-        heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                 "AUC minus test loss [95 % interval]", "epochs trained by AUC")  # fmt: skip
+        heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
+                 "AUC minus test loss [95 % interval]", "epochs trained by AUC"]  # fmt: skip
         yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
 
 
