@@ -14,6 +14,8 @@ __all__ = ["AblationAUC", "AblationCurve", "BadInput", "Site", "ablation_curve",
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, and torch or Lightning with it: what needs neither starts at once."""
+    if name == "ablation":
+        return import_module(f"{__name__}.ablation")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     part = "training" if name == "AblationAUC" else "ablation"

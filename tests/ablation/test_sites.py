@@ -323,3 +323,26 @@ def test_resolving_sites_leaves_everything_as_it_was(make) -> None:
         resolve_sites(network, ["nowhere"], images(4, 8))
     assert state(network) == before
     assert network.relu.inplace
+
+
+class Scripted(nn.Module):
+    """Cannot be traced; one of its parts takes no hooks, and one of its ReLUs has the name of another's second call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is on its way out, but people have such modules
+            self.inner = torch.jit.script(nn.Linear(8, 8))
+        self.relu, self.relu_1 = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(self.inner(x if x.sum() > -1e9 else -x))
+        return self.relu_1(self.relu(x - 0.1) - 0.1)
+
+
+def test_part_that_takes_no_hooks_and_name_that_is_taken() -> None:
+    network = Scripted()
+    with pytest.warns(UserWarning, match="1 in relu"):
+        found = resolve_sites(network, None, images(4, 8).float())
+    assert [site.name for site in found] == ["relu", "relu_1"]
+    assert not network.relu._forward_hooks

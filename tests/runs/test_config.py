@@ -34,6 +34,7 @@ from single_directions.runs.config import check, differing_keys, is_neutral, res
         ("data.corruption=half", "data.corruption must be a number from 0 to 1, not 'half'"),
         ("trainer.check_val_every_n_epoch=null", "trainer.check_val_every_n_epoch must be a whole number"),
         ("trainer.check_val_every_n_epoch=7", "trainer.max_epochs=2 must be a multiple of trainer.check_val_every_n_"),
+        ("trainer.check_val_every_n_epoch=2 +trainer.max_steps=35", "trainer.max_steps may end training in an epoch"),
         (
             "trainer.check_val_every_n_epoch=7 early_stopping=test_loss",
             "trainer.check_val_every_n_epoch must be 1, not 7",

@@ -147,6 +147,15 @@ def test_resumed_training_has_the_curves_of_an_uninterrupted_one(loop, every_n_e
     assert trainer.current_epoch == resumed.current_epoch == 4
 
 
+def test_training_that_was_measured_otherwise_before_is_not_gone_on_with(tmp_path):
+    """Areas by fewer orderings are not comparable with those by more: a stopper would take that for a change."""
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(module(), [callback(orderings=2), saver], epochs=2)
+    for changed in ({"orderings": 3}, {"orderings": 2, "points": 4}, {"orderings": 2, "samples": 10}):
+        with pytest.raises(BadInput, match=r"measured by 2 orderings .*: set orderings=2, points=\d+ and samples=\d+"):
+            fit(module(), [callback(**changed)], epochs=4, checkpoint=saver.best_model_path)
+
+
 def test_a_new_training_forgets_the_curves_of_the_last():
     measured = callback()
     fit(module(), [measured], epochs=3)

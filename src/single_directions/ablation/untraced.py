@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -11,7 +12,7 @@ from single_directions.ablation.trace import RELU_MODULES
 
 
 class _Watch(TorchDispatchMode):
-    """Tells of each ReLU that is computed, whatever it was written as."""
+    """Tells of each ReLU that is computed, by a module or a function of that name."""
 
     def __init__(self, relu: Callable[[], None]) -> None:
         super().__init__()
@@ -31,6 +32,7 @@ def called_relus(network: nn.Module, inputs: Tensor) -> tuple[list[str], Counter
         the calls of ReLU modules as sites are named, in their order (``relu``, ``relu_1`` for its second call); and how
         many ReLUs else each module computes in a `forward` of its own, by its name, "" for the network itself.
     """
+    modules = dict(network.named_modules())
     calls: list[str] = []
     times: Counter[str] = Counter()
     others: Counter[str] = Counter()
@@ -40,8 +42,12 @@ def called_relus(network: nn.Module, inputs: Tensor) -> tuple[list[str], Counter
         def hook(module: nn.Module, _: Any) -> None:
             running.append((name, module))
             if isinstance(module, RELU_MODULES):
-                calls.append(f"{name}_{times[name]}" if times[name] else name)
+                call = f"{name}_{times[name]}" if times[name] else name
                 times[name] += 1
+                if call in modules and call != name:  # another module has the name that this call would have
+                    others[name] += 1
+                else:
+                    calls.append(call)
 
         return hook
 
@@ -54,9 +60,10 @@ def called_relus(network: nn.Module, inputs: Tensor) -> tuple[list[str], Counter
             others[name] += 1
 
     handles = []
-    for name, module in network.named_modules():
-        handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
+        for name, module in modules.items():
+            if not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
+                handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
         with _Watch(relu):
             network(inputs)
     finally:

@@ -160,7 +160,7 @@ def _needed(fallen: pd.DataFrame, trainings: int) -> str:
     if len(waits):
         said.append(f"In {len(waits)} the fall is seen for good after {_span(waits)} epochs by default.")
     if len(waits) < len(fallen):
-        said.append(f"In {len(fallen) - len(waits)} it is not, within the epochs measured: it is too small.")
+        said.append(f"In {len(fallen) - len(waits)} it is not seen for good within the epochs measured.")
     if orderings:
         where = "" if len(orderings) == len(fallen) else f", in {len(orderings)} where it can be"
         needed = f"takes {_span(orderings)} orderings on {DEFAULT[2]:,} images"

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 HELD = "held"
 """The storage option of a checkpoint that is to be held in memory."""
 PAUSE = 1.0
-"""Seconds between two times that a training is held, which takes a twentieth of a small network's epoch."""
+"""Seconds between two times that a training is held, or twenty times what holding it takes if that is more."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -56,15 +56,18 @@ class BetweenCheckpoints(Checkpoint):
     """
 
     def __init__(self, path: Path, every_n_epochs: int) -> None:
-        self.path, self.every_n_epochs, self._last = path, every_n_epochs, perf_counter()
+        self.path, self.every_n_epochs = path, every_n_epochs
+        self._last, self._took = perf_counter(), 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes along what a checkpoint would."""
         if trainer.world_size > 1 or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             return
-        if perf_counter() - self._last >= PAUSE:
+        start = perf_counter()
+        if start - self._last >= PAUSE * max(1, 20 * self._took):
             trainer.save_checkpoint(self.path, weights_only=False, storage_options=HELD)
             self._last = perf_counter()
+            self._took = self._last - start
 
 
 def readable(path: Path) -> Path | None:

@@ -140,6 +140,12 @@ def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
             f"trainer.max_epochs={keys['max_epochs']} must be a multiple of trainer.check_val_every_n_epoch={every}, "
             "so that the last epoch has its test accuracy"
         )
+    for key, unlimited in (("max_steps", -1), ("max_time", None)):
+        if every != 1 and keys.get(key, unlimited) != unlimited:
+            raise BadInput(
+                f"trainer.{key} may end training in an epoch without test accuracy: "
+                f"set trainer.check_val_every_n_epoch=1, not {every!r}"
+            )
 
 
 def _check_batches(keys: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from single_directions.errors import BadInput
 from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
-from single_directions.runs.lease import Lease
+from single_directions.runs.lease import Lease, UnderLease
 from single_directions.training import (
     Classifier,
     History,
@@ -86,9 +86,9 @@ def fit(
                 weights_only=True,  # nothing in a checkpoint can run code
             )
         except (KeyboardInterrupt, SystemExit):  # by hand, or by a cluster that wants its machine back
-            if lease is not None:
-                lease.check()
-            with suppress(OSError):
+            with suppress(OSError, UnderLease):
+                if lease is not None:
+                    lease.check()
                 checkpoints.write_held()
             raise
         except MisconfigurationException as error:

@@ -71,7 +71,11 @@ def _deaths_as_failures() -> Iterator[None]:
     Its launcher asks for the runs one after another and would end with the first such, and with it all the others.
     """
     ray: Any = import_module("ray")
-    get, deaths = ray.get, (ray.exceptions.OutOfMemoryError, ray.exceptions.WorkerCrashedError)
+    get = ray.get
+    deaths = tuple(
+        getattr(ray.exceptions, name)
+        for name in ("OutOfMemoryError", "WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
+    )
 
     def get_or_failure(run: Any, **options: Any) -> Any:
         try:

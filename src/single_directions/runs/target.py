@@ -52,9 +52,7 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     path = Path(target)
     if path.is_dir():
         folder = RunFolder(path)
-        config = _run_config(folder, overrides)
-        measured = config.get("ablation")  # of older code it may lack something
-        config["ablation"] = {**composed([], conf)["ablation"], **(measured if isinstance(measured, dict) else {})}
+        config = _run_config(folder, overrides, composed([], conf)["ablation"])
         return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
         return _ours(path.stem, composed(overrides, conf), path)
@@ -65,7 +63,8 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     )
 
 
-def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
+def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration; what older code did not write of its `ablation` keys is as in `ablation`."""
     try:
         config = folder.read_config()
     except OSError:
@@ -73,6 +72,8 @@ def _run_config(folder: RunFolder, overrides: Sequence[str]) -> dict[str, Any]:
     _check_harmless(config, folder.config, {override.partition("=")[0] for override in overrides})
     if not folder.checkpoint.exists():
         raise BadInput(f"{folder.path} has no {folder.checkpoint.name}: its network was not kept")
+    measured = config.get("ablation")
+    config["ablation"] = {**ablation, **(measured if isinstance(measured, dict) else {})}
     try:
         changed = OmegaConf.create(config)
         OmegaConf.set_struct(changed, True)

@@ -120,6 +120,7 @@ class AblationAUC(pl.Callback):
             self._images = self._read(trainer)
             self._rehearsal = self._rehearse(network, trainer.strategy.root_device)
         if self.curves:
+            self._check_alike(self.curves[max(self.curves)], self._rehearsal, trainer.world_size)
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
             newest = self._named(self.curves[max(self.curves)])
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in newest.items()})
@@ -150,6 +151,18 @@ class AblationAUC(pl.Callback):
         """Goes on where a checkpoint ended."""
         self.curves = {epoch: curve_from_state(state) for epoch, state in state_dict["curves"].items()}
         self.seconds = state_dict.get("seconds", 0.0)
+
+    def _check_alike(self, before: AblationCurve, now: AblationCurve, processes: int) -> None:
+        """Raises `BadInput` where a resumed training would go on with areas that are not comparable to those so far."""
+        images = sum(len(targets) for _, targets in self._images)
+        if before.accuracy.shape == now.accuracy.shape and (processes > 1 or before.images == images):
+            return
+        orderings, points = before.accuracy.shape
+        raise BadInput(
+            f"AblationAUC: this training was measured by {orderings} orderings at {points} points on {before.images} "
+            f"images before it was cut off, and would be by {' at '.join(map(str, now.accuracy.shape))} on {images} "
+            f"now: set orderings={orderings}, points={points} and samples={before.images}, or train anew"
+        )
 
     def _measure_and_log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch

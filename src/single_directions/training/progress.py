@@ -50,7 +50,7 @@ class Progress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Shows what the epoch measured."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
-        text = f"epoch {epoch}/{epochs}, {_measured(trainer)}"
+        text = f"epoch {epoch}/{epochs}, {_measured(trainer)}{_when(trainer)}"
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=False)
         elif epoch - self._last_epoch >= epochs / LINES and monotonic() - self._last_line >= self.least_seconds:
@@ -79,3 +79,9 @@ def _measured(trainer: pl.Trainer) -> str:
         for split in ("train", "test")
         if f"{split}/loss" in logged
     )
+
+
+def _when(trainer: pl.Trainer) -> str:
+    """Which epoch that was, where it was not this one."""
+    measured = trainer.callback_metrics.get("epoch")
+    return "" if measured is None or int(measured) == trainer.current_epoch + 1 else f" after epoch {int(measured)}"
