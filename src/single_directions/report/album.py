@@ -22,7 +22,8 @@ from single_directions.report.figures import (
 )
 from single_directions.report.figures.style import BLUE, VERMILLION
 from single_directions.report.section import Section
-from single_directions.report.statistics import Floats, leave_one_out, mean_interval, spearman
+from single_directions.report.statistics import leave_one_out, mean_interval, spearman
+from single_directions.report.weighted import Floats
 from single_directions.report.wording import count, interval, number
 
 PAPERS_SPEARMAN = -0.728
@@ -99,7 +100,7 @@ def _best_and_worst(section: Section, name: str) -> Picture:
 
 def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
     claim: Any = next((claim for claim in section.claims if claim["id"].endswith(".generalization")), None)
-    told = f", Spearman {interval(claim, 2)}" if claim and claim["value"] is not None else ""
+    told = f": ρ {interval(claim, 2)}" if claim and claim["value"] is not None else ""
     groups, legend = _clusters(claim, networks), "cluster"
     if section.experiment.conditions:
         groups, legend = networks[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"

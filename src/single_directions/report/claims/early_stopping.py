@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from single_directions.report.claims.claim import NEGATIVE, POSITIVE, Claim, Finding
-from single_directions.report.statistics import Estimate, Floats, mean_interval, spearman
+from single_directions.report.statistics import Estimate, mean_interval, spearman
 from single_directions.report.sweeps import conditions
 from single_directions.report.table import Tables
+from single_directions.report.weighted import Floats
 
 EXPERIMENTS = ("early_stopping", "early_stopping_grid")
 SMOOTHED = 5

@@ -17,7 +17,7 @@ from single_directions.report.figures.style import (
     draw_title,
     new_figure,
 )
-from single_directions.report.statistics import Floats
+from single_directions.report.weighted import Floats
 
 NAMED = 3
 MARKERS = ("o", "^", "s", "D", "v", "P")
