@@ -153,8 +153,8 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
 def test_permutations_stand_beside_the_t_test_and_are_said_to_be_few():
     html = render(tables({"batch_norm": 4, "memorization": 4}))
     seen = words(html)
-    assert "by permutation p = 0.12" in seen
-    assert "from n = 4 no permutation test can give p below 0.125, so it cannot be significant" in seen
+    assert "by permutation p = 0.125" in seen
+    assert "from n = 4 a permutation test cannot be significant: its least p is 0.125" in seen
     assert all(f'<th scope="col">{head}</th>' in html for head in ("Effect size", "p", "p by permutation"))
 
 

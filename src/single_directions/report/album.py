@@ -100,7 +100,7 @@ def _best_and_worst(section: Section, name: str) -> Picture:
 
 def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
     claim: Any = next((claim for claim in section.claims if claim["id"].endswith(".generalization")), None)
-    told = f", Spearman {interval(claim, 2)}" if claim and claim["value"] is not None else ""
+    told = f": ρ {interval(claim, 2)}" if claim and claim["value"] is not None else ""
     groups, legend = _clusters(claim, networks), "cluster"
     if section.experiment.conditions:
         groups, legend = networks[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"

@@ -83,12 +83,10 @@ def _exchanged(claim: Claim) -> list[str]:
     part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
     if claim["p"] is None or part is None or part["p_permutation"] is None:
         return []
-    told = [] if part["p_permutation"] == part["p"] else [f"by permutation p = {part['p_permutation']:.2g}"]
+    told = [] if part["p_permutation"] == part["p"] else [f"by permutation p = {part['p_permutation']:.3g}"]
     least = part["p_permutation_least"]
     if least is not None and least >= LEVEL:
-        told.append(
-            f"from n = {part['n']} no permutation test can give p below {least:.3g}, so it cannot be significant"
-        )
+        told.append(f"from n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
     return told
 
 
@@ -102,11 +100,11 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
             [name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()
         ]
         if tested:
-            heads += ["Effect size", "p", "p by permutation"]
-            for row, part in zip(rows, parts.values(), strict=True):
-                chances = ("–" if part[key] is None else f"{part[key]:.2g}" for key in ("p", "p_permutation"))
+            columns += ["Effect size", "p", "p by permutation"]
+            for row, part in zip(cells, parts.values(), strict=True):
+                chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
                 row += [number(part["effect_size"], 2), *chances]
-        yield table(heads, rows, "details")
+        yield table(columns, cells, "details")
     if "partial" in details:
         yield table(
             ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"

@@ -50,7 +50,7 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
     rows = ceil(len(runs) / columns)
     shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", "ablation/auc"])
     with matplotlib.rc_context(STYLE):
-        height = 0.62 if len(runs) == 1 else (0.5 + 1.2 * rows) / COLUMN_WIDTH
+        height = 0.76 if len(runs) == 1 else (1.0 + 1.2 * rows) / COLUMN_WIDTH
         figure, grid = new_figure(height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
         span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
         for axes, run in zip(grid.flat, runs, strict=False):
@@ -64,7 +64,8 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
             axes.set_visible(False)
         figure.supxlabel("test loss", fontsize=9)
         figure.supylabel("AUC (training images)", fontsize=9)
-        figure.colorbar(marks, ax=list(grid.flat), label="epoch", aspect=30, pad=0.02).outline.set_visible(False)
+        bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
+        bar.outline.set_visible(False)
     return figure
 
 
