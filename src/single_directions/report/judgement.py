@@ -95,8 +95,8 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
     parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
-        heads = ["Of each", "Value [95 % interval]", "n", "Interval"]
-        rows: list[list[Any]] = [
+        columns = ["Of each", "Value [95 % interval]", "n", "Interval"]
+        cells: list[list[Any]] = [
             [name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()
         ]
         if tested:
