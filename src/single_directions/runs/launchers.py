@@ -75,6 +75,7 @@ def _deaths_as_failures() -> Iterator[None]:
     deaths = tuple(
         getattr(ray.exceptions, name)
         for name in ("OutOfMemoryError", "WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
+        if hasattr(ray.exceptions, name)  # not all of them in every version
     )
 
     def get_or_failure(run: Any, **options: Any) -> Any:
