@@ -35,7 +35,7 @@ def correct(logits: Tensor, targets: Tensor, top_k: int = 1) -> Tensor:
 def tally(stream: Iterable[tuple[int, Tensor]], targets: Tensor, top_k: int, counts: Tensor) -> None:
     """Add up how many images are answered right at each point of a stream.
 
-    Many points are judged together, without waiting for the device.
+    Many points are judged together, and the device is not waited for.
 
     Args:
         stream: pairs (point, logits (images, classes)); the logits may be overwritten once the next pair is asked for.
@@ -44,14 +44,18 @@ def tally(stream: Iterable[tuple[int, Tensor]], targets: Tensor, top_k: int, cou
         counts: int64, (points,), added to in place.
     """
     points: list[int] = []
+    right: list[Tensor] = []
     waiting: Tensor | None = None
+    filled = 0
     for point, logits in stream:
         if waiting is None:
             waiting = logits.new_empty(max(1, _LOGITS_AT_ONCE // logits.numel()), *logits.shape)
-        waiting[len(points)] = logits
+        waiting[filled] = logits
         points.append(point)
-        if len(points) == len(waiting):
-            counts[points] += correct(waiting, targets, top_k).sum(-1)
-            points = []
-    if waiting is not None and points:
-        counts[points] += correct(waiting[: len(points)], targets, top_k).sum(-1)
+        filled += 1
+        if filled == len(waiting):
+            right.append(correct(waiting, targets, top_k).sum(-1))
+            filled = 0
+    if waiting is not None:
+        right.append(correct(waiting[:filled], targets, top_k).sum(-1))
+        counts.index_add_(0, torch.tensor(points).to(counts.device, non_blocking=True), torch.cat(right))

@@ -268,8 +268,7 @@ class _Sweep:
 
     def __init__(self, plan: Incremental, ordering: Tensor, ablated: Sequence[int]) -> None:
         self.plan = plan
-        clamped_at = torch.empty_like(ordering)
-        clamped_at[ordering] = torch.arange(len(ordering))
+        clamped_at = ordering.argsort()
         self.slots: list[Tensor] = []
         self.alive_at: list[list[int]] = []
         for ranks in plan.network.split(clamped_at):

@@ -51,13 +51,12 @@ class Prefix:
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.cumulative`."""
-        ranks = torch.empty_like(ordering)
-        ranks[ordering] = torch.arange(len(ordering))
-        yield from self._run((point, ranks < count) for point, count in enumerate(ablated))
+        clamped_at = ordering.argsort().to(self.inputs.device, non_blocking=True)
+        yield from self._run((point, clamped_at < count) for point, count in enumerate(ablated))
 
     def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.single`."""
-        every = torch.arange(self.network.units)
+        every = torch.arange(self.network.units, device=self.inputs.device)
         yield from self._run((unit, every == unit) for unit in units)
 
     def _run(self, masks: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
@@ -71,7 +70,7 @@ class Prefix:
             yield from self._stack(group)
 
     def _stack(self, group: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        masks = torch.stack([mask for _, mask in group]).to(self.inputs.device)
+        masks = torch.stack([mask for _, mask in group])
         logits = self.interpreter.logits(self.inputs, self.cache, self.rows, masks, self.values)
         for (key, _), rows in zip(group, logits.split(self.images), strict=True):
             yield key, rows

@@ -23,17 +23,15 @@ class Reference:
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.cumulative`."""
+        clamped_at = ordering.argsort().to(self.values.device, non_blocking=True)
         for point, count in enumerate(ablated):
-            mask = torch.zeros(self.network.units, dtype=torch.bool)
-            mask[ordering[:count]] = True
-            yield point, self._logits(mask)
+            yield point, self._logits(clamped_at < count)
 
     def single(self, units: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.single`."""
+        every = torch.arange(self.network.units, device=self.values.device)
         for unit in units:
-            mask = torch.zeros(self.network.units, dtype=torch.bool)
-            mask[unit] = True
-            yield unit, self._logits(mask)
+            yield unit, self._logits(every == unit)
 
     def _logits(self, mask: Tensor) -> Tensor:
-        return self.network.clamped(self.inputs, mask.to(self.values.device), self.values)
+        return self.network.clamped(self.inputs, mask, self.values)
