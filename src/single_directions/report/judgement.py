@@ -109,6 +109,13 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
         yield table(
             ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
         )
+    if details.get("followed"):
+        kinds = [key for key in details["followed"][0] if key not in ("condition", "n")]
+        yield table(
+            ("Spearman's correlation of AUC and test loss, mean (least to most)", "n", *kinds),
+            [(own["condition"], own["n"], *(_range(own[kind]) for kind in kinds)) for own in details["followed"]],
+            "details",
+        )
     if "settings" in details:
         heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
                  "AUC minus test loss [95 % interval]", "epochs trained by AUC"]  # fmt: skip
@@ -126,6 +133,10 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
     return [(name, interval(estimate)) for name, estimate in told.items()]
+
+
+def _range(spread: Mapping[str, float]) -> str:
+    return f"{number(spread['mean'], 2)} ({number(spread['min'], 2)} to {number(spread['max'], 2)})"
 
 
 def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -152,6 +152,21 @@ def test_correlation_is_one_number_a_training(trained):
     assert part.n == 5
 
 
+def test_what_the_auc_goes_with_is_told_apart_at_the_least_test_loss():
+    rising = [i / 40 for i in range(40)]
+    told = training(rising, valley(12), accuracy=[0.9] * 20 + [0.7] * 20).followed
+    assert told == pytest.approx(
+        {
+            "until the least test loss": -1,
+            "from there on": 1,
+            "with the training loss instead": -1,
+            "test accuracy lost": 0.2,
+        }
+    )
+    assert math.isnan(training([], []).followed["from there on"])
+    assert math.isnan(training(hill(10), [math.nan] * 40).followed["from there on"])
+
+
 def test_verdicts(trained):
     claims = {entry["id"]: entry for entry in judge(trained())}
     assert {key: entry["verdict"] for key, entry in claims.items()} == {

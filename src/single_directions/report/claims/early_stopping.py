@@ -30,6 +30,8 @@ NEAR_EPOCHS, NEAR_SHARE = 2, 0.1
 """Two epochs are near each other within so many epochs, or within this share of the epochs to the onset."""
 PATIENCE = 5
 """Epochs measured without improvement after which training is stopped."""
+FOLLOWED = ("until the least test loss", "from there on", "with the training loss instead", "test accuracy lost")
+"""What `Training.followed` tells."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,26 @@ class Training:
     def correlation(self) -> float:
         """Spearman's correlation of AUC and test loss over the training."""
         return spearman(self.epochs["auc"], self.epochs["test_loss"])
+
+    @property
+    def followed(self) -> dict[str, float]:
+        """What the AUC goes with: Spearman's correlations, and what overfitting costs the test accuracy.
+
+        These are its correlation with the test loss until that is lowest, smoothed, and from there on; with the
+        training loss over all epochs; and the largest test accuracy minus the last, smoothed both.
+        """
+        if self.epochs.empty or self.epochs["test_loss"].isna().all():
+            return dict.fromkeys(FOLLOWED, nan)
+        loss, accuracy = smooth(self.epochs["test_loss"]), smooth(self.epochs["test_accuracy"])
+        lowest = middle(loss == np.nanmin(loss))
+        falling, rising = self.epochs.iloc[: lowest + 1], self.epochs.iloc[lowest:]
+        values = (
+            spearman(falling["auc"], falling["test_loss"]),
+            spearman(rising["auc"], rising["test_loss"]),
+            spearman(self.epochs["auc"], self.epochs["train_loss"]),
+            float(np.nanmax(accuracy) - accuracy[-1]) if np.isfinite(accuracy).any() else nan,
+        )
+        return dict(zip(FOLLOWED, values, strict=True))
 
     @property
     def onset(self) -> float:
@@ -159,7 +181,14 @@ def test_loss(tables: Tables) -> Finding:
     """Spearman's correlation of AUC and test loss over a training, one number a training."""
     rows = trainings(tables)
     values = rows["training"].map(lambda training: training.correlation)
-    return Finding(_parts(rows, values), {"trainings": _listed(rows, correlation=values)}, _unmeasured(rows))
+    told = pd.DataFrame([training.followed for training in rows["training"]], rows.index, FOLLOWED)
+    followed = [
+        {"condition": condition, "n": len(own)}
+        | {name: own[name].agg(["mean", "min", "max"]).to_dict() for name in FOLLOWED}
+        for condition, own in told.groupby(rows["condition"], sort=False)
+    ]
+    details = {"trainings": _listed(rows, correlation=values), "followed": followed}
+    return Finding(_parts(rows, values), details, _unmeasured(rows))
 
 
 def downturn(tables: Tables) -> Finding:
