@@ -139,11 +139,11 @@ def test_turns_of_test_loss_and_auc_are_marked_and_the_divergence_is_in_view(tra
 
 
 def test_a_panel_a_training_up_to_nine(trainings):
-    figure = correlation_figure(trainings, {"a": "first", "b": "second"})
+    figure = correlation_figure(trainings, {"a": "first", "b": "second"}, "")
     assert [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes[:2]] == ["first", "second"]
     assert figure.axes[0].get_xlim()[1] > 9  # of few epochs all are past the first tenth
     many = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(11)])
-    assert len(correlation_figure(many, {str(run): "" for run in range(11)}).axes) == 9 + 1  # the colours'
+    assert len(correlation_figure(many, {str(run): "" for run in range(11)}, "").axes) == 9 + 1  # the colours'
 
 
 def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):

@@ -14,7 +14,7 @@ import pandas as pd
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
-from single_directions.runs.config import is_neutral
+from single_directions.runs.config import flat, is_neutral
 from single_directions.runs.folder import RunFolder, whole_name, write_text
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
@@ -164,13 +164,13 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def _read_folder(folder: RunFolder) -> _Run:
     config, trouble = _config(folder)
     row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
-    row |= {f"config.{key}": value for key, value in _flat(_without_paths(config)).items() if key != "runs"}
+    row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
             if trouble:
                 raise ValueError(trouble)
             row["finished"] = folder.read_status().get("since")
-            summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
+            summary = {key: value for key, value in _cells(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
             if not folder.is_done():
                 raise ValueError(_CUT_SHORT)
@@ -231,15 +231,10 @@ def _csv(file: Path, needed: Sequence[str]) -> pd.DataFrame:
     return table[[*needed, *(name for name in table if name not in needed)]]
 
 
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and their values; a list is a value, as JSON."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | dict) else value
-    return flat
+def _cells(nested: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys and their values; a list or an empty group is a value, as JSON."""
+    leaves = flat(nested) if nested else {}
+    return {key: json.dumps(leaf) if isinstance(leaf, list | dict) else leaf for key, leaf in leaves.items()}
 
 
 def _without_paths(value: Any) -> Any:
