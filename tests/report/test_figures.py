@@ -158,6 +158,7 @@ def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
         dots_figure(rows, "AUC", title),
         training_figure(trainings, title),
         scatter_figure(networks, pd.Series(["a", "b", "a"]), "cluster", title),
+        correlation_figure(trainings, {"a": "seed 1: ρ 0.65", "b": "seed 2: ρ 0.60"}, title),
         leverage_figure(["seed 1, learning rate 0.01", "seed 2", "seed 3", "seed 4"], [0.1, 0.2, 0.3, 0.9], 0.3, title),
     ]
     for figure in figures:

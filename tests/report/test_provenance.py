@@ -192,7 +192,21 @@ def test_the_page_says_what_to_put_for_the_place_of_images():
     names = whole.runs["run"].str.replace("seed", "data.root=cats,seed")
     folder = whole.of(whole.runs.assign(data="image_folder", run=names))
     facts = {word: str(content) for word, *content in provenance(sections_of(folder, ())[0])}
-    assert "Put in place of FOLDER" in facts["Commands"]
+    assert "FOLDER stands for where that folder of images lies" in facts["Commands"]
+
+
+def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_was_used():
+    def told(whole, **changed):
+        [section] = sections_of(whole.of(whole.runs.assign(**changed)), ())
+        return str(dict(provenance(section))["Data"])
+
+    assert "mnist: 1,297 training and 500 test images" in told(tables({"early_stopping": 1}), data="mnist")
+    part = {"data": "mnist", "train_images": 2000, "config.data.train_samples": 2000}
+    assert "mnist: 2,000 of 60,000 training and 500 test images" in told(tables({"early_stopping": 1}), **part)
+    folder = told(tables({"ensemble": 2}), **{**part, "data": "image_folder", "config.data.root": "cats"})
+    assert "cats, a folder of images" in folder
+    assert "2,000 training and 500 test images, drawn from the folder's, balanced by class; 10 classes" in folder
+    assert "0000000000000000" in folder
 
 
 def test_every_experiment_has_a_plan_and_a_command():
@@ -239,10 +253,12 @@ def test_how_the_auc_was_measured_during_training():
     runs = tables({"memorization": 1}).runs
     assert "during training" not in _measured(runs)
     runs["config.ablation.every_epoch.every_n_epochs"] = [1, None, 1]
-    assert _measured(runs).endswith("; during training 5 orderings x 21 points on 2,000 (or all)")  # not recorded
+    assert _measured(runs).endswith(
+        "; during training 5 orderings x 21 points on 2,000 of the training images (or all, where there are fewer)"
+    )  # not recorded
     runs["config.ablation.every_epoch.samples"] = [300, None, None]
     runs["every_epoch.orderings"], runs["every_epoch.images"] = [None, None, 20], [None, None, 500]
-    assert _measured(runs).endswith("; during training 5, 20 orderings x 21 points on 300, 500 (or all)")
+    assert "; during training 5, 20 orderings x 21 points on 300, 500 of the training images" in _measured(runs)
 
 
 def test_columns_that_are_missing_are_not_fatal():

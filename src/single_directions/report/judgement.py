@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from single_directions.report.claims.claim import LEVEL
 from single_directions.report.claims.departures import departures
-from single_directions.report.markup import Markup, table, tag
+from single_directions.report.claims.judge import REDUCED
+from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.section import Claim, Section
 from single_directions.report.wording import interval, number, sentence
+from single_directions.runs.config import conf_folder
 
-HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper", "Caveats")
+HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
 
 
 def leaning(claim: Claim) -> str:
@@ -23,7 +27,11 @@ def leaning(claim: Claim) -> str:
 def all_claims(sections: Sequence[Section]) -> Markup:
     """The table of all claims, in the paper's order."""
     rows = [_row(section, claim) for section in sections for claim in section.claims]
-    return table(HEADS, rows, "claims") if rows else tag("p", "There are no runs yet that a claim could be judged by.")
+    if not rows:
+        return tag("p", "There are no runs yet that a claim could be judged by.")
+    marked = any(REDUCED in claim["caveats"] for section in sections for claim in section.claims)
+    told = "(reduced): not the paper's data, network or training in full; each section says in what."
+    return together([tag("p", told) if marked else None, table(HEADS, rows, "claims")])
 
 
 def badge(claim: Claim) -> Markup:
@@ -32,8 +40,8 @@ def badge(claim: Claim) -> Markup:
 
 
 def own_caveats(section: Section, claim: Claim) -> list[str]:
-    """A claim's caveats without those that the section tells of all its runs."""
-    shared = set(departures(section.runs))
+    """A claim's caveats without those that the page tells of all the section's runs."""
+    shared = {REDUCED, *departures(section.runs)}
     return [caveat for caveat in claim["caveats"] if caveat not in shared]
 
 
@@ -111,8 +119,9 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
         )
     if "settings" in details:
         heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                 "AUC minus test loss [95 % interval]", "epochs trained by AUC"]  # fmt: skip
+                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC"]  # fmt: skip
         yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
+        yield tag("p", _waiting(details["patience"]), class_="soft")
 
 
 def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -126,6 +135,17 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
     return [(name, interval(estimate)) for name, estimate in told.items()]
+
+
+def _waiting(patience: int) -> str:
+    """What patience the numbers are of, and what one a training has that is really stopped."""
+    own = OmegaConf.load(conf_folder() / "early_stopping" / "auc.yaml").patience
+    other = f"; early_stopping=auc, which really stops a training, has patience {own} unless told otherwise"
+    return (
+        "What stopping would have cost was found afterwards, from the epochs of trainings that nothing stopped, with "
+        f"patience {patience}: {patience} measurements in a row that are no better than the best before. It was fixed "
+        f"before any training was looked at{other if own != patience else ''}."
+    )
 
 
 def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
-from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.experiments import EXPERIMENTS, IMAGES
 from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
 from single_directions.report.sweeps import defaults, overrides, swept_keys
@@ -38,7 +38,7 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     """What to tell of a section's runs: pairs of a word and its content, text or markup."""
     runs = section.runs
     told = "\n".join(commands(section.experiment.name, section.scale, section.data, runs))
-    where = f"Put in place of {PLACE} where that folder of images lies." if f"={PLACE}/" in told else None
+    where = f"{PLACE} stands for where that folder of images lies on your machine." if f"={PLACE}/" in told else None
     yield "Commands", [tag("pre", told), tag("p", where, class_="place") if where else None]
     place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
     yield "Run folders", [f"{len(runs)} in ", place]
@@ -201,7 +201,14 @@ def _params(experiment: str) -> dict[str, Any]:
 
 def _data(section: Section) -> list[Markup | str]:
     runs = section.runs
-    told = f"{section.data}: {_values(runs, 'train_images')} training and {_values(runs, 'test_images')} test images, "
+    told = f"{section.data}: "
+    if own := section.data == "image_folder":
+        told = (
+            f"{_values(runs, 'config.data.root')}, a folder of images of which this page knows no more than the name; "
+            "its classes are the folders within it, and are called like these. "
+        )
+    told += f"{_images(section, 'train')} training and {_images(section, 'test')} test images, "
+    told += "drawn from the folder's, balanced by class; " if own and _is_part(runs) else ""
     told += f"{_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
     hashes: dict[str, list[str]] = {}
     for condition in section.conditions():
@@ -210,6 +217,18 @@ def _data(section: Section) -> list[Markup | str]:
         [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
     ]
     return [told, [[", " if place else "", one] for place, one in enumerate(told_hashes)], "."]  # type: ignore[list-item]
+
+
+def _images(section: Section, split: str) -> str:
+    """How many images of a split were used and, where it was a part of a set of known size, of how many."""
+    used = _values(section.runs, f"{split}_images")
+    known = IMAGES.get(section.data)
+    return f"{used} of {known[split == 'test']:,}" if known and _is_part(section.runs, [split]) else used
+
+
+def _is_part(runs: pd.DataFrame, splits: Sequence[str] = ("train", "test")) -> bool:
+    columns = [f"config.data.{split}_samples" for split in splits]
+    return bool(runs.reindex(columns=columns).notna().any(axis=None))
 
 
 def _seeds(runs: pd.DataFrame) -> str:
@@ -243,7 +262,7 @@ def _every_epoch(runs: pd.DataFrame) -> str:
 
     return (
         f"; during training {told('orderings', 'orderings')} orderings x {told('points', 'points')} points on "
-        f"{told('images', 'samples')} (or all)"
+        f"{told('images', 'samples')} of the training images (or all, where there are fewer)"
     )
 
 

@@ -24,6 +24,12 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
+_NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "units", "generalization_error",
+            *("auc", "auc_std", "auc_normalized", "auc_normalized_std"),
+            *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
+            *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
+              "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
+"""What a run that is done may lack but not have as text."""
 _CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
@@ -174,6 +180,8 @@ def _read_folder(folder: RunFolder) -> _Run:
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
             if not folder.is_done():
                 raise ValueError(_CUT_SHORT)
+            if texts := [key for key in _NUMBERS if isinstance({**row, **summary}.get(key), str)]:
+                raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
             return _Run({**row, **summary}, curves, epochs)
@@ -228,6 +236,8 @@ def _csv(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise ValueError(f"{file.name} cannot be read ({type(error).__name__})") from error
     if missing := set(needed) - set(table):
         raise ValueError(f"{file.name} has no column {min(missing)}")
+    if texts := [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]:
+        raise ValueError(f"{file.name} has other than numbers in column {texts[0]}")
     return table[[*needed, *(name for name in table if name not in needed)]]
 
 
