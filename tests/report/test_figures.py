@@ -146,6 +146,13 @@ def test_a_panel_a_training_up_to_nine(trainings):
     assert len(correlation_figure(many, {str(run): "" for run in range(11)}, "").axes) == 9 + 1  # the colours'
 
 
+def test_panels_with_none_below_tell_the_test_loss(trainings):
+    five = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(5)])
+    figure = correlation_figure(five, {str(run): "" for run in range(5)}, "")
+    told = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes[:5]]
+    assert told == [False, False, True, True, True]
+
+
 def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
     title = (
         "mnist at paper scale, network.hidden=[512,512], stop_at_train_accuracy=1.0, trainer.max_epochs=1000: 1 to 9"

@@ -230,6 +230,7 @@ def test_time_is_summed_for_each_device():
     runs = tables({"memorization": 1}).runs
     clock = "training 4.5 s, measuring 1.5 s by the clock"
     assert compute(runs) == f"cpu (x86_64, 1 thread): {clock}, 6.0 s of device time, summed over 3 runs"
+    assert compute(runs, brief=True) == "cpu (x86_64, 1 thread): 6.0 s"
     runs.loc[0, ["device.type", "device.name"]] = "cuda", "H100"
     runs["config.trainer.devices"] = [4, "auto", 1]
     assert "cuda (H100): training 1.5 s, measuring 0.5 s by the clock, 6.5 s of device time" in compute(runs)

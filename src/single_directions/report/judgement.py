@@ -56,7 +56,7 @@ def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
         tag("a", claim["figure"], href=f"#{section.id}"),
         [sentence(claim["paper"]), tag("div", where, class_="place")],
         badge(claim),
-        [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
+        [_whole(claim), tag("div", claim["statistic"], class_="place")],
         claim["n"],
         "" if claim["paper_value"] is None else number(claim["paper_value"]),
         "; ".join(own_caveats(section, claim)),
@@ -71,9 +71,9 @@ def _item(section: Section, claim: Claim) -> Markup:
         numbers.append(f"effect size {number(claim['effect_size'], 2)}")
     if claim["p"] is not None:
         numbers.append(f"p = {claim['p']:.2g}")
-    numbers += _exchanged(claim)
     if claim["p_holm"] is not None:
-        numbers.append(f"corrected for all claims {claim['p_holm']:.2g}")
+        numbers.append(f"corrected for all claims p = {claim['p_holm']:.2g}")
+    numbers += _exchanged(claim)
     caveats = "; ".join(own_caveats(section, claim))
     return tag(
         "li",
@@ -103,10 +103,8 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
     parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
-        columns = ["Of each", "Value [95 % interval]", "n", "Interval"]
-        cells: list[list[Any]] = [
-            [name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()
-        ]
+        columns = ["Part", "Value [95 % interval]", "n", "By its interval"]
+        cells: list[list[Any]] = [[name, _whole(part), part["n"], words[part["holds"]]] for name, part in parts.items()]
         if tested:
             columns += ["Effect size", "p", "p by permutation"]
             for row, part in zip(cells, parts.values(), strict=True):
@@ -124,7 +122,12 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
         yield tag("p", _waiting(details["patience"]), class_="soft")
 
 
-def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _whole(estimate: Mapping[str, Any]) -> Markup:
+    """A value and its interval on one line."""
+    return tag("span", interval(estimate), class_="nowrap")
+
+
+def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     told = {
         "normalized AUC, Spearman": details["normalized"],
         "normalized AUC, Pearson": details["pearson"],
@@ -134,7 +137,7 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
-    return [(name, interval(estimate)) for name, estimate in told.items()]
+    return [(name, _whole(estimate)) for name, estimate in told.items()]
 
 
 def _waiting(patience: int) -> str:
@@ -154,6 +157,6 @@ def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:
         setting["condition"],
         setting["n"],
         *(number(means[by]["test_loss"]) for by in ("nothing", "auc", "test_loss")),
-        interval(setting["auc_minus_test_loss"]["test_loss"]),
+        _whole(setting["auc_minus_test_loss"]["test_loss"]),
         number(means["auc"]["epochs"], 1),
     )

@@ -97,8 +97,11 @@ def finished(runs: pd.DataFrame) -> str:
     return " to ".join(sorted({days.min(), days.max()})) if len(days) else ""
 
 
-def compute(runs: pd.DataFrame) -> str:
-    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training."""
+def compute(runs: pd.DataFrame, brief: bool = False) -> str:
+    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training.
+
+    If `brief`, the latter alone.
+    """
     keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
     times = dict(_group(runs, "seconds"))
     if not keys or not times:
@@ -108,12 +111,11 @@ def compute(runs: pd.DataFrame) -> str:
         device: dict[str, Any] = dict(zip(keys, values, strict=True))
         threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
         seconds = {name: times[name][group.index] for name in times}
-        told.append(
-            f"{device['device.type']} ({device.get('device.name')}{threads}): "
-            + ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
-            + f" by the clock, {duration(_device_seconds(group, seconds))} of device time, summed over "
-            + count(len(group), "run")
-        )
+        name = f"{device['device.type']} ({device.get('device.name')}{threads})"
+        taken = duration(_device_seconds(group, seconds))
+        clock = ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
+        whole = f"{clock} by the clock, {taken} of device time, summed over {count(len(group), 'run')}"
+        told.append(f"{name}: {taken if brief else whole}")
     return "; ".join(told)
 
 

@@ -66,8 +66,10 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
             axes.set_title(titles[run], fontsize=8)
         late = shown[shown["epoch"] > shown["epoch"].max() / 10]
         grid.flat[0].set(xlim=_around(late["test/loss"]), ylim=_around(late["ablation/auc"]))
-        for axes in grid.flat[len(runs) :]:
-            axes.set_visible(False)
+        for place in range(len(runs), rows * columns):
+            grid.flat[place].set_visible(False)
+            if place >= columns:  # nothing below that would tell the values
+                grid.flat[place - columns].tick_params(labelbottom=True)
         figure.supxlabel("test loss", fontsize=9)
         figure.supylabel("AUC (training images)", fontsize=9)
         bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
