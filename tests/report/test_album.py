@@ -143,3 +143,23 @@ def test_names_of_files_are_names_of_files():
     assert not set("/ ") & set(section.suffix)
     another = sections_of(Tables(both.assign(variant=both["variant"] + "."), whole.curves, whole.epochs), ())[1]
     assert another.suffix != section.suffix
+
+
+def test_sweeps_of_one_experiment_have_different_titles():
+    whole = tables({"early_stopping": 2})
+    variants = ["", "data.root=cats,network.width=0.25", "data.root=cats,network.width=0.5"]
+    parts = [
+        whole.runs.assign(variant=variant, run=whole.runs["run"] + str(place)) for place, variant in enumerate(variants)
+    ]
+    runs = pd.concat(parts, ignore_index=True)
+    curves, epochs = (
+        pd.concat([table.assign(run=table["run"] + str(place)) for place in range(3)], ignore_index=True)
+        for table in (whole.curves, whole.epochs)
+    )
+    sections = sections_of(Tables(runs, curves, epochs), ())
+    titles = [[picture.figure._suptitle.get_text() for picture in pictures(section)] for section in sections]
+    assert titles == [
+        ["digits at demo scale: 2 trainings", "digits at demo scale"],
+        ["digits at demo scale, width 0.25: 2 trainings", "digits at demo scale, width 0.25"],
+        ["digits at demo scale, width 0.5: 2 trainings", "digits at demo scale, width 0.5"],
+    ]

@@ -139,11 +139,18 @@ def test_turns_of_test_loss_and_auc_are_marked_and_the_divergence_is_in_view(tra
 
 
 def test_a_panel_a_training_up_to_nine(trainings):
-    figure = correlation_figure(trainings, {"a": "first", "b": "second"})
+    figure = correlation_figure(trainings, {"a": "first", "b": "second"}, "")
     assert [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes[:2]] == ["first", "second"]
     assert figure.axes[0].get_xlim()[1] > 9  # of few epochs all are past the first tenth
     many = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(11)])
-    assert len(correlation_figure(many, {str(run): "" for run in range(11)}).axes) == 9 + 1  # the colours'
+    assert len(correlation_figure(many, {str(run): "" for run in range(11)}, "").axes) == 9 + 1  # the colours'
+
+
+def test_panels_with_none_below_tell_the_test_loss(trainings):
+    five = pd.concat([trainings[trainings["run"] == "a"].assign(run=str(run)) for run in range(5)])
+    figure = correlation_figure(five, {str(run): "" for run in range(5)}, "")
+    told = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes[:5]]
+    assert told == [False, False, True, True, True]
 
 
 def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
@@ -158,6 +165,7 @@ def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
         dots_figure(rows, "AUC", title),
         training_figure(trainings, title),
         scatter_figure(networks, pd.Series(["a", "b", "a"]), "cluster", title),
+        correlation_figure(trainings, {"a": "seed 1: ρ 0.65", "b": "seed 2: ρ 0.60"}, title),
         leverage_figure(["seed 1, learning rate 0.01", "seed 2", "seed 3", "seed 4"], [0.1, 0.2, 0.3, 0.9], 0.3, title),
     ]
     for figure in figures:

@@ -143,7 +143,8 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
     )
     assert seen.count(place) >= 2  # what was run, the section
     assert "cifar10 at paper scale (reduced)" in seen[: seen.index("What was run")]
-    assert "reduced: not the paper's data, network or training in full" in seen[: seen.index("What was run")]
+    assert seen.count("not the paper's data, network or training in full") == 1
+    assert "(reduced): not the paper's data" in seen[: seen.index("What was run")]
     departed = seen[seen.index("Not as in the paper:") :]
     for told in ("data cifar10 (a folder of images) in place of cifar10", "train_samples 10000 in place of all",
                  "trainer.precision bf16-mixed in place of 32"):  # fmt: skip
@@ -156,6 +157,12 @@ def test_permutations_stand_beside_the_t_test_and_are_said_to_be_few():
     assert "by permutation p = 0.125" in seen
     assert "from n = 4 a permutation test cannot be significant: its least p is 0.125" in seen
     assert all(f'<th scope="col">{head}</th>' in html for head in ("Effect size", "p", "p by permutation"))
+
+
+def test_patience_stands_beside_what_stopping_would_have_cost():
+    seen = words(render(tables({"early_stopping": 5})))
+    assert "with patience 5: 5 measurements in a row" in seen
+    assert "early_stopping=auc, which really stops a training, has patience 10 unless told otherwise" in seen
 
 
 def test_missing_experiments_are_named_with_their_command(text):

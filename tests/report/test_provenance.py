@@ -3,9 +3,11 @@
 import shlex
 from itertools import product
 
+import pandas as pd
 import pytest
 from constructed import tables
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.provenance import (
@@ -17,19 +19,37 @@ from single_directions.report.provenance import (
     provenance,
 )
 from single_directions.report.section import sections_of
+from single_directions.report.table import read_tables
+from single_directions.runs.config import conf_folder, differing_keys
+from single_directions.runs.folder import write_text
+from single_directions.runs.sweep import run_folder
+from single_directions.runs.target import composed
+
+
+def made_by(command):
+    """The overrides of each run that a command makes, by Hydra's own parser."""
+    words = [word for word in shlex.split(command)[2:] if word != "-m"]
+    values = [
+        [f"{text.partition('=')[0]}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [text]
+        for one, text in zip(OverridesParser.create().parse_overrides(words), words, strict=True)
+    ]
+    return list(product(*values))
 
 
 def names_of(command):
-    """The names of the runs that a command makes, by Hydra's own parser."""
-    words = [word for word in shlex.split(command)[2:] if word != "-m"]
-    swept = [word for word in words if word.partition("=")[0] not in ("experiment", "scale", "data")]
-    values = [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override()
-        else [text]
-        for one, text in zip(OverridesParser.create().parse_overrides(swept), swept, strict=True)
+    """The names of the runs that a command makes."""
+    chosen = [
+        [part for part in parts if part.partition("=")[0] not in ("experiment", "scale", "data")]
+        for parts in made_by(command)
     ]
-    return {",".join(sorted(parts)) or "default" for parts in product(*values)}
+    return {",".join(sorted(parts)) or "default" for parts in chosen}
+
+
+def rows(*names, **columns):
+    """A table of runs, of little more than their names."""
+    return pd.DataFrame({"run": [f"some/where/{name}" for name in names], **columns})
 
 
 @pytest.mark.parametrize(
@@ -55,32 +75,138 @@ def names_of(command):
     ],
 )
 def test_commands_make_runs_of_these_names(names, told):
-    assert commands("memorization", "demo", "digits", names) == told
+    assert commands("memorization", "demo", "digits", rows(*names)) == told
     assert set.union(*map(names_of, told)) == set(names)
 
 
 def test_a_sweep_with_holes_takes_several_commands_that_make_it_and_no_more():
     names = [f"data.corruption={level},seed={seed}" for level in (0, 0.5, 1) for seed in range(4)]
     names.remove("data.corruption=0.5,seed=2")
-    told = commands("memorization", "demo", "digits", names)
+    told = commands("memorization", "demo", "digits", rows(*names))
     made = [name for command in told for name in names_of(command)]
     assert sorted(made) == sorted(names)
     assert len(told) == 2
 
 
 def test_scale_and_data_are_named_where_they_are_not_the_experiments_own():
-    assert commands("memorization", "paper", "mnist", ["default"])[0].endswith("experiment=memorization scale=paper")
-    assert commands("memorization", "demo", "mnist", ["default"])[0].endswith("experiment=memorization data=mnist")
-    assert commands("memorization", "paper", "digits", ["default"])[0].endswith("scale=paper data=digits")
-    assert commands("single", "demo", "digits", ["seed=1"]) == ["python scripts/train.py seed=1"]
+    def told(*sweep):
+        [command] = commands(*sweep, rows("default"))
+        return command.removeprefix("python scripts/train.py ")
+
+    assert told("memorization", "paper", "mnist") == "experiment=memorization scale=paper"
+    assert told("memorization", "demo", "mnist") == "experiment=memorization data=mnist"
+    assert told("memorization", "paper", "digits") == "experiment=memorization scale=paper data=digits"
+    assert commands("single", "demo", "digits", rows("seed=1")) == ["python scripts/train.py seed=1"]
 
 
 def test_command_adds_what_the_configuration_lacks_and_leaves_the_place_of_images_to_the_reader():
     names = [f"data.root=cifar10,optimizer.lr=0.1,seed={seed},trainer.precision=bf16-mixed" for seed in (0, 1)]
-    assert commands("ensemble", "paper", "image_folder", names) == [
+    assert commands("ensemble", "paper", "image_folder", rows(*names)) == [
         "python scripts/train.py -m experiment=ensemble scale=paper data=image_folder "
-        "data.root=.../cifar10 optimizer.lr=0.1 seed=0,1 +trainer.precision=bf16-mixed"
+        "data.root=FOLDER/cifar10 optimizer.lr=0.1 seed=0,1 +trainer.precision=bf16-mixed"
     ]
+    told = commands("memorization_imagenet", "paper", "imagenet", rows("data.corruption=0,seed=0"))
+    assert "data.root=FOLDER/imagenet" in told[0]
+
+
+CASES = [
+    ["experiment=memorization", "data.corruption=0.2,1", "seed=0,1", "network.hidden=[8,8]", "batch_size=64"],
+    ["experiment=memorization_cifar10", "scale=paper", "data=image_folder", "data.root=FOLDER/cats",
+     "data.corruption=0,1", "seed=3", "channels_last=true", "compile=inductor", "+trainer.precision=bf16-mixed"],
+    ["experiment=memorization_imagenet", "scale=paper", "data.root=FOLDER/ours", "data.corruption=0", "seed=0",
+     "trainer.devices=4", "trainer.strategy=ddp"],
+    ["experiment=early_stopping_grid", "optimizer=sgd,adam_slow", "data.train_samples=300,1200", "seed=0",
+     "+ablation.every_epoch.orderings=3"],
+    ["experiment=ensemble_learning_rates", "seed=range(0,6)", "optimizer.lr=0.01,0.1", "early_stopping=test_loss"],
+    ["experiment=batch_norm", "seed=0", "network.batch_norm=true,false", "scheduler=cosine",
+     "stop_at_train_accuracy=null"],
+]  # fmt: skip
+
+AS_NOW = {"every_epoch.orderings": 20, "every_epoch.points": 21, "every_epoch.images": 500}
+"""What summaries tell where the AUC was measured during training with today's defaults."""
+
+
+def table_of(words, folder, **changed):
+    """The table of the runs that a command line makes, none of them begun; and their configurations."""
+    configs = []
+    for overrides in made_by(shlex.join(["python", "train.py", *words])):
+        config = {**composed(overrides, conf_folder()), "runs": str(folder), **changed}
+        run = run_folder(config, config["data"]["_target_"].rpartition(".")[2], overrides)
+        run.path.mkdir(parents=True)
+        run.set_state("failed", "it was not begun")
+        write_text(run.config, OmegaConf.to_yaml(config))
+        configs.append(config)
+    table = read_tables([folder]).runs
+    assert len(table) == len(configs)
+    return table, configs
+
+
+def made_again(table):
+    """The commands printed for the runs of a table, and the configurations that these compose to."""
+    first = table.iloc[0]
+    told = commands(first["experiment"], first["scale"], first["data"], table)
+    return told, [composed(overrides, conf_folder()) for command in told for overrides in made_by(command)]
+
+
+@pytest.mark.parametrize("words", CASES, ids=lambda words: words[0])
+def test_printed_commands_compose_to_the_configurations_of_the_runs(words, tmp_path):
+    table, configs = table_of(words, tmp_path)
+    told, again = made_again(table.assign(**AS_NOW))
+    assert len(again) == len(configs)
+    for config in configs:
+        assert any(
+            not differing_keys(config, other)
+            and all(config[key] == other[key] for key in ("channels_last", "compile", "trainer"))
+            and config["data"].get("root") == other["data"].get("root")
+            for other in again
+        )
+    assert all("-m" not in command.split() for command in told) or "trainer.devices=4" not in words
+
+
+def test_printed_commands_tell_a_default_that_was_another_when_the_runs_were_made(tmp_path):
+    table, configs = table_of(["experiment=memorization", "data.corruption=0,1", "seed=0"], tmp_path, batch_size=32)
+    [told], again = made_again(table)
+    assert "batch_size=32" in told
+    assert [config["batch_size"] for config in again] == [32] * len(configs)
+
+
+def test_printed_commands_tell_how_the_auc_was_measured_where_that_has_changed(tmp_path):
+    table, _ = table_of(["experiment=early_stopping", "seed=0,1"], tmp_path)
+    [old] = commands("early_stopping", "demo", "digits", table)
+    assert "+ablation.every_epoch.orderings=5 +ablation.every_epoch.samples=2000" in old
+    assert "every_epoch" not in commands("early_stopping", "demo", "digits", table.assign(**AS_NOW))[0]
+    few = table.assign(
+        **{**AS_NOW, "every_epoch.images": 300, "every_epoch.points": 17, "train_images": 300, "units": 16}
+    )
+    assert "every_epoch" not in commands("early_stopping", "demo", "digits", few)[0]  # all that there are
+
+
+def test_a_command_that_is_none_of_todays_is_no_error():
+    [told] = commands("memorization", "demo", "digits", rows("my_first_run,nothing.such=1", **{"config.seed": [0]}))
+    assert "my_first_run" in told
+
+
+def test_the_page_says_what_to_put_for_the_place_of_images():
+    whole = tables({"ensemble": 2})
+    assert "FOLDER" not in str(list(provenance(sections_of(whole, ())[0])))
+    names = whole.runs["run"].str.replace("seed", "data.root=cats,seed")
+    folder = whole.of(whole.runs.assign(data="image_folder", run=names))
+    facts = {word: str(content) for word, *content in provenance(sections_of(folder, ())[0])}
+    assert "FOLDER stands for where that folder of images lies" in facts["Commands"]
+
+
+def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_was_used():
+    def told(whole, **changed):
+        [section] = sections_of(whole.of(whole.runs.assign(**changed)), ())
+        return str(dict(provenance(section))["Data"])
+
+    assert "mnist: 1,297 training and 500 test images" in told(tables({"early_stopping": 1}), data="mnist")
+    part = {"data": "mnist", "train_images": 2000, "config.data.train_samples": 2000}
+    assert "mnist: 2,000 of 60,000 training and 500 test images" in told(tables({"early_stopping": 1}), **part)
+    folder = told(tables({"ensemble": 2}), **{**part, "data": "image_folder", "config.data.root": "cats"})
+    assert "cats, a folder of images" in folder
+    assert "2,000 training and 500 test images, drawn from the folder's, balanced by class; 10 classes" in folder
+    assert "0000000000000000" in folder
 
 
 def test_every_experiment_has_a_plan_and_a_command():
@@ -104,6 +230,7 @@ def test_time_is_summed_for_each_device():
     runs = tables({"memorization": 1}).runs
     clock = "training 4.5 s, measuring 1.5 s by the clock"
     assert compute(runs) == f"cpu (x86_64, 1 thread): {clock}, 6.0 s of device time, summed over 3 runs"
+    assert compute(runs, brief=True) == "cpu (x86_64, 1 thread): 6.0 s"
     runs.loc[0, ["device.type", "device.name"]] = "cuda", "H100"
     runs["config.trainer.devices"] = [4, "auto", 1]
     assert "cuda (H100): training 1.5 s, measuring 0.5 s by the clock, 6.5 s of device time" in compute(runs)
@@ -127,10 +254,12 @@ def test_how_the_auc_was_measured_during_training():
     runs = tables({"memorization": 1}).runs
     assert "during training" not in _measured(runs)
     runs["config.ablation.every_epoch.every_n_epochs"] = [1, None, 1]
-    assert _measured(runs).endswith("; during training 5 orderings x 21 points on 2,000 (or all)")  # not recorded
+    assert _measured(runs).endswith(
+        "; during training 5 orderings x 21 points on 2,000 of the training images (or all, where there are fewer)"
+    )  # not recorded
     runs["config.ablation.every_epoch.samples"] = [300, None, None]
     runs["every_epoch.orderings"], runs["every_epoch.images"] = [None, None, 20], [None, None, 500]
-    assert _measured(runs).endswith("; during training 5, 20 orderings x 21 points on 300, 500 (or all)")
+    assert "; during training 5, 20 orderings x 21 points on 300, 500 of the training images" in _measured(runs)
 
 
 def test_columns_that_are_missing_are_not_fatal():

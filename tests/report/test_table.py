@@ -1,5 +1,7 @@
 """Run folders as tables, and the tables as files."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -128,7 +130,9 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
         ("curves", "ordering,units_ablated\n0,0\n", "curves.csv has no column accuracy"),
         ("curves", "ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n1,4,1,0\n", "lacks a point"),
         ("epoch_curves", "epoch\n1\n", "epoch_curves.csv has no column accuracy"),
+        ("curves", "ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,x\n0,4,1,y\n", "in column accuracy"),
         ("metrics", "a\n1\n", "metrics.csv has no column epoch"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "other than numbers in column test/loss"),
         ("config", "[", "config.yaml"),
         ("status", "", "status.json is missing or cannot be read"),
         ("status", "[]", "status.json is missing or cannot be read"),
@@ -142,6 +146,18 @@ def test_broken_run_is_listed_not_fatal(made, file, content, reason):
     assert list(tables.runs["state"]) == ["broken", "done"]
     assert reason in tables.runs["reason"][0]
     assert set(tables.curves["run"]) == set(tables.epochs["run"]) == {tables.runs["run"][1]}
+
+
+@pytest.mark.parametrize("key", ["auc", "seed", "config.data.corruption", "config.optimizer.lr"])
+def test_text_in_place_of_a_number_makes_a_run_broken(made, key):
+    group, dot, name = key.removeprefix("config.").rpartition(".")
+    root = made(config={group: {name: "much"}} if dot else None)
+    if not dot:
+        summary = folders(root)[0].summary
+        summary.write_text(json.dumps({**json.loads(summary.read_text()), key: "much"}))
+    tables = read_tables([root])
+    assert list(tables.runs["state"]) == ["broken"]
+    assert list(tables.runs["reason"]) == [f"{key} is no number"]
 
 
 @pytest.mark.parametrize("file", ["curves", "metrics", "epoch_curves"])
@@ -168,13 +184,13 @@ def test_half_written_run_is_listed_not_fatal(made, file):
 
 def test_runs_that_are_not_done_are_listed(made):
     root = made()
-    for state in ("running", "failed", "cut off"):
+    for state in ("running", "failed", "cut off", "refused"):
         folder = RunFolder(root / "memorization" / "demo-digits" / state)
         folder.path.mkdir()
         folder.set_state(state, "it broke" if state == "failed" else "")
     runs = read_tables([root]).runs.set_index("state")
     # Nobody works on the one that says it is running.
-    assert sorted(runs.index) == ["cut off", "cut off", "done", "failed"]
+    assert sorted(runs.index) == ["cut off", "cut off", "done", "failed", "refused"]
     assert runs.loc["failed", "reason"] == "it broke"
 
 

@@ -161,6 +161,15 @@ def test_report_is_a_run_in_the_group_of_its_experiment(tmp_path):
     assert table(of_single, "tables/claims")["details"][0] == '{"n": 3}'
 
 
+def test_verdicts_of_several_sweeps_are_told_apart(tmp_path):
+    claim = {"id": "falls", "scale": "demo", "data": "digits", "verdict": "holds"}
+    claims = [{**claim, "variant": ""}, {**claim, "variant": "network.width=2", "verdict": "does not hold"}]
+    record_experiment("single", {}, {}, claims, tmp_path)
+    [log] = logs(tmp_path)
+    assert final(log)["verdict/falls/demo/digits"] == "holds"
+    assert final(log)["verdict/falls/demo/digits/network.width=2"] == "does not hold"
+
+
 def test_off_leaves_wandb_out(tmp_path):
     program = "import sys; from single_directions.runs.cli import train; train(); print('wandb' in sys.modules)"
     shown = subprocess.run(

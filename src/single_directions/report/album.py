@@ -106,7 +106,7 @@ def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
         groups, legend = networks[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
     return Picture(
         name,
-        scatter_figure(networks, groups, legend, f"{section.brief}{told}"),
+        scatter_figure(networks, groups, legend, f"{section.title}{told}"),
         f"A mark a network ({len(networks)}): the area under its curve, divided by the accuracy with nothing ablated, "
         f"against its generalization error.{f' Colours and marks: {legend}.' if groups is not None else ''}",
     )
@@ -120,9 +120,9 @@ def _leverage(section: Section, networks: pd.DataFrame, without: Floats, name: s
     whole = spearman(networks["generalization_error"], networks["auc_normalized"])
     return Picture(
         name,
-        leverage_figure(names, without, whole, f"{section.brief}: {number(whole, 2)} with all networks (dashed)"),
+        leverage_figure(names, without, whole, f"{section.title}: ρ {number(whole, 2)} with all"),
         "Spearman's correlation of normalized AUC and generalization error when one network is left out; the three "
-        "that matter most are named.",
+        "that matter most are named. Dashed: with all networks.",
     )
 
 
@@ -134,7 +134,7 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
     trainings = dict(list(epochs.groupby("run")))
     yield Picture(
         f"figure_3a{section.suffix}",
-        training_figure(epochs, f"{section.brief}: {count(len(trainings), 'training')}"),
+        training_figure(epochs, f"{section.title}: {count(len(trainings), 'training')}"),
         "Losses and AUC after every epoch. Thin: a training; thick: the mean. The losses' axis is cut off so that "
         "train and test loss are seen to part. Marks: the least test loss and the highest AUC, large for the mean.",
     )
@@ -142,7 +142,7 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
     titles = {str(run): f"seed {seeds[run]:.0f}: ρ {number(_correlation(one), 2)}" for run, one in trainings.items()}
     yield Picture(
         f"figure_3b{section.suffix}",
-        correlation_figure(epochs, titles),
+        correlation_figure(epochs, titles, section.title),
         "AUC against test loss, a mark an epoch, a panel a training, with Spearman's correlation over all its epochs "
         f"(the paper's: {number(PAPERS_SPEARMAN)}). The axes are those of the epochs past the first tenth.",
     )
@@ -154,10 +154,10 @@ def _early_stopping_grid(section: Section) -> Iterator[Picture]:
     rows = [_row(one, one.runs["run"].map(found)) for one in section.conditions()]
     known = [row for row in rows if row is not None]
     if known:
-        marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "none")]
+        marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "no correlation")]
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(known, "Spearman(AUC, test loss)", section.brief, marked, limits=(-1, 1)),
+            dots_figure(known, "Spearman(AUC, test loss)", section.title, marked, limits=(-1, 1)),
             "Spearman's correlation of AUC and test loss over the epochs of a training: a dot a training, a diamond at "
             "the mean, with its 95 % interval.",
         )
@@ -208,7 +208,7 @@ def _title(section: Section, conditions: Sequence[Condition] = ()) -> str:
     """The place in short, and how many networks there are, or are in each condition."""
     counts = sorted({len(one.runs) for one in conditions} or {len(section.runs)})
     networks = f"{counts[0]} to {counts[-1]} networks" if len(counts) > 1 else count(counts[0], "network")
-    return f"{section.brief}: {networks}{' a condition' if len(conditions) > 1 else ''}"
+    return f"{section.title}: {networks}{' a condition' if len(conditions) > 1 else ''}"
 
 
 def _drawn(section: Section, runs: pd.DataFrame, spread: str) -> str:

@@ -30,14 +30,14 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "Which data, and how are they split?",
         f"{', '.join(data) or 'None yet'}. Training and test images are those that the data sets come with; of the "
         "digits, which come without, 500 test images balanced by class, the same for every seed. Pixels are shifted "
-        "and scaled by one mean and deviation a channel. No image is left out; none is changed at random unless a "
-        "section's settings say so. Each section gives the numbers of images and a hash of the training subset and "
-        "its labels.",
+        "and scaled by one mean and deviation a channel. Where only a part of the images was used, it was drawn at "
+        "random, balanced by class, the same for every seed; no image is changed at random unless a section's settings "
+        "say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
     )
     yield (
         "Is there a validation set?",
-        "No setting and no stopping rests on test images. They give the test loss, test accuracy and generalization "
-        "error that the claims are about.",
+        "No, nor is there a use for one: no setting and no stopping rests on test images. They give the test loss, "
+        "test accuracy and generalization error that the claims are about.",
     )
     yield (
         "Which hyperparameters were tried, and how was one chosen?",
@@ -47,7 +47,7 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "lists all settings used.",
     )
     numbers = "; ".join(
-        f"{section.experiment.name}, {section.place}: {len(section.runs)} done"
+        f"{section.experiment.name}, {section.title}: {len(section.runs)} done"
         + (f", {len(section.others)} not" if len(section.others) else "")
         for section in sections
     )
@@ -68,9 +68,9 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "What is the spread, and over what?",
         "The network is the unit of inference: orderings are averaged within it, and seeds that conditions share are "
         "blocks (where an ensemble has networks of one seed at several learning rates, whole seeds are resampled). "
-        "Intervals are 95 %: from the normal distribution below 10 networks, by bootstrap from 10. Bands in "
-        "figures are one standard deviation, over what their captions say. p values are corrected by Holm's method "
-        "for all claims at the same scale.",
+        "Intervals are 95 %: below 10 networks by Student's t (of correlations by Fisher's z), from 10 by bootstrap. "
+        "Bands in figures are one standard deviation, over what their captions say. p values are corrected by Holm's "
+        "method for all claims at the same scale.",
     )
     yield "What did it take to compute?", compute(done) if len(done) else "Nothing yet."
     yield (

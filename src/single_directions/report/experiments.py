@@ -57,6 +57,8 @@ _ALL = (
     Experiment("dropout", "4a", "Dropout", _DROPOUT, "mnist", (DROPOUT, CORRUPTION)),
     Experiment("batch_norm", "4b", "Batch normalization", _BATCH_NORM, "cifar10", (BATCH_NORM,)),
 )  # fmt: skip
+IMAGES = {"digits": (1297, 500), "mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
+"""How many training and test images there are in data sets that are the same everywhere."""
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 """By name, in the paper's order."""
 

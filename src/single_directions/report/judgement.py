@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from single_directions.report.claims.claim import LEVEL
 from single_directions.report.claims.departures import departures
-from single_directions.report.markup import Markup, table, tag
+from single_directions.report.claims.judge import REDUCED
+from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.section import Claim, Section
 from single_directions.report.wording import interval, number, sentence
+from single_directions.runs.config import conf_folder
 
-HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper", "Caveats")
+HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
 
 
 def leaning(claim: Claim) -> str:
@@ -23,7 +27,11 @@ def leaning(claim: Claim) -> str:
 def all_claims(sections: Sequence[Section]) -> Markup:
     """The table of all claims, in the paper's order."""
     rows = [_row(section, claim) for section in sections for claim in section.claims]
-    return table(HEADS, rows, "claims") if rows else tag("p", "There are no runs yet that a claim could be judged by.")
+    if not rows:
+        return tag("p", "There are no runs yet that a claim could be judged by.")
+    marked = any(REDUCED in claim["caveats"] for section in sections for claim in section.claims)
+    told = "(reduced): not the paper's data, network or training in full; each section says in what."
+    return together([tag("p", told) if marked else None, table(HEADS, rows, "claims")])
 
 
 def badge(claim: Claim) -> Markup:
@@ -32,8 +40,8 @@ def badge(claim: Claim) -> Markup:
 
 
 def own_caveats(section: Section, claim: Claim) -> list[str]:
-    """A claim's caveats without those that the section tells of all its runs."""
-    shared = set(departures(section.runs))
+    """A claim's caveats without those that the page tells of all the section's runs."""
+    shared = {REDUCED, *departures(section.runs)}
     return [caveat for caveat in claim["caveats"] if caveat not in shared]
 
 
@@ -48,7 +56,7 @@ def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
         tag("a", claim["figure"], href=f"#{section.id}"),
         [sentence(claim["paper"]), tag("div", where, class_="place")],
         badge(claim),
-        [tag("span", interval(claim), class_="nowrap"), tag("div", claim["statistic"], class_="place")],
+        [_whole(claim), tag("div", claim["statistic"], class_="place")],
         claim["n"],
         "" if claim["paper_value"] is None else number(claim["paper_value"]),
         "; ".join(own_caveats(section, claim)),
@@ -63,9 +71,9 @@ def _item(section: Section, claim: Claim) -> Markup:
         numbers.append(f"effect size {number(claim['effect_size'], 2)}")
     if claim["p"] is not None:
         numbers.append(f"p = {claim['p']:.2g}")
-    numbers += _exchanged(claim)
     if claim["p_holm"] is not None:
-        numbers.append(f"corrected for all claims {claim['p_holm']:.2g}")
+        numbers.append(f"corrected for all claims p = {claim['p_holm']:.2g}")
+    numbers += _exchanged(claim)
     caveats = "; ".join(own_caveats(section, claim))
     return tag(
         "li",
@@ -95,10 +103,8 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
     parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
-        columns = ["Of each", "Value [95 % interval]", "n", "Interval"]
-        cells: list[list[Any]] = [
-            [name, interval(part), part["n"], words[part["holds"]]] for name, part in parts.items()
-        ]
+        columns = ["Part", "Value [95 % interval]", "n", "By its interval"]
+        cells: list[list[Any]] = [[name, _whole(part), part["n"], words[part["holds"]]] for name, part in parts.items()]
         if tested:
             columns += ["Effect size", "p", "p by permutation"]
             for row, part in zip(cells, parts.values(), strict=True):
@@ -118,11 +124,17 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
         )
     if "settings" in details:
         heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                 "AUC minus test loss [95 % interval]", "epochs trained by AUC"]  # fmt: skip
+                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC"]  # fmt: skip
         yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
+        yield tag("p", _waiting(details["patience"]), class_="soft")
 
 
-def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _whole(estimate: Mapping[str, Any]) -> Markup:
+    """A value and its interval on one line."""
+    return tag("span", interval(estimate), class_="nowrap")
+
+
+def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     told = {
         "normalized AUC, Spearman": details["normalized"],
         "normalized AUC, Pearson": details["pearson"],
@@ -132,7 +144,18 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
-    return [(name, interval(estimate)) for name, estimate in told.items()]
+    return [(name, _whole(estimate)) for name, estimate in told.items()]
+
+
+def _waiting(patience: int) -> str:
+    """What patience the numbers are of, and what one a training has that is really stopped."""
+    own = OmegaConf.load(conf_folder() / "early_stopping" / "auc.yaml").patience
+    other = f"; early_stopping=auc, which really stops a training, has patience {own} unless told otherwise"
+    return (
+        "What stopping would have cost was found afterwards, from the epochs of trainings that nothing stopped, with "
+        f"patience {patience}: {patience} measurements in a row that are no better than the best before. It was fixed "
+        f"before any training was looked at{other if own != patience else ''}."
+    )
 
 
 def _range(spread: Mapping[str, float]) -> str:
@@ -145,6 +168,6 @@ def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:
         setting["condition"],
         setting["n"],
         *(number(means[by]["test_loss"]) for by in ("nothing", "auc", "test_loss")),
-        interval(setting["auc_minus_test_loss"]["test_loss"]),
+        _whole(setting["auc_minus_test_loss"]["test_loss"]),
         number(means["auc"]["epochs"], 1),
     )

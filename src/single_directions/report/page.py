@@ -82,20 +82,20 @@ def markdown_pages(tables: Tables, sections: Sequence[Section], shown: Sequence[
 
 def _summary(sections: Sequence[Section]) -> list[Markup]:
     """The claims, and what they were judged by."""
-    heads = ("Figure", "Experiment", "Networks", "Finished", "Hardware and time")
+    heads = ("Figure", "Experiment", "Networks", "Finished", "Hardware, and its time")
     rows = [
         (
             section.experiment.figure,
             [tag("a", section.experiment.heading, href=f"#{section.id}"), tag("div", section.place, class_="place")],
             len(section.runs),
             finished(section.runs),
-            "" if section.runs.empty else compute(section.runs),
+            "" if section.runs.empty else compute(section.runs, brief=True),
         )
         for section in sections
     ]
     return [
         tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
-        tag("section", tag("h2", "What was run"), table(heads, rows), id="runs"),
+        tag("section", tag("h2", "What was run"), table(heads, rows, "runs"), id="runs"),
     ]
 
 

@@ -1,34 +1,45 @@
 """Where a section's numbers come from: commands, data, settings, seeds, versions, devices, times."""
 
+import json
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
-from single_directions.report.experiments import EXPERIMENTS
+from single_directions.errors import BadInput
+from single_directions.report.experiments import EXPERIMENTS, IMAGES
 from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
-from single_directions.report.sweeps import overrides
+from single_directions.report.sweeps import defaults, overrides, swept_keys
 from single_directions.report.wording import count, duration
-from single_directions.runs.config import conf_folder
+from single_directions.runs.config import conf_folder, flat, is_neutral
 from single_directions.runs.sweep import sweep_size
+from single_directions.runs.target import composed
+from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
 """Settings that change nothing, or that the provenance tells in lines of their own."""
 _UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
 """The defaults by which the AUC was measured during training while summaries did not say how."""
+_BY_DEFAULT = {"orderings": ORDERINGS, "points": POINTS, "samples": SAMPLES}
+_EVERY_EPOCH = "ablation.every_epoch"
+_ROUNDING = ("channels_last", "compile", "trainer.devices", "trainer.strategy")
+"""Settings that a run's name leaves out since its results are the same, or nearly so, without them."""
+PLACE = "FOLDER"
+"""Stands in commands for where a folder of images lies."""
 
 
 def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     """What to tell of a section's runs: pairs of a word and its content, text or markup."""
     runs = section.runs
-    names = [run.rpartition("/")[2] for run in runs["run"]]
-    yield "Commands", tag("pre", "\n".join(commands(section.experiment.name, section.scale, section.data, names)))
+    told = "\n".join(commands(section.experiment.name, section.scale, section.data, runs))
+    where = f"{PLACE} stands for where that folder of images lies on your machine." if f"={PLACE}/" in told else None
+    yield "Commands", [tag("pre", told), tag("p", where, class_="place") if where else None]
     place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
     yield "Run folders", [f"{len(runs)} in ", place]
     yield "Data", _data(section)
@@ -41,22 +52,27 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
         yield "Finished", days
 
 
-def commands(experiment: str, scale: str, data: str, names: Sequence[str]) -> list[str]:
-    """As few commands as make the runs of these names, all of one folder `<experiment>/<scale>-<data>`."""
+def commands(experiment: str, scale: str, data: str, runs: pd.DataFrame) -> list[str]:
+    """As few commands as make some runs, rows of the table, all of one folder `<experiment>/<scale>-<data>`.
+
+    They give the runs' configurations, but for what leaves results as they are, once `PLACE` is filled in.
+    """
     known = EXPERIMENTS.get(experiment)
     words = [f"experiment={experiment}"] if experiment != "single" else []
     words += [f"scale={scale}"] if scale != "demo" else []
     if data != ("digits" if scale == "demo" else known.data if known else "mnist"):
         words.append(f"data={data}")
     kinds: dict[frozenset[str], list[dict[str, str]]] = {}
-    for run in map(overrides, names):
+    for row in runs.to_dict("records"):
+        said = {**_mandatory(row, data), **overrides(row["run"])}
+        run = dict(sorted({**said, **_unsaid(row, said, experiment, words)}.items()))
         kinds.setdefault(frozenset(run), []).append(run)
     lines = []
     for keys, alike in kinds.items():
-        # With -m, a key that the experiment sweeps would be swept unless it has a value.
-        together = keys >= _params(experiment).keys()
+        # With -m, a key that the experiment sweeps would be swept unless it has a value; and a run has one device.
+        together = keys >= _params(experiment).keys() and "trainer.devices" not in keys
         for block in _blocks(alike) if together else [[run] for run in alike]:
-            values = [_assignment(experiment, key, [run[key] for run in block]) for key in block[0]]
+            values = [shlex.quote(_assignment(experiment, key, [run[key] for run in block])) for key in block[0]]
             lines.append(" ".join(["python scripts/train.py", *(["-m"] if len(block) > 1 else []), *words, *values]))
     return lines
 
@@ -81,8 +97,11 @@ def finished(runs: pd.DataFrame) -> str:
     return " to ".join(sorted({days.min(), days.max()})) if len(days) else ""
 
 
-def compute(runs: pd.DataFrame) -> str:
-    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training."""
+def compute(runs: pd.DataFrame, brief: bool = False) -> str:
+    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training.
+
+    If `brief`, the latter alone.
+    """
     keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
     times = dict(_group(runs, "seconds"))
     if not keys or not times:
@@ -92,12 +111,11 @@ def compute(runs: pd.DataFrame) -> str:
         device: dict[str, Any] = dict(zip(keys, values, strict=True))
         threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
         seconds = {name: times[name][group.index] for name in times}
-        told.append(
-            f"{device['device.type']} ({device.get('device.name')}{threads}): "
-            + ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
-            + f" by the clock, {duration(_device_seconds(group, seconds))} of device time, summed over "
-            + count(len(group), "run")
-        )
+        name = f"{device['device.type']} ({device.get('device.name')}{threads})"
+        taken = duration(_device_seconds(group, seconds))
+        clock = ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
+        whole = f"{clock} by the clock, {taken} of device time, summed over {count(len(group), 'run')}"
+        told.append(f"{name}: {taken if brief else whole}")
     return "; ".join(told)
 
 
@@ -105,6 +123,72 @@ def _device_seconds(runs: pd.DataFrame, seconds: dict[str, pd.Series]) -> float:
     """Training takes all devices that the configuration names by number, the rest takes one."""
     devices = pd.to_numeric(runs.get("config.trainer.devices", pd.Series(1, runs.index)), errors="coerce").fillna(1)
     return float(sum((values * (devices if name == "training" else 1)).sum() for name, values in seconds.items()))
+
+
+def _mandatory(row: Mapping[Any, Any], data: str) -> dict[str, str]:
+    """The place of images that the configuration does not know, where a run's name does not tell it."""
+    file = conf_folder() / "data" / f"{data}.yaml"
+    if not file.is_file() or not OmegaConf.is_missing(OmegaConf.load(file), "root"):
+        return {}
+    return {"data.root": str(_first(row.get("config.data.root"), data))}
+
+
+def _unsaid(row: Mapping[Any, Any], said: Mapping[str, str], experiment: str, words: Sequence[str]) -> dict[str, str]:
+    """The settings of a run that its name does not tell and that are no defaults, or were when it was made."""
+    if pd.isna(row.get("config.seed")):  # its configuration could not be read
+        return {}
+    plain = {key for key in swept_keys(experiment) if "." in key or key == "seed"}  # they change themselves alone
+    named = [_assignment(experiment, key, [value]) for key, value in said.items() if key not in plain]
+    made = _made((*words, *named))
+    config, found = {"data": {"_target_": made.get("data._target_", "")}}, {}
+    for key, value in made.items():
+        if key in _ROUNDING or not (key in plain or key in said or is_neutral(key, config)):
+            had = _first(row.get(f"config.{key}"), defaults().get(key, value))
+            if not _same(had, value):
+                found[key] = _text(had)
+    return {**found, **_unsaid_of_epochs(row, made)}
+
+
+def _unsaid_of_epochs(row: Mapping[Any, Any], made: Mapping[str, Any]) -> dict[str, str]:
+    """How the AUC was measured during training, where that is not as it would be now."""
+    if not any(key.startswith(f"{_EVERY_EPOCH}.") for key in made):
+        return {}
+    found = {}
+    most = {"samples": row.get("train_images"), "points": _first(row.get("units"), inf) + 1}
+    for key, default in _BY_DEFAULT.items():
+        recorded = row.get(f"every_epoch.{'images' if key == 'samples' else key}")
+        had, now = (min(value, _first(most.get(key), inf)) for value in (_first(recorded, _UNRECORDED[key]), default))
+        if f"{_EVERY_EPOCH}.{key}" not in made and had != now:
+            found[f"{_EVERY_EPOCH}.{key}"] = _text(had)
+    return found
+
+
+@cache
+def _made(words: tuple[str, ...]) -> dict[str, Any]:
+    """What a command makes, as dotted keys and values; nothing where that is no command of today's."""
+    try:
+        return flat(composed(words, conf_folder()))
+    except BadInput:
+        return {}
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None or pd.isna(value) else value
+
+
+def _same(cell: Any, value: Any) -> bool:
+    """Whether a cell of the table of runs has some value of a configuration."""
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (cell, value))
+    return bool(cell == value) if numbers else _text(cell) == _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as a command line has it."""
+    if isinstance(value, bool) or str(value) in ("True", "False"):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "null" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 @cache
@@ -119,7 +203,14 @@ def _params(experiment: str) -> dict[str, Any]:
 
 def _data(section: Section) -> list[Markup | str]:
     runs = section.runs
-    told = f"{section.data}: {_values(runs, 'train_images')} training and {_values(runs, 'test_images')} test images, "
+    told = f"{section.data}: "
+    if own := section.data == "image_folder":
+        told = (
+            f"{_values(runs, 'config.data.root')}, a folder of images of which this page knows no more than the name; "
+            "its classes are the folders within it, and are called like these. "
+        )
+    told += f"{_images(section, 'train')} training and {_images(section, 'test')} test images, "
+    told += "drawn from the folder's, balanced by class; " if own and _is_part(runs) else ""
     told += f"{_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
     hashes: dict[str, list[str]] = {}
     for condition in section.conditions():
@@ -128,6 +219,18 @@ def _data(section: Section) -> list[Markup | str]:
         [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
     ]
     return [told, [[", " if place else "", one] for place, one in enumerate(told_hashes)], "."]  # type: ignore[list-item]
+
+
+def _images(section: Section, split: str) -> str:
+    """How many images of a split were used and, where it was a part of a set of known size, of how many."""
+    used = _values(section.runs, f"{split}_images")
+    known = IMAGES.get(section.data)
+    return f"{used} of {known[split == 'test']:,}" if known and _is_part(section.runs, [split]) else used
+
+
+def _is_part(runs: pd.DataFrame, splits: Sequence[str] = ("train", "test")) -> bool:
+    columns = [f"config.data.{split}_samples" for split in splits]
+    return bool(runs.reindex(columns=columns).notna().any(axis=None))
 
 
 def _seeds(runs: pd.DataFrame) -> str:
@@ -146,7 +249,7 @@ def _measured(runs: pd.DataFrame) -> str:
 
 def _every_epoch(runs: pd.DataFrame) -> str:
     """How the AUC was measured during training, where it was."""
-    config = "config.ablation.every_epoch"
+    config = f"config.{_EVERY_EPOCH}"
     keys = [f"{config}.{key}" for key in ("every_n_epochs", *_UNRECORDED)]
     during = runs[runs.reindex(columns=keys).notna().any(axis=1)]
     if during.empty:
@@ -161,7 +264,7 @@ def _every_epoch(runs: pd.DataFrame) -> str:
 
     return (
         f"; during training {told('orderings', 'orderings')} orderings x {told('points', 'points')} points on "
-        f"{told('images', 'samples')} (or all)"
+        f"{told('images', 'samples')} of the training images (or all, where there are fewer)"
     )
 
 
@@ -217,7 +320,7 @@ def _alike(runs: list[dict[str, str]], key: str) -> list[list[dict[str, str]]]:
 
 
 def _assignment(experiment: str, key: str, values: Iterable[str]) -> str:
-    """`seed=0,1,2`, or `'seed=range(0,20)'` for many that follow each other."""
+    """`seed=0,1,2`, or `seed=range(0,20)` for many that follow each other."""
     distinct = _sorted(values)
     text = ",".join(distinct)
     if len(distinct) > 4 and all(value.isdigit() for value in distinct):
@@ -225,8 +328,8 @@ def _assignment(experiment: str, key: str, values: Iterable[str]) -> str:
         if last - first + 1 == len(distinct):
             text = f"range({first},{last + 1})"
     if key == "data.root":
-        text = f".../{text}"  # where it lies is the reader's
-    return shlex.quote(f"{'+' * _is_new(experiment, key)}{key}={text}" if text else key)
+        text = f"{PLACE}/{text}"  # where it lies is the reader's
+    return f"{'+' * _is_new(experiment, key)}{key}={text}" if text else key
 
 
 @cache

@@ -12,7 +12,7 @@ from single_directions.report.claims.departures import reductions
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
 from single_directions.report.sweeps import overrides
 from single_directions.report.table import Tables
-from single_directions.report.wording import place
+from single_directions.report.wording import place, setting
 
 Claim = dict[str, Any]
 """An entry of `claims.json`."""
@@ -26,7 +26,7 @@ class Section:
     """The runs that may be compared with each other, and what they say.
 
     `tables` are those of the runs that are done, `others` the rows of the rest. `alone` says that the experiment has no
-    other sweep.
+    other sweep; `apart` are the overrides that not all of its sweeps at this scale on this data have.
     """
 
     experiment: Experiment
@@ -37,6 +37,7 @@ class Section:
     others: pd.DataFrame
     claims: Sequence[Claim]
     alone: bool
+    apart: tuple[str, ...] = ()
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -55,6 +56,12 @@ class Section:
         data = root if self.data == "image_folder" and root else self.data
         reduced = self.scale == "paper" and not self.runs.empty and reductions(self.runs)
         return f"{data} at {self.scale} scale{' (reduced)' if reduced else ''}"
+
+    @property
+    def title(self) -> str:
+        """What figures are headed: `brief`, and what tells it from the experiment's other sweeps."""
+        told = overrides(self.variant) if self.variant else {}
+        return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
 
     @property
     def suffix(self) -> str:
@@ -107,6 +114,15 @@ def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
             section = Section(
                 experiment, str(scale), str(data), str(variant), tables.of(runs[done]), runs[~done], judged,
                 alone=len(sweeps) == 1,
+                apart=_apart(str(variant), [one[2] for one, _ in sweeps if one[:2] == (scale, data)]),
             )  # fmt: skip
             found.append(section)
     return found
+
+
+def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:
+    """The keys of a variant's overrides that some other variant lacks or has other values for."""
+    each = [overrides(str(one)) if one else {} for one in variants]
+    own = overrides(variant) if variant else {}
+    # The name of a folder of images is told with the data.
+    return tuple(key for key in own if key != "data.root" and any(other.get(key) != own[key] for other in each))

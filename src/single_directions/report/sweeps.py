@@ -115,12 +115,12 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
 
 
 def _filled(values: pd.Series, key: str) -> pd.Series:
-    default = _defaults().get(key)
+    default = defaults().get(key)
     return values if default is None else values.fillna(default)
 
 
 @cache
-def _defaults() -> dict[str, Any]:
+def defaults() -> dict[str, Any]:
     """What every run has unless its experiment, its groups or its user say otherwise."""
     return flat(OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False))
 

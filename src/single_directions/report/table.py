@@ -14,7 +14,7 @@ import pandas as pd
 from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
-from single_directions.runs.config import is_neutral
+from single_directions.runs.config import flat, is_neutral
 from single_directions.runs.folder import RunFolder, whole_name, write_text
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
@@ -24,6 +24,12 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
+_NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "units", "generalization_error",
+            *("auc", "auc_std", "auc_normalized", "auc_normalized_std"),
+            *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
+            *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
+              "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
+"""What a run that is done may lack but not have as text."""
 _CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
@@ -164,16 +170,18 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def _read_folder(folder: RunFolder) -> _Run:
     config, trouble = _config(folder)
     row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
-    row |= {f"config.{key}": value for key, value in _flat(_without_paths(config)).items() if key != "runs"}
+    row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
             if trouble:
                 raise ValueError(trouble)
             row["finished"] = folder.read_status().get("since")
-            summary = {key: value for key, value in _flat(folder.read_summary()).items() if key not in row}
+            summary = {key: value for key, value in _cells(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
             if not folder.is_done():
                 raise ValueError(_CUT_SHORT)
+            if texts := [key for key in _NUMBERS if isinstance({**row, **summary}.get(key), str)]:
+                raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
             return _Run({**row, **summary}, curves, epochs)
@@ -228,18 +236,15 @@ def _csv(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise ValueError(f"{file.name} cannot be read ({type(error).__name__})") from error
     if missing := set(needed) - set(table):
         raise ValueError(f"{file.name} has no column {min(missing)}")
+    if texts := [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]:
+        raise ValueError(f"{file.name} has other than numbers in column {texts[0]}")
     return table[[*needed, *(name for name in table if name not in needed)]]
 
 
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and their values; a list is a value, as JSON."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | dict) else value
-    return flat
+def _cells(nested: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys and their values; a list or an empty group is a value, as JSON."""
+    leaves = flat(nested) if nested else {}
+    return {key: json.dumps(leaf) if isinstance(leaf, list | dict) else leaf for key, leaf in leaves.items()}
 
 
 def _without_paths(value: Any) -> Any:

@@ -41,7 +41,7 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def interval(estimate: dict[str, Any], digits: int = 3) -> str:
+def interval(estimate: Mapping[str, Any], digits: int = 3) -> str:
     """`0.31 [0.20, 0.42]` out of `value`, `low` and `high`; the value alone where there is no interval."""
     value, low, high = (number(estimate[key], digits) for key in ("value", "low", "high"))
     return value if "–" in (low, high) else f"{value} [{low}, {high}]"

@@ -106,7 +106,19 @@ def record_experiment(
             {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
             | {f"tables/{name}": wandb.Table(dataframe=frame, allow_mixed_types=True) for name, frame in frames.items()}
         )
-        run.summary.update({f"verdict/{claim['id']}": claim["verdict"] for claim in claims})
+        run.summary.update(_verdicts(claims))
+
+
+def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
+    """The verdicts by claim and, where there are several sweeps, by what sets these apart."""
+    sweeps = [
+        "/".join(str(claim.get(key) or "") for key in ("scale", "data", "variant")).strip("/") for claim in claims
+    ]
+    several = len(set(sweeps)) > 1
+    return {
+        f"verdict/{claim['id']}{f'/{sweep}' if several else ''}": claim["verdict"]
+        for claim, sweep in zip(claims, sweeps, strict=True)
+    }
 
 
 @contextmanager

@@ -115,6 +115,16 @@ def test_extremes_of_a_small_ensemble_are_described_not_judged(ensemble):
     assert extremes(ensemble(n=3)).parts["best and worst 1"].n == 1
 
 
+def test_extremes_of_networks_that_share_seeds_are_described_not_judged(ensemble):
+    tables = ensemble(n=60)
+    assert by_id(tables)["best_and_worst"]["p"] is not None
+    tables.runs["seed"] //= 4  # as with four learning rates
+    entry = by_id(tables)["best_and_worst"]
+    assert (entry["verdict"], entry["p"]) == ("inconclusive", None)
+    assert "60 networks of 15 seeds do not vary independently: described, not judged" in entry["caveats"]
+    assert entry["rule"].endswith("described, not judged, with fewer than 50 networks or with several of one seed")
+
+
 def test_networks_without_a_number_are_left_out(ensemble):
     tables = ensemble(n=20)
     tables.runs.loc[3, "auc_normalized"] = np.nan

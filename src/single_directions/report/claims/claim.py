@@ -53,6 +53,7 @@ class Claim:
         paper_values: the paper's number, where it gives one, by experiment.
         several: what the parts are called, where there are several.
         trained_to_the_end: whether networks below 99 % training accuracy are out of place.
+        unless: in words, where the numbers are described and not judged.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Claim:
     paper_values: Mapping[str, float] = field(default_factory=dict)
     several: str = "parts"
     trained_to_the_end: bool = True
+    unless: str = ""
 
     @property
     def tested(self) -> bool:
@@ -73,13 +75,14 @@ class Claim:
 
     def rule(self, parts: int) -> str:
         """The rule of the verdict on so many parts, in words."""
-        return RULE.format(
+        told = RULE.format(
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
             an="any such" if parts > 1 else "the",
             few=f"; of the {self.several}, those with fewer are left out" if parts > 1 else "",
             where=self.where,
             corrected=" and Holm's corrected p is below 0.05" if self.tested else "",
         )
+        return f"{told}; described, not judged, {self.unless}" if self.unless else told
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,14 @@ def extremes(tables: Tables) -> Finding:
         "worst": list(worst.index),
         "raw": difference(best["auc"], worst["auc"]),
     }
-    few = len(ensemble) < ENOUGH_FOR_EXTREMES
-    caveats = (f"{len(ensemble)} networks, fewer than {ENOUGH_FOR_EXTREMES}: described, not judged",) if few else ()
+    caveats = []
+    if len(ensemble) < ENOUGH_FOR_EXTREMES:
+        caveats.append(f"{len(ensemble)} networks, fewer than {ENOUGH_FOR_EXTREMES}: described, not judged")
+    if (seeds := ensemble["seed"].nunique()) < len(ensemble):
+        # A difference within seeds would leave out most of the ten, one of independent groups count a seed twice.
+        caveats.append(f"{len(ensemble)} networks of {seeds} seeds do not vary independently: described, not judged")
     compared = difference(best["auc_normalized"], worst["auc_normalized"])
-    return Finding({f"best and worst {len(best)}": compared}, details, caveats, descriptive=few)
+    return Finding({f"best and worst {len(best)}": compared}, details, tuple(caveats), descriptive=bool(caveats))
 
 
 def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
@@ -197,5 +201,6 @@ CLAIMS = (
         where="above 0",
         region=POSITIVE,
         find=extremes,
+        unless=f"with fewer than {ENOUGH_FOR_EXTREMES} networks or with several of one seed",
     ),
 )  # fmt: skip

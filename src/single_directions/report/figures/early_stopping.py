@@ -36,11 +36,16 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
         axes.set(ylabel="loss (cut off above)")
         areas.set_ylabel("AUC (training images)", color=GREEN)
         areas.tick_params(axis="y", colors=GREEN)
-        figure.legend(loc="outside lower center", ncols=3)
+        marks, names = axes.get_legend_handles_labels()
+        more, others = areas.get_legend_handles_labels()
+        # Filled column by column: each measure with the mark of its best epoch below it, and last what has none.
+        figure.legend(
+            [*marks[1:], *more, marks[0]], [*names[1:], *others, names[0]], loc="outside lower center", ncols=3
+        )
     return figure
 
 
-def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: str) -> Figure:
     """AUC against test loss, a mark an epoch, a panel a training (Figure 3b); `titles` are by run, in their order.
 
     The axes are those of the epochs past the first tenth, lest the first few fill them.
@@ -50,8 +55,9 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
     rows = ceil(len(runs) / columns)
     shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", "ablation/auc"])
     with matplotlib.rc_context(STYLE):
-        height = 0.76 if len(runs) == 1 else (1.0 + 1.2 * rows) / COLUMN_WIDTH
+        height = 0.8 if len(runs) == 1 else (1.2 + 1.2 * rows) / COLUMN_WIDTH
         figure, grid = new_figure(height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
+        draw_title(figure, title)
         span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
         for axes, run in zip(grid.flat, runs, strict=False):
             one = shown[shown["run"] == run].sort_values("epoch")
@@ -60,8 +66,10 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str]) -> Figur
             axes.set_title(titles[run], fontsize=8)
         late = shown[shown["epoch"] > shown["epoch"].max() / 10]
         grid.flat[0].set(xlim=_around(late["test/loss"]), ylim=_around(late["ablation/auc"]))
-        for axes in grid.flat[len(runs) :]:
-            axes.set_visible(False)
+        for place in range(len(runs), rows * columns):
+            grid.flat[place].set_visible(False)
+            if place >= columns:  # nothing below that would tell the values
+                grid.flat[place - columns].tick_params(labelbottom=True)
         figure.supxlabel("test loss", fontsize=9)
         figure.supylabel("AUC (training images)", fontsize=9)
         bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
