@@ -19,6 +19,7 @@ SWEEPS: dict[str, dict[str, list[Any]]] = {
     "ensemble_learning_rates": {"optimizer.lr": [0.01, 0.1]},
     "early_stopping": {},
     "early_stopping_grid": {"optimizer": ["sgd", "adam"], "data.train_samples": [300, 1200]},
+    "early_stopping_corrupted": {"optimizer": ["sgd", "adam"]},
     "dropout": {"network.dropout": [0.1, 0.3], "data.corruption": [0.0, 1.0]},
     "batch_norm": {"network.batch_norm": [True, False]},
 }

@@ -10,11 +10,13 @@ from constructed import tables
 
 from single_directions.report.album import Picture
 from single_directions.report.claims import judge
-from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.claims.early_stopping import by_run
+from single_directions.report.experiments import EXPERIMENTS, PAPERS
 from single_directions.report.figures import Line, ablation_figure
 from single_directions.report.page import Shown, page
 from single_directions.report.section import sections_of
 from single_directions.report.table import Tables
+from single_directions.report.wording import number
 
 
 def render(whole, claims=None):
@@ -169,7 +171,7 @@ def test_missing_experiments_are_named_with_their_command(text):
     assert "Not run yet" not in words(text)
     seen = words(render(tables({"memorization": 1})))
     missing = seen[seen.index("Not run yet") :]
-    assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == EXPERIMENTS.keys() - {"memorization"}
+    assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == {one.name for one in PAPERS} - {"memorization"}
 
 
 def test_partial_sweeps_are_told_with_their_n(text):
@@ -235,6 +237,24 @@ def test_trainings_are_listed_with_their_turns():
     [row] = re.findall(r"<tr><td><span[^>]*>all networks</span></td><td>0</td>.*?</tr>", html)
     cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
     assert cells[2:] == ["0.500", "0.400", "3", "3.000", "1.500", "2", "3"]
+
+
+def test_what_the_auc_follows_is_told_for_each_condition():
+    whole = tables({"early_stopping_corrupted": 2})
+    html = render(whole)
+    assert "How its claims were judged" not in html
+    rows = html.partition("What the AUC follows")[2].partition("</table>")[0]
+    told = [by_run(whole)[run].followed["from there on"] for run in whole.runs["run"] if "optimizer=adam" in run]
+    assert len(told) == 2
+    mean = number(sum(told) / 2, 2)
+    assert f"{mean} ({number(min(told), 2)} to {number(max(told), 2)})" in rows.partition("ADAM")[2]
+
+
+def test_a_check_is_no_experiment_of_the_papers():
+    html = render(tables({"early_stopping_corrupted": 1}))
+    assert "0 of 9" in words(html)
+    assert "early_stopping_corrupted" not in html.partition('id="missing"')[2].partition("</section>")[0]
+    assert "early_stopping_corrupted" not in render(tables({"dropout": 1})).partition('id="missing"')[2]
 
 
 def test_the_checklist_is_answered(text):

@@ -218,6 +218,7 @@ def test_every_experiment_has_a_plan_and_a_command():
         "ensemble_learning_rates": 20,
         "early_stopping": 5,
         "early_stopping_grid": 32,
+        "early_stopping_corrupted": 8,
         "dropout": 24,
         "batch_norm": 8,
     }

@@ -1,6 +1,7 @@
 """The command that makes the report."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -63,6 +64,43 @@ def test_a_report_of_every_experiment_is_the_same_to_the_byte(command, tmp_path)
     command(inputs, "--output", "one")
     command("one", "--output", "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made, tmp_path):
+    made(corruption=0, seed=0)
+    command(made(corruption=1, seed=0), "--output", "one")
+    reasons = tmp_path / "one" / "reasons.json"
+    reasons.write_text('{"memorization.auc": "one seed is <too few>"}')
+    command("one", "--output", "two", "--markdown")
+    assert "Why, most likely: one seed is &lt;too few&gt;" in (tmp_path / "two" / "index.html").read_text()
+    assert "Why, most likely: one seed is" in (tmp_path / "two" / "memorization.md").read_text()
+    claims = json.loads((tmp_path / "two" / "claims.json").read_text())
+    assert {claim["id"]: claim["reason"] for claim in claims} == {
+        "memorization.auc": "one seed is <too few>",
+        "memorization.train_accuracy": None,
+        "memorization.test_accuracy": None,
+    }
+    command("two", "--output", "three", "--markdown")
+    assert files(tmp_path / "two") == files(tmp_path / "three")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"memorization.auk": "x"}',
+            "one/reasons.json: no claim is called memorization.auk; there are:",
+        ),
+        ("{", "one/reasons.json: cannot be read"),
+        ('["x"]', 'one/reasons.json: must be like {"batch_norm.auc": "why, most likely"}'),
+    ],
+)
+def test_reasons_that_cannot_be_are_refused(text, said, command, made, tmp_path):
+    command(made(corruption=0, seed=0), "--output", "one")
+    (tmp_path / "one" / "reasons.json").write_text(text)
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        command("one", "--output", "two")
+    assert not (tmp_path / "two").exists()
 
 
 def test_several_inputs_are_one_report(command, made):

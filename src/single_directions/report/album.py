@@ -132,12 +132,7 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
     if epochs.empty:
         return
     trainings = dict(list(epochs.groupby("run")))
-    yield Picture(
-        f"figure_3a{section.suffix}",
-        training_figure(epochs, f"{section.title}: {count(len(trainings), 'training')}"),
-        "Losses and AUC after every epoch. Thin: a training; thick: the mean. The losses' axis is cut off so that "
-        "train and test loss are seen to part. Marks: the least test loss and the highest AUC, large for the mean.",
-    )
+    yield _training(section, epochs, "figure_3a", section.title)
     seeds = section.runs.set_index("run")["seed"]
     titles = {str(run): f"seed {seeds[run]:.0f}: ρ {number(_correlation(one), 2)}" for run, one in trainings.items()}
     yield Picture(
@@ -145,6 +140,26 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
         correlation_figure(epochs, titles, section.title),
         "AUC against test loss, a mark an epoch, a panel a training, with Spearman's correlation over all its epochs "
         f"(the paper's: {number(PAPERS_SPEARMAN)}). The axes are those of the epochs past the first tenth.",
+    )
+
+
+def _early_stopping_corrupted(section: Section) -> Iterator[Picture]:
+    """Figure 3a for each optimizer."""
+    for condition in section.conditions():
+        epochs = section.measured_epochs
+        epochs = epochs[epochs["run"].isin(condition.runs["run"])]
+        if not epochs.empty:
+            name = f"figure_3a_corrupted_{condition.label.lower().replace(' ', '_')}"
+            yield _training(section, epochs, name, f"{section.title}, {condition.label}")
+
+
+def _training(section: Section, epochs: pd.DataFrame, name: str, title: str) -> Picture:
+    """Losses and AUC over the epochs of some trainings."""
+    return Picture(
+        f"{name}{section.suffix}",
+        training_figure(epochs, f"{title}: {count(epochs['run'].nunique(), 'training')}"),
+        "Losses and AUC after every epoch. Thin: a training; thick: the mean. The losses' axis is cut off so that "
+        "train and test loss are seen to part. Marks: the least test loss and the highest AUC, large for the mean.",
     )
 
 
@@ -171,6 +186,7 @@ _ALBUM: dict[str, Callable[[Section], Iterator[Picture]]] = {
     "ensemble_learning_rates": _ensemble,
     "early_stopping": _early_stopping,
     "early_stopping_grid": _early_stopping_grid,
+    "early_stopping_corrupted": _early_stopping_corrupted,
     "dropout": _by_condition,
     "batch_norm": _by_condition,
 }

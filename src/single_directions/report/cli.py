@@ -10,9 +10,11 @@ from single_directions.report.album import Picture, pictures
 from single_directions.report.claims import as_text, judge, write_claims
 from single_directions.report.figures import save
 from single_directions.report.page import Shown, markdown_pages, page
+from single_directions.report.reasons import FILE as REASONS
+from single_directions.report.reasons import read_reasons
 from single_directions.report.section import Section, sections_of
 from single_directions.report.table import Tables, read_tables
-from single_directions.runs.folder import write_text
+from single_directions.runs.folder import write_json, write_text
 
 
 def report() -> None:
@@ -32,16 +34,18 @@ def report() -> None:
 
 
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
-    tables = read_tables(inputs)
+    tables, reasons = read_tables(inputs), read_reasons(inputs)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
     try:
         _clear(output)
         tables.write(output, small)
+        if reasons:
+            write_json(output / REASONS, reasons)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
-    sections = sections_of(tables, judge(tables))
+    sections = sections_of(tables, judge(tables, reasons))
     claims = [claim for section in sections for claim in section.claims]
     write_claims(claims, output / "claims.json")
     shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]

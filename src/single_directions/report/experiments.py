@@ -20,7 +20,8 @@ class Experiment:
     """One of the paper's experiments.
 
     `figure` is its number in the paper, `data` what it has there. `conditions` are the columns of the table of runs by
-    which its networks are told apart, seeds aside.
+    which its networks are told apart, seeds aside. What is not the paper's is a check, shown where there are runs of
+    it and not judged.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Experiment:
     asks: str
     data: str
     conditions: tuple[str, ...] = ()
+    papers: bool = True
 
 
 _MEMORIZES = "Ever more of the training labels were shuffled. Do networks that must memorize them lose accuracy sooner?"
@@ -43,6 +45,11 @@ _TRAINING = (
 )
 _GRID = "The same for several optimizers, learning rates and numbers of training images: when does the AUC tell?"
 
+_CORRUPTED = (
+    "The same with half of the labels shuffled, where overfitting costs test accuracy: does the AUC turn down then? A "
+    "check, not in the paper."
+)
+
 _ALL = (
     Experiment("memorization", "1a", "Memorization: multilayer perceptron", _MEMORIZES, "mnist", (CORRUPTION,)),
     Experiment("memorization_cifar10", "1b", "Memorization: convolutional network", _MEMORIZES, "cifar10",
@@ -54,6 +61,8 @@ _ALL = (
     Experiment("early_stopping", "3", "Over the course of training", _TRAINING, "mnist"),
     Experiment("early_stopping_grid", "3", "Over the course of training, by optimizer and number of images", _GRID,
                "mnist", (OPTIMIZER, LEARNING_RATE, TRAIN_SAMPLES)),
+    Experiment("early_stopping_corrupted", "3", "Over the course of training, with half of the labels shuffled",
+               _CORRUPTED, "mnist", (OPTIMIZER,), papers=False),
     Experiment("dropout", "4a", "Dropout", _DROPOUT, "mnist", (DROPOUT, CORRUPTION)),
     Experiment("batch_norm", "4b", "Batch normalization", _BATCH_NORM, "cifar10", (BATCH_NORM,)),
 )  # fmt: skip
@@ -61,6 +70,8 @@ IMAGES = {"digits": (1297, 500), "mnist": (60_000, 10_000), "cifar10": (50_000, 
 """How many training and test images there are in data sets that are the same everywhere."""
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 """By name, in the paper's order."""
+PAPERS = [experiment for experiment in _ALL if experiment.papers]
+"""Those that are in the paper."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def _item(section: Section, claim: Claim) -> Markup:
         tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
         tag("p", "; ".join(numbers)),
         tag("p", f"Caveats: {caveats}") if caveats else None,
+        tag("p", f"Why, most likely: {claim['reason']}") if claim["reason"] else None,
         tag("p", f"Rule: {claim['rule']}.", class_="soft"),
         list(_details(claim["details"], claim["p"] is not None)),
         class_=leaning(claim),
@@ -115,13 +116,6 @@ def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
         yield table(
             ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
         )
-    if details.get("followed"):
-        kinds = [key for key in details["followed"][0] if key not in ("condition", "n")]
-        yield table(
-            ("Spearman's correlation of AUC and test loss, mean (least to most)", "n", *kinds),
-            [(own["condition"], own["n"], *(_range(own[kind]) for kind in kinds)) for own in details["followed"]],
-            "details",
-        )
     if "settings" in details:
         heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
                  "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC"]  # fmt: skip
@@ -156,10 +150,6 @@ def _waiting(patience: int) -> str:
         f"patience {patience}: {patience} measurements in a row that are no better than the best before. It was fixed "
         f"before any training was looked at{other if own != patience else ''}."
     )
-
-
-def _range(spread: Mapping[str, float]) -> str:
-    return f"{number(spread['mean'], 2)} ({number(spread['min'], 2)} to {number(spread['max'], 2)})"
 
 
 def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -12,14 +12,15 @@ from single_directions.report.album import Picture
 from single_directions.report.checklist import checklist
 from single_directions.report.claims.claim import accuracy_column
 from single_directions.report.claims.departures import departures
-from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.experiments import EXPERIMENTS, PAPERS
 from single_directions.report.judgement import all_claims, judged, leaning
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.provenance import command_for, compute, finished, planned_runs, provenance
 from single_directions.report.section import Section
-from single_directions.report.statistics import mean_interval, spearman
+from single_directions.report.statistics import mean_interval
 from single_directions.report.table import Tables
+from single_directions.report.trainings import trainings
 from single_directions.report.tuning import NAME as TUNING
 from single_directions.report.tuning import tuning
 from single_directions.report.wording import count, interval, number
@@ -116,12 +117,13 @@ def _footer() -> Markup:
 
 def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
     leanings = [leaning(claim) for section in sections for claim in section.claims]
+    in_paper = {section.experiment.name for section in sections if section.experiment.papers}
     tiles = {
         "claims that hold": leanings.count("yes"),
         "do not hold": leanings.count("no"),
         "inconclusive": leanings.count("open"),
         "networks measured": f"{int((runs['state'] == 'done').sum()):,}",
-        "experiments of the paper": f"{len({section.experiment.name for section in sections})} of {len(EXPERIMENTS)}",
+        "experiments of the paper": f"{len(in_paper)} of {len(PAPERS)}",
     }
     return tag(
         "header",
@@ -145,7 +147,7 @@ def _section(section: Section, figures: Sequence[Markup]) -> Markup:
         tag("div", figures, class_="figures") if figures else None,
         [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
-            tag("h3", "By condition"), _conditions(section), _trainings(section),
+            tag("h3", "By condition"), _conditions(section), trainings(section),
             tag("h3", "Where the numbers come from"), _facts(provenance(section)),
         ],
         id=section.id,
@@ -189,36 +191,6 @@ def _conditions(section: Section) -> Markup:
     return table(heads, rows)
 
 
-def _trainings(section: Section) -> list[Markup] | None:
-    """A row a training whose AUC was measured after its epochs: where AUC and test loss turned."""
-    epochs = section.measured_epochs
-    if epochs.empty:
-        return None
-    heads = ("Condition", "Seed", "Spearman(AUC, test loss)", "Highest AUC", "at epoch", "test loss there",
-             "Least test loss", "at epoch", "Epochs")  # fmt: skip
-    rows = []
-    for condition in section.conditions():
-        for run, seed in zip(condition.runs["run"], condition.runs["seed"], strict=True):
-            one = epochs[epochs["run"] == run].set_index("epoch")
-            if one.empty:
-                continue
-            peak, least = one["ablation/auc"].idxmax(), one["test/loss"].idxmin()
-            rows.append(
-                (
-                    tag("span", condition.label, class_="nowrap"),
-                    f"{seed:.0f}",
-                    number(spearman(one["ablation/auc"], one["test/loss"])),
-                    number(one.at[peak, "ablation/auc"]),
-                    peak,
-                    number(one.at[peak, "test/loss"]),
-                    number(one.at[least, "test/loss"]),
-                    least,
-                    len(one),
-                )
-            )
-    return [tag("h3", "By training"), table(heads, rows)]
-
-
 def _mean(values: pd.Series) -> Markup:
     return tag("span", interval(vars(mean_interval(values.astype(float)))), class_="nowrap")
 
@@ -229,7 +201,7 @@ def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
 
 def _missing(runs: pd.DataFrame) -> Markup | None:
     """The experiments that no run was made for, and how to make them."""
-    missing = [experiment for experiment in EXPERIMENTS.values() if experiment.name not in set(runs["experiment"])]
+    missing = [one for one in PAPERS if one.name not in set(runs["experiment"])]
     if not missing:
         return None
     scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]

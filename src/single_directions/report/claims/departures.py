@@ -29,6 +29,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "ensemble_learning_rates": _CONVNET,
     "early_stopping": {**_LARGE_MLP, "epochs": 640},
     "early_stopping_grid": {**_LARGE_MLP, "epochs": 640},
+    "early_stopping_corrupted": {**_LARGE_MLP, "epochs": 640},
     "dropout": {**_LARGE_MLP, "epochs": 5000},
     "batch_norm": _CONVNET,
 }

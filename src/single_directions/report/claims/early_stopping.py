@@ -152,8 +152,8 @@ def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple
     return len(values) - 1, best
 
 
-def trainings(tables: Tables) -> pd.DataFrame:
-    """A row a run: `run`, `seed`, `condition` (what the experiment sweeps besides), `training`."""
+def by_run(tables: Tables) -> dict[str, Training]:
+    """The trainings whose AUC was measured, by the names of their runs."""
     columns = {
         "epoch": "epoch",
         "ablation/auc": "auc",
@@ -163,8 +163,13 @@ def trainings(tables: Tables) -> pd.DataFrame:
     }
     epochs = tables.epochs.reindex(columns=["run", *columns]).rename(columns=columns)
     epochs = epochs[epochs["auc"].notna()].sort_values("epoch")
-    by_run = {run: Training(own.reset_index(drop=True)) for run, own in epochs.groupby("run")}
-    none = Training(epochs.iloc[:0])
+    return {str(run): Training(own.reset_index(drop=True)) for run, own in epochs.groupby("run")}
+
+
+def trainings(tables: Tables) -> pd.DataFrame:
+    """A row a run: `run`, `seed`, `condition` (what the experiment sweeps besides), `training`."""
+    measured = by_run(tables)
+    none = Training(pd.DataFrame(columns=["epoch", "auc", "test_loss", "train_loss", "test_accuracy"]))
     runs = tables.runs
     seeds = runs["seed"] if "seed" in runs else pd.Series(range(len(runs)), runs.index)
     return pd.DataFrame(
@@ -172,7 +177,7 @@ def trainings(tables: Tables) -> pd.DataFrame:
             "run": runs["run"],
             "seed": seeds,
             "condition": conditions(runs).replace("", "all trainings"),
-            "training": [by_run.get(run, none) for run in runs["run"]],
+            "training": [measured.get(run, none) for run in runs["run"]],
         }
     )
 
@@ -181,14 +186,7 @@ def test_loss(tables: Tables) -> Finding:
     """Spearman's correlation of AUC and test loss over a training, one number a training."""
     rows = trainings(tables)
     values = rows["training"].map(lambda training: training.correlation)
-    told = pd.DataFrame([training.followed for training in rows["training"]], rows.index, FOLLOWED)
-    followed = [
-        {"condition": condition, "n": len(own)}
-        | {name: own[name].agg(["mean", "min", "max"]).to_dict() for name in FOLLOWED}
-        for condition, own in told.groupby(rows["condition"], sort=False)
-    ]
-    details = {"trainings": _listed(rows, correlation=values), "followed": followed}
-    return Finding(_parts(rows, values), details, _unmeasured(rows))
+    return Finding(_parts(rows, values), {"trainings": _listed(rows, correlation=values)}, _unmeasured(rows))
 
 
 def downturn(tables: Tables) -> Finding:
