@@ -139,7 +139,7 @@ def test_run_under_way_elsewhere_is_returned_to(places, monkeypatch, capsys):
     monkeypatch.setattr(sweep.time, "sleep", lambda _: taken.release())  # the other process dies
     finish(places.jobs, places.launch)
     assert places.passes == [["seed=1", "seed=2"], ["seed=0"]]
-    assert "waiting for 1 run under way elsewhere" in capsys.readouterr().out
+    assert "waiting for 1 under way elsewhere" in capsys.readouterr().out
     assert first.is_done()
 
 
@@ -175,7 +175,7 @@ def test_run_that_failed_elsewhere_is_told_and_not_tried_again(places, monkeypat
     with pytest.raises(RunFailed):
         finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1"]]
-    assert capsys.readouterr().err == "1 run failed in other processes: seed=2\n"
+    assert capsys.readouterr().err.startswith("1 of 3 runs failed (1 in other processes: seed=2); the same command ")
 
 
 def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsys):
@@ -195,7 +195,8 @@ def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsy
     assert places.passes == [["seed=0", "seed=1", "seed=2"]]
     assert [job.folder.state() for job in places.jobs] == ["failed", "failed", "done"]
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
-        f"seed={i}: failed: its process died" for i in (0, 1)
+        *(f"seed={i}: failed: its process died" for i in (0, 1)),
+        "2 of 3 runs failed; the same command tries them again",
     ]
     places.does = {}
     finish(places.jobs, places.launch)
@@ -241,7 +242,7 @@ def test_run_that_died_on_another_machine_is_marked_failed_once_its_lease_has_en
     assert not places.jobs[1].folder.lease.exists()
     told = capsys.readouterr()
     assert "seed=1: process 7 on far died, or another has taken the run on: watching for 90 s at most" in told.out
-    assert told.err == "seed=1: failed: its process died (NodeDiedError)\n"
+    assert told.err.splitlines()[0] == "seed=1: failed: its process died (NodeDiedError)"
 
 
 def test_run_that_died_is_no_failure_where_another_machine_has_taken_it_on(places, elsewhere, capsys):
@@ -259,7 +260,7 @@ def test_run_that_died_is_no_failure_where_another_machine_has_taken_it_on(place
     finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1", "seed=2"]]
     told = capsys.readouterr()
-    assert "waiting for 1 run under way elsewhere" in told.out
+    assert "waiting for 1 under way elsewhere" in told.out
     assert told.err == ""
 
 

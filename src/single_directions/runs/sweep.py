@@ -160,17 +160,18 @@ def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
                 returns.append(end)
         else:
             if not waiting:
-                print(f"waiting for {_runs(left)} under way elsewhere", flush=True)
+                print(f"waiting for {len(left)} under way elsewhere", flush=True)
             waiting = True
             time.sleep(POLL)
         failed += [job for job in left if _has_failed(job)]
         left = [job for job in left if job not in failed and not job.is_done()]
-    for end in returns:
-        if end.status == JobStatus.FAILED:
-            raise end._return_value  # through `return_value` Hydra would add a line of its own to those already shown
-    if failed:
-        print(f"{_runs(failed)} failed in other processes: {', '.join(map(str, failed))}", file=sys.stderr)
-        raise RunFailed
+    failures = [end for end in returns if end.status == JobStatus.FAILED]
+    if failures or failed:
+        elsewhere = f" ({len(failed)} in other processes: {', '.join(map(str, failed))})" if failed else ""
+        told = f"{len(failures) + len(failed)} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
+        print(told, file=sys.stderr, flush=True)
+        # Through `return_value` Hydra would add a line of its own to those already shown.
+        raise failures[0]._return_value if failures else RunFailed()
     return returns
 
 
@@ -231,10 +232,6 @@ def _mark_failed(job: Job, died: ProcessDied) -> None:
         job.folder.refuse(died)
     else:
         job.folder.fail(died, f"{died}\n")
-
-
-def _runs(jobs: Sequence[Job]) -> str:
-    return "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
 
 
 def _has_failed(job: Job) -> bool:
