@@ -5,18 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs import launchers
 from single_directions.runs.config import conf_folder
-from single_directions.runs.sweep import ProcessDied
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,31 +65,6 @@ def test_launcher_that_is_not_installed_is_told(prepare, monkeypatch, name):
     monkeypatch.setattr(launchers, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=rf"pip install 'single-directions\[{name}\]'"):
         prepare(f"hydra/launcher={name}")
-
-
-def test_process_that_died_under_ray_is_a_failed_run_beside_the_others(monkeypatch):
-    class WorkerCrashedError(Exception):
-        pass
-
-    def get(run):
-        if run == 1:
-            raise WorkerCrashedError
-        return JobReturn(status=JobStatus.COMPLETED)
-
-    class RayLauncher:
-        """Asks for its runs one after another, as Ray's does."""
-
-        def launch(self, left, initial_job_idx):
-            return [ray.get(number) for number, _ in enumerate(left)]
-
-    dead = SimpleNamespace(WorkerCrashedError=WorkerCrashedError, OutOfMemoryError=MemoryError)
-    ray = SimpleNamespace(get=get, exceptions=dead)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    ended = launchers.launched(RayLauncher(), [["seed=0"], ["seed=1"], ["seed=2"]])
-    assert [end.status for end in ended] == [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED]
-    with pytest.raises(ProcessDied, match="WorkerCrashedError"):
-        raise ended[1]._return_value
-    assert ray.get is get
 
 
 def test_several_processes_are_one_run(tmp_path):

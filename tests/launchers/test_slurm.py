@@ -94,6 +94,25 @@ def test_preempted_run_is_that_of_an_undisturbed_one(done, sweep, place):
     assert results(place, RATES[PREEMPTED]) == results(place, RATES[PREEMPTED], "alone")
 
 
+def test_killed_job_is_a_failed_run_beside_the_others(cluster, sweep, place):
+    """Slurm keeps no accounts here, and a job that is killed leaves no result: only the queue tells of its end."""
+    (place / "killed").mkdir()
+    kill = ("+hydra.callbacks.witness.kill=0", f"++hydra.callbacks.witness.folder={place}/killed")
+    command = ("hydra/launcher=slurm", "gpus_per_run=0", *LONG, *kill, "optimizer.lr=0.1,0.2", "runs=mortal")
+    done = sweep(*command, **cluster)
+    assert done.returncode == 1
+    assert "optimizer.lr=0.1,trainer.max_epochs=300: failed: its process died (FAILED)" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = sorted((place / "mortal").glob("*/*/*/status.json"))
+    assert [json.loads(file.read_text())["state"] for file in found] == ["failed", "done"]
+    attempts = [json.loads(file.read_text()) for file in sorted((place / "killed").iterdir())]
+    end = {run["run"]: run.get("end") for run in attempts}
+    assert (len(attempts), end[0]) == (2, None)
+    failed = json.loads(found[0].read_text())
+    assert failed["error"] == "ProcessDied: its process died (FAILED)"
+    assert sweep(*command, **cluster).returncode == 0
+
+
 def test_run_on_the_cpu_asks_for_no_gpu(cluster, sweep, place):
     swept = "optimizer.lr=0.1,0.2"
     done = sweep("hydra/launcher=slurm", "gpus_per_run=0", "runs=on_cpu", swept, **cluster)

@@ -71,6 +71,10 @@ def test_a_run_is_measured_as_it_was_unless_the_command_line_says_otherwise(call
     out = call(folder.path, "--no-importance", "--orderings", 2, "--split", "test", "ablation.points=3")
     record = json.loads((out / "measurement.json").read_text())
     assert record["images"] == 100
+
+    out = call(folder.path, "--no-importance", "--orderings", 2, "--samples", "all", "ablation.points=3")
+    record = json.loads((out / "measurement.json").read_text())
+    assert (record["images"], record["asked"]["samples"]) == (200, None)
     assert {**how, "orderings": 2, "points": 3, "samples": None}.items() <= record["asked"].items()
 
 

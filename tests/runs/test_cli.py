@@ -75,7 +75,8 @@ def test_sweep_goes_on_after_a_failure_and_tells_of_it(command, tmp_path):
     code, out, err = command("-m", *QUICK, "optimizer.lr=0.1,1e30,0.2", "seed=-1,0")
     assert code == 1
     assert [line.split()[0] for line in out.splitlines()] == ["[2/6]", "[6/6]"]
-    failed = err.splitlines()
+    *failed, last = err.splitlines()
+    assert last == "4 of 6 runs failed; the same command tries them again"
     assert [line.split()[0] for line in failed] == ["[1/6]", "[3/6]", "[4/6]", "[5/6]"]
     assert "failed: seed must be a whole number" in failed[0]
     assert "failed: NonFiniteLoss: the training loss is" in failed[2]
@@ -99,7 +100,7 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
     second.write_text("{}")
     code, _, err = command(*arguments)
     assert code == 1
-    assert [line.split()[0] for line in err.splitlines()] == ["[1/2]", "[2/2]"]
+    assert [line.split()[0] for line in err.splitlines()] == ["[1/2]", "[2/2]", "2"]
     assert json.loads(first.read_text())["error"] == status["error"]
     assert second.read_text() == "{}"  # not the place of something else
 

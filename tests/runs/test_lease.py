@@ -8,7 +8,7 @@ import pytest
 from launches import holding, killed, until
 
 from single_directions.runs import lease as leases
-from single_directions.runs.lease import PATIENCE, SIZE, Lease, UnderLease, Watch, check_free, holder, is_silent
+from single_directions.runs.lease import PATIENCE, SIZE, Lease, UnderLease, Watch, check_free, holder, silence
 
 
 @pytest.fixture
@@ -169,8 +169,10 @@ def test_file_system_without_locks_leaves_holders_in_doubt(path, monkeypatch):
 
 def test_silence_is_shown_by_the_age_of_the_file(path):
     of_another_machine(path)
-    assert not is_silent(path)
+    assert silence(path) < PATIENCE
     os.utime(path, (path.stat().st_mtime + 1e6,) * 2)
-    assert not is_silent(path)
+    assert silence(path) < PATIENCE
     os.utime(path, (0, 0))
-    assert is_silent(path)
+    assert silence(path) > PATIENCE
+    path.unlink()
+    assert silence(path) > PATIENCE

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -84,6 +85,21 @@ def test_every_state_is_told(run, command, tmp_path):
         ],
     )
     lease.release()
+
+
+def test_holder_on_another_machine_that_has_fallen_silent_is_told(run):
+    folder = run("seed=0", "running")
+    write_json(folder.lease, {"host": "far", "pid": 7, "kernel": "another"})
+    shown = []
+    for seconds in (5, 40, 100):
+        os.utime(folder.lease, (time.time() - seconds,) * 2)
+        [row] = read_status(folder.path.parent)
+        shown.append((row.state, row.detail))
+    assert shown == [
+        ("running", "starting  process 7 on far"),
+        ("running", "starting  process 7 on far, no sign of life for 40 s"),
+        ("cut off", "after epoch 1"),
+    ]
 
 
 def test_epochs_and_time_left(run):

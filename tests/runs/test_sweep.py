@@ -1,5 +1,9 @@
 """A sweep as one thing: what is launched, what is returned to, what it leaves for those who look."""
 
+import json
+import time
+from types import SimpleNamespace
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -7,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 
 from single_directions.errors import BadInput
-from single_directions.runs import sweep
+from single_directions.runs import lease, sweep
 from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease
@@ -131,11 +135,11 @@ def test_done_run_of_another_configuration_is_launched_to_tell_so(places):
 def test_run_under_way_elsewhere_is_returned_to(places, monkeypatch, capsys):
     first = places.jobs[0].folder
     first.path.mkdir(parents=True)
-    lease = Lease(first.lease)
-    monkeypatch.setattr(sweep.time, "sleep", lambda _: lease.release())  # the other process dies
+    taken = Lease(first.lease)
+    monkeypatch.setattr(sweep.time, "sleep", lambda _: taken.release())  # the other process dies
     finish(places.jobs, places.launch)
     assert places.passes == [["seed=1", "seed=2"], ["seed=0"]]
-    assert "waiting for 1 runs under way elsewhere" in capsys.readouterr().out
+    assert "waiting for 1 under way elsewhere" in capsys.readouterr().out
     assert first.is_done()
 
 
@@ -161,17 +165,17 @@ def test_run_finished_elsewhere_meanwhile_is_not_launched_again(places, monkeypa
 def test_run_that_failed_elsewhere_is_told_and_not_tried_again(places, monkeypatch, capsys):
     last = places.jobs[2].folder
     last.path.mkdir(parents=True)
-    lease = Lease(last.lease)
+    taken = Lease(last.lease)
 
     def fail(_):
         last.fail(ValueError("too bad"), "Traceback")
-        lease.release()
+        taken.release()
 
     monkeypatch.setattr(sweep.time, "sleep", fail)
     with pytest.raises(RunFailed):
         finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1"]]
-    assert capsys.readouterr().err == "1 runs failed in other processes: seed=2\n"
+    assert capsys.readouterr().err.startswith("1 of 3 runs failed (1 in other processes: seed=2); the same command ")
 
 
 def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsys):
@@ -186,16 +190,78 @@ def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsy
         return dies(job)
 
     places.does = {"seed=0": dies, "seed=1": dies_while_it_trains}
-    with pytest.raises(ProcessDied, match=r"its process died each time that it was tried \(WorkerCrashedError\)"):
+    with pytest.raises(ProcessDied, match=r"its process died \(WorkerCrashedError\)"):
         finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1", "seed=2"]]
     assert [job.folder.state() for job in places.jobs] == ["failed", "failed", "done"]
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
-        f"seed={i}: failed: its process died each time that it was tried" for i in (0, 1)
+        *(f"seed={i}: failed: its process died" for i in (0, 1)),
+        "2 of 3 runs failed; the same command tries them again",
     ]
     places.does = {}
     finish(places.jobs, places.launch)
     assert places.passes[1:] == [["seed=0", "seed=1"]]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Has the process of a run die on another machine: its lease stays, in which `signs` of life may follow."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now, time=time.time)
+    signs = []
+
+    def sleep(seconds):
+        clock.now += seconds
+        for sign in signs:
+            sign(clock)
+
+    clock.sleep = sleep
+    monkeypatch.setattr(sweep, "time", clock)
+    monkeypatch.setattr(lease, "time", clock)
+
+    def dies(job):
+        job.folder.path.mkdir(parents=True)
+        job.folder.begin(job.config)
+        write_lease(job.folder, beat=0)
+        return ProcessDied("NodeDiedError")
+
+    return SimpleNamespace(dies=dies, signs=signs, clock=clock)
+
+
+def write_lease(folder, beat):
+    """As the holder on another machine writes it."""
+    told = {"host": "far", "pid": 7, "kernel": "another", "beat": beat}
+    folder.lease.write_bytes(json.dumps(told).encode().ljust(lease.SIZE - 1) + b"\n")
+
+
+def test_run_that_died_on_another_machine_is_marked_failed_once_its_lease_has_ended(places, elsewhere, capsys):
+    places.does = {"seed=1": elsewhere.dies}
+    with pytest.raises(ProcessDied, match="NodeDiedError"):
+        finish(places.jobs, places.launch)
+    assert [job.folder.state() for job in places.jobs] == ["done", "failed", "done"]
+    assert 0 <= elsewhere.clock.now - 1000 - lease.PATIENCE < 5
+    assert not places.jobs[1].folder.lease.exists()
+    told = capsys.readouterr()
+    assert "seed=1: process 7 on far died, or another has taken the run on: watching for 90 s at most" in told.out
+    assert told.err.splitlines()[0] == "seed=1: failed: its process died (NodeDiedError)"
+
+
+def test_run_that_died_is_no_failure_where_another_machine_has_taken_it_on(places, elsewhere, capsys):
+    folder = places.jobs[1].folder
+
+    def beats_then_finishes(clock):
+        if clock.now < 1100:
+            return write_lease(folder, beat=clock.now)
+        if folder.lease.exists():
+            folder.lease.unlink()
+            places.finishes(places.jobs[1])
+
+    elsewhere.signs.append(beats_then_finishes)
+    places.does = {"seed=1": elsewhere.dies}
+    finish(places.jobs, places.launch)
+    assert places.passes == [["seed=0", "seed=1", "seed=2"]]
+    told = capsys.readouterr()
+    assert "waiting for 1 under way elsewhere" in told.out
+    assert told.err == ""
 
 
 def test_run_that_failed_before_is_tried_again(places):

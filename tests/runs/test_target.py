@@ -4,7 +4,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import conf_folder
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
 from single_directions.runs.target import load_target
@@ -19,7 +18,7 @@ def folder(settings, tmp_path):
 
 
 def loaded(folder, *overrides):
-    return load_target(str(folder.path), overrides, None, conf_folder())
+    return load_target(str(folder.path), overrides, None)
 
 
 def with_changed(folder, key, value):

@@ -17,9 +17,8 @@ from single_directions.data import collate
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
-from single_directions.runs.config import conf_folder
+from single_directions.runs.config import composed
 from single_directions.runs.folder import replacing
-from single_directions.runs.target import composed
 from single_directions.training import Classifier, Loaders, quiet
 
 Setting = tuple[int, int, int]
@@ -96,7 +95,7 @@ class Watch(pl.Callback):
 
 def watch(training: str, orderings: int = ORDERINGS, images: int = IMAGES, portion: int = PORTION) -> Watched:
     """Train as the configuration with these overrides says, on the CPU, and watch it."""
-    config = composed(training.split(), conf_folder())
+    config = composed(training.split())
     parts = build(config)
     train = parts.data.train_plain
     taken = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:images]

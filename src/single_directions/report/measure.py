@@ -17,7 +17,6 @@ from single_directions.ablation.measurement import METHODS
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput
 from single_directions.report.figures import curve_figure, save
-from single_directions.runs.config import conf_folder
 from single_directions.runs.folder import write_json, write_text
 from single_directions.runs.target import Target, load_target
 from single_directions.training import measuring_loader
@@ -51,8 +50,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def _points(text: str) -> int | str:
-    return text if text == "all" else int(text)
+def _number(text: str) -> int | str:
+    try:
+        return text if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is neither a number nor all") from None
 
 
 def _clamp(text: str) -> float | str:
@@ -63,10 +65,10 @@ def _clamp(text: str) -> float | str:
 
 
 _ABLATION: dict[str, dict[str, Any]] = {
-    "samples": {"type": int, "help": "measure on so many of the images, classes balanced"},
+    "samples": {"type": _number, "metavar": "N|all", "help": "measure on so many of the images, classes balanced"},
     "sites": {"nargs": "+", "metavar": "NAME", "help": "places in the network"},
     "orderings": {"type": int},
-    "points": {"type": _points, "metavar": "N|all", "help": "numbers of units ablated"},
+    "points": {"type": _number, "metavar": "N|all", "help": "numbers of units ablated"},
     "clamp": {"type": _clamp, "metavar": "zero|mean|NUMBER"},
     "top_k": {"type": int},
     "seed": {"type": int, "help": "of the orderings and the samples"},
@@ -85,11 +87,12 @@ def _keys(arguments: argparse.Namespace, target: Target) -> dict[str, Any]:
     # A run has measured so many of its training images; there may be fewer for testing.
     told = any(override.startswith("ablation.samples=") for override in arguments.overrides)
     samples = {"samples": None} if arguments.split == "test" and not told else {}
-    return {**{key: target.ablation[key] for key in _ABLATION}, **samples, **asked}
+    keys = {**{key: target.ablation[key] for key in _ABLATION}, **samples, **asked}
+    return {**keys, "samples": None if keys["samples"] == "all" else keys["samples"]}
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    target = load_target(arguments.target, arguments.overrides, arguments.weights, conf_folder())
+    target = load_target(arguments.target, arguments.overrides, arguments.weights)
     keys = _keys(arguments, target)
     output: Path = arguments.output or Path("measured") / target.name
     try:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Sequence
 from functools import cache
 from math import isfinite
 from numbers import Integral
@@ -10,6 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -79,6 +81,14 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}; set it with {error.full_key}=...") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of some overrides, outside of a run. Raises `BadInput` where there is none."""
+    try:
+        return resolved(_composed(*overrides))
+    except HydraException as error:
+        raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 def check(config: dict[str, Any]) -> None:
@@ -221,13 +231,13 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _composed(*choices: str) -> DictConfig:
-    """The configuration of no experiment in particular, with some files chosen."""
+def _composed(*overrides: str) -> DictConfig:
+    """The configuration of some overrides, to be copied."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra runs once at a time, and this may be asked for within a sweep
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose("train", list(choices))
+            config = compose("train", list(overrides))
     finally:
         GlobalHydra.instance().hydra = running
     OmegaConf.set_struct(config, False)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import differing_keys, is_neutral
-from single_directions.runs.lease import Holder, Lease, check_free, holder, is_silent
+from single_directions.runs.config import differing_keys, flat, is_neutral
+from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ class RunFolder:
     def holder(self) -> Holder | None:
         """Who works on the run, or None where nobody does, or nobody that gave a sign of life lately."""
         held = holder(self.lease)
-        return None if held and not held.certain and is_silent(self.lease) else held
+        return None if held and not held.certain and silence(self.lease) > PATIENCE else held
 
     def check_free(self) -> None:
         """Raises `UnderLease` where another process works on the run."""
@@ -252,7 +252,7 @@ def whole_name(name: str, config: dict[str, Any]) -> str:
     key = last.partition("=")[0]
     value = _value(config, key, "")
     whole.append(_named(key, value) if value else last.rpartition(",")[0])
-    later = [_named(other, _value(config, other, "")) for other in _keys(config) if other > key]
+    later = [_named(other, _value(config, other, "")) for other in sorted(flat(config)) if other > key]
     later = [part for part in later if not is_neutral(part.partition("=")[0], config)]
     for amount in range(len(later) + 1):
         if comb(len(later), amount) > MOST_GUESSES:
@@ -273,15 +273,6 @@ def _cut(name: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys of all values, sorted."""
-    return sorted(
-        dotted
-        for key, value in config.items()
-        for dotted in (_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
-    )
 
 
 @contextmanager

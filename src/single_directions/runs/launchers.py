@@ -4,23 +4,23 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from importlib import import_module
+from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.errors import BadInput
+from single_directions.runs import deaths
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
-from single_directions.runs.sweep import ProcessDied, check_place
+from single_directions.runs.sweep import check_place
 
 
 def prepare(config: DictConfig) -> None:
@@ -50,45 +50,18 @@ def prepare(config: DictConfig) -> None:
 
 def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
     """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
-    is_ray = "Ray" in type(launcher).__name__
+    name = type(launcher).__name__
     try:
-        with _deaths_as_failures() if is_ray else nullcontext():
+        with deaths.of_ray() if "Ray" in name else deaths.of_slurm() if "Slurm" in name else nullcontext():
             return launcher.launch(left, initial_job_idx=0)
     except KeyboardInterrupt:
-        ends = "runs in Slurm go on, scancel ends them" if "Slurm" in type(launcher).__name__ else "runs were cut off"
+        ends = "runs in Slurm go on, scancel ends them" if "Slurm" in name else "runs were cut off"
         print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput):
         raise
     except Exception as error:  # of Ray, Slurm and the network there are many kinds
         raise BadInput(f"hydra/launcher: {first_line(error)}; the same command goes on with what is left") from error
-
-
-@contextmanager
-def _deaths_as_failures() -> Iterator[None]:
-    """Within it Ray gives a run whose process has died as often as it is retried as one that failed.
-
-    Its launcher asks for the runs one after another and would end with the first such, and with it all the others.
-    """
-    ray: Any = import_module("ray")
-    get = ray.get
-    deaths = tuple(
-        getattr(ray.exceptions, name)
-        for name in ("OutOfMemoryError", "WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError")
-        if hasattr(ray.exceptions, name)  # not all of them in every version
-    )
-
-    def get_or_failure(run: Any, **options: Any) -> Any:
-        try:
-            return get(run, **options)
-        except deaths as error:
-            return JobReturn(status=JobStatus.FAILED, _return_value=ProcessDied(type(error).__name__))
-
-    ray.get = get_or_failure
-    try:
-        yield
-    finally:
-        ray.get = get
 
 
 def check_one_device(trainer: Any) -> None:

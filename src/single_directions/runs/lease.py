@@ -168,12 +168,12 @@ class Watch:
         return True
 
 
-def is_silent(path: Path) -> bool:
-    """Whether a lease in doubt has been unchanged for long, by the file system's clock: for showing, not for taking."""
+def silence(path: Path) -> float:
+    """Seconds for which a lease has been unchanged, by the file system's clock: for showing, not for taking."""
     try:
-        return time.time() - path.stat().st_mtime > PATIENCE
+        return time.time() - path.stat().st_mtime
     except OSError:
-        return True
+        return float("inf")
 
 
 _HELD: set[int] = set()

@@ -13,6 +13,7 @@ from typing import Any
 
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
+from single_directions.runs.lease import BEAT, silence
 from single_directions.runs.sweep import noted, sweep_file
 
 STATES = ("done", "running", "failed", "cut off", "missing")
@@ -121,7 +122,9 @@ def _status(folder: RunFolder) -> RunStatus:
     if folder.is_done():
         shown = "done", _numbers(folder)
     elif holder is not None:
-        shown = "running", f"{_progress(holder.told)}  {holder}"
+        silent = 0.0 if holder.certain else silence(folder.lease)
+        doubt = f", no sign of life for {_duration(silent)}" if silent > 2 * BEAT else ""
+        shown = "running", f"{_progress(holder.told)}  {holder}{doubt}"
     elif state == "failed":
         shown = "failed", str(folder.read_status().get("error", ""))
     elif folder.path.exists():

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
 from single_directions.runs.folder import RunFolder, run_name, write_json
-from single_directions.runs.lease import Watch
+from single_directions.runs.lease import PATIENCE, Watch
 
 SWEEP_SIZE = "SINGLE_DIRECTIONS_SWEEP_SIZE"
 """Environment variable by which a sweep tells its runs, in whatever process, how many they are."""
@@ -46,10 +46,10 @@ class RunFailed(CompactHydraException):
 
 
 class ProcessDied(RunFailed):
-    """The process of a run died, again and again, and could not tell so itself: it was killed, or ran out of memory."""
+    """The process of a run died and could not tell so itself: it was killed, or ran out of memory."""
 
     def __init__(self, how: str) -> None:
-        super().__init__(f"its process died each time that it was tried ({how})")
+        super().__init__(f"its process died ({how})")
 
 
 @dataclass(frozen=True)
@@ -150,25 +150,28 @@ def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
         left = [job for job in left if job not in free]
         if free:
             os.environ[SWEEP_SIZE] = str(len(free))
-            ended = launch([job.overrides for job in free])
-            left += [job for job, end in zip(free, ended, strict=True) if _is_under_way(end)]
-            for job, end in zip(free, ended, strict=True):
-                if isinstance(end._return_value, ProcessDied):
-                    _mark_failed(job, end._return_value)
-            returns += ended
+            for job, end in zip(free, launch([job.overrides for job in free]), strict=True):
+                died = end._return_value if isinstance(end._return_value, ProcessDied) else None
+                if _is_taken_on(job) if died else _is_under_way(end):
+                    left.append(job)
+                    continue
+                if died:
+                    _mark_failed(job, died)
+                returns.append(end)
         else:
             if not waiting:
-                print(f"waiting for {len(left)} runs under way elsewhere", flush=True)
+                print(f"waiting for {len(left)} under way elsewhere", flush=True)
             waiting = True
             time.sleep(POLL)
         failed += [job for job in left if _has_failed(job)]
         left = [job for job in left if job not in failed and not job.is_done()]
-    for end in returns:
-        if end.status == JobStatus.FAILED:
-            raise end._return_value  # through `return_value` Hydra would add a line of its own to those already shown
-    if failed:
-        print(f"{len(failed)} runs failed in other processes: {', '.join(map(str, failed))}", file=sys.stderr)
-        raise RunFailed
+    failures = [end for end in returns if end.status == JobStatus.FAILED]
+    if failures or failed:
+        elsewhere = f" ({len(failed)} in other processes: {', '.join(map(str, failed))})" if failed else ""
+        told = f"{len(failures) + len(failed)} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
+        print(told, file=sys.stderr, flush=True)
+        # Through `return_value` Hydra would add a line of its own to those already shown.
+        raise failures[0]._return_value if failures else RunFailed()
     return returns
 
 
@@ -206,10 +209,24 @@ def _is_under_way(end: JobReturn) -> bool:
     return end.status == JobStatus.COMPLETED and end.return_value == UNDER_WAY
 
 
+def _is_taken_on(job: Job) -> bool:
+    """Whether another process works on a run whose process has died, or has finished it.
+
+    The lease of one that died on another machine stays for a while: watching tells it from that of a living one.
+    """
+    if job.folder is None:
+        return False
+    held = job.folder.holder()
+    if held is None or held.certain:
+        return held is not None or job.folder.is_done()
+    print(f"{job}: {held} died, or another has taken the run on: watching for {PATIENCE:.0f} s at most", flush=True)
+    return not Watch().outlives(job.folder.lease) or job.folder.is_done()
+
+
 def _mark_failed(job: Job, died: ProcessDied) -> None:
     """Tell of a run whose process died, here and in its folder."""
     print(f"{job}: failed: {died}", file=sys.stderr, flush=True)
-    if job.folder is None or job.folder.holder() is not None or job.folder.is_done():
+    if job.folder is None:
         return
     if job.folder.state() is None:  # it died before it could begin
         job.folder.refuse(died)

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -18,7 +16,7 @@ from single_directions import networks
 from single_directions.data import DataSet
 from single_directions.errors import BadInput
 from single_directions.runs.build import made
-from single_directions.runs.config import check_ablation, resolved
+from single_directions.runs.config import check_ablation, composed
 from single_directions.runs.folder import RunFolder, first_line
 
 
@@ -35,7 +33,7 @@ class Target:
     ablation: dict[str, Any]
 
 
-def load_target(target: str, overrides: Sequence[str], weights: Path | None, conf: Path) -> Target:
+def load_target(target: str, overrides: Sequence[str], weights: Path | None) -> Target:
     """A network that was trained before, with its data.
 
     Args:
@@ -44,7 +42,6 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
         overrides: of the configuration, as `network=convnet data=mnist ablation.top_k=5`; for a run's folder dotted
             keys of its own configuration, as `data.root=...`.
         weights: the file with the weights of a network of torchvision's.
-        conf: the folder of the configuration.
 
     Raises:
         BadInput: there is no such thing, its weights do not fit, or the data cannot be read.
@@ -52,12 +49,12 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None, con
     path = Path(target)
     if path.is_dir():
         folder = RunFolder(path)
-        config = _run_config(folder, overrides, composed([], conf)["ablation"])
+        config = _run_config(folder, overrides, composed([])["ablation"])
         return _ours("/".join(path.resolve().parts[-3:]), config, folder.checkpoint)
     if path.is_file():
-        return _ours(path.stem, composed(overrides, conf), path)
+        return _ours(path.stem, composed(overrides), path)
     if target in torchvision.models.list_models(module=torchvision.models):
-        return _torchvision(target, composed(overrides, conf), weights)
+        return _torchvision(target, composed(overrides), weights)
     raise BadInput(
         f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
     )
@@ -123,16 +120,6 @@ def _is_known(name: str) -> bool:
     return (package == data_sets.__name__ and last in data_sets.__all__) or (
         package == networks.__name__ and last in networks.__all__
     )
-
-
-def composed(overrides: Sequence[str], conf: Path) -> dict[str, Any]:
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            config = compose("train", list(overrides))
-            # What Hydra would know in a run; nothing that is read here depends on it.
-            return resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
-    except HydraException as error:
-        raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:
