@@ -16,9 +16,8 @@ from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
 from single_directions.report.sweeps import defaults, overrides, swept_keys
 from single_directions.report.wording import count, duration
-from single_directions.runs.config import conf_folder, flat, is_neutral
+from single_directions.runs.config import composed, conf_folder, flat, is_neutral
 from single_directions.runs.sweep import sweep_size
-from single_directions.runs.target import composed
 from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
@@ -167,7 +166,7 @@ def _unsaid_of_epochs(row: Mapping[Any, Any], made: Mapping[str, Any]) -> dict[s
 def _made(words: tuple[str, ...]) -> dict[str, Any]:
     """What a command makes, as dotted keys and values; nothing where that is no command of today's."""
     try:
-        return flat(composed(words, conf_folder()))
+        return flat(composed(words))
     except BadInput:
         return {}
 
