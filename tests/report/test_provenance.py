@@ -20,10 +20,9 @@ from single_directions.report.provenance import (
 )
 from single_directions.report.section import sections_of
 from single_directions.report.table import read_tables
-from single_directions.runs.config import conf_folder, differing_keys
+from single_directions.runs.config import composed, differing_keys
 from single_directions.runs.folder import write_text
 from single_directions.runs.sweep import run_folder
-from single_directions.runs.target import composed
 
 
 def made_by(command):
@@ -130,7 +129,7 @@ def table_of(words, folder, **changed):
     """The table of the runs that a command line makes, none of them begun; and their configurations."""
     configs = []
     for overrides in made_by(shlex.join(["python", "train.py", *words])):
-        config = {**composed(overrides, conf_folder()), "runs": str(folder), **changed}
+        config = {**composed(overrides), "runs": str(folder), **changed}
         run = run_folder(config, config["data"]["_target_"].rpartition(".")[2], overrides)
         run.path.mkdir(parents=True)
         run.set_state("failed", "it was not begun")
@@ -145,7 +144,7 @@ def made_again(table):
     """The commands printed for the runs of a table, and the configurations that these compose to."""
     first = table.iloc[0]
     told = commands(first["experiment"], first["scale"], first["data"], table)
-    return told, [composed(overrides, conf_folder()) for command in told for overrides in made_by(command)]
+    return told, [composed(overrides) for command in told for overrides in made_by(command)]
 
 
 @pytest.mark.parametrize("words", CASES, ids=lambda words: words[0])
