@@ -23,8 +23,10 @@ from single_directions.benchmark.resolution import (
     NEEDED,
     PATIENCE,
     RESOLVED,
+    TIMES,
     choice,
     falls,
+    peaks,
     precision,
     seen,
     sizes,
@@ -32,6 +34,7 @@ from single_directions.benchmark.resolution import (
 )
 from single_directions.benchmark.watch import FINEST, OF_THE_GRID, PORTION, TRAINING, Setting, watched
 from single_directions.errors import BadInput
+from single_directions.report.claims.early_stopping import TURNED
 from single_directions.runs.folder import write_text
 from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
@@ -86,6 +89,8 @@ later, where a stopper of this patience decides:
 
 {verdict}
 
+{downturns}
+
 ## Where a stopper stops
 
 How far the AUC falls after its peak, by all that was measured; by how many orderings, at as many points and on as many
@@ -130,6 +135,7 @@ def page(measured: Measured) -> str:
         sizes=markdown(sizes(measured)),
         seen=markdown(shares),
         verdict=_verdict(shares),
+        downturns=_downturns(measured, table),
         falls=markdown(fallen),
         needed=_needed(fallen, len(trainings)),
         stops=markdown(_stops(measured)),
@@ -151,6 +157,28 @@ def _verdict(shares: pd.DataFrame) -> str:
         return ", ".join(f"{kind} ({_cell(kind, kinds[kind])})" for kind in kinds if (kinds[kind] >= RESOLVED) is held)
 
     return f"**By default resolved**: {told(True) or 'nothing'}. **Not resolved**: {told(False) or 'nothing'}."
+
+
+def _downturns(measured: Measured, table: pd.DataFrame) -> str:
+    """Whether the default sees what counts as a downturn where Figure 3's claims are judged."""
+    series = {number: measured.auc(number, FINEST) for number in peaks(measured)}
+    rises = {number: series[number][peak] - series[number].iloc[0] for number, peak in peaks(measured).items()}
+    turned_down = [
+        number
+        for number, peak in peaks(measured).items()
+        if series[number][peak] - series[number].iloc[-1] > TURNED * rises[number]
+    ]
+    [row] = [row for row in table.to_dict("records") if tuple(row[key] for key in KEYS) == DEFAULT]
+    least, counts = TIMES * row[f"{AFTER} ±"], [TURNED * rise for rise in rises.values()]
+    which = f" (training {', '.join(map(str, turned_down))})" if turned_down else ""
+    return (
+        f"**A downturn**: from the first epoch to its peak the AUC rises by {min(rises.values()):.2g} to "
+        f"{max(rises.values()):.2g}. Where Figure 3's claims are judged it turns down if it ends lower than its peak "
+        f"by {100 * TURNED:g} % of that, here {min(counts):.2g} to {max(counts):.2g}. By all that was measured it does "
+        f"in {len(turned_down)} of the {len(rises)}{which}. By default a fall from the peak to {PATIENCE} epochs later "
+        f"is seen where it is larger than {least:.2g}, so {'every' if least < min(counts) else 'not every'} downturn "
+        "of that size."
+    )
 
 
 def _needed(fallen: pd.DataFrame, trainings: int) -> str:
