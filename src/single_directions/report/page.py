@@ -12,11 +12,12 @@ from single_directions.report.album import Picture
 from single_directions.report.checklist import checklist
 from single_directions.report.claims.claim import accuracy_column
 from single_directions.report.claims.departures import departures
+from single_directions.report.commands import command_for, planned_runs
 from single_directions.report.experiments import EXPERIMENTS, PAPERS
 from single_directions.report.judgement import all_claims, judged, leaning
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
-from single_directions.report.provenance import command_for, compute, finished, planned_runs, provenance
+from single_directions.report.provenance import compute, finished, provenance
 from single_directions.report.section import Section
 from single_directions.report.statistics import mean_interval
 from single_directions.report.table import Tables
