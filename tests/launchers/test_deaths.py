@@ -18,7 +18,7 @@ def how(end):
     """How a run died."""
     with pytest.raises(ProcessDied) as died:
         raise end._return_value
-    return str(died.value).removeprefix("its process died (").removesuffix(")")
+    return str(died.value).removeprefix("its process ended without a result (").removesuffix(")")
 
 
 def test_under_ray(monkeypatch):
@@ -123,6 +123,19 @@ def test_under_slurm(monkeypatch, squeue, clock):
     assert [end.status for end in ended] == [DONE, FAILED, FAILED, DONE]
     assert [how(end) for end in ended[1:3]] == ["OUT_OF_MEMORY", "TimedOut: too often"]
     assert (SlurmJob.results, SlurmJob.watcher) == before
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (f"failed with trace:\n{'-' * 22}\nTraceback\nValueError: x\n{'-' * 22}\nSee logs", "ValueError: x"),
+        (f"failed with trace:\n{'-' * 22}\n\n{'-' * 22}\nSee logs", "no traceback"),
+        ("it failed\n", "it failed"),
+        ("", "no traceback"),
+    ],
+)
+def test_however_submitit_words_a_failure_one_line_is_shown(told, shown):
+    assert deaths._last_of_traceback(told) == shown
 
 
 def test_job_of_slurms_has_ended_once_it_has_left_the_queue(squeue, clock):

@@ -77,7 +77,7 @@ def test_run_that_is_killed_each_time_fails_beside_the_others(sweep, place):
     doom = ("+hydra.callbacks.witness.doom=0", "hydra.launcher.ray.remote.max_retries=1")
     done = sweep("hydra/launcher=ray", "gpus_per_run=0", *doom, "optimizer.lr=0.1,0.2", "runs=doomed")
     assert done.returncode == 1
-    assert "failed: its process died (WorkerCrashedError)" in done.stderr
+    assert "failed: its process ended without a result (WorkerCrashedError)" in done.stderr
     assert "Traceback" not in done.stderr
     found = [json.loads(file.read_text()) for file in sorted((place / "doomed").glob("*/*/*/status.json"))]
     assert [status["state"] for status in found] == ["failed", "done"]

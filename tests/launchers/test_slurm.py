@@ -101,7 +101,7 @@ def test_killed_job_is_a_failed_run_beside_the_others(cluster, sweep, place):
     command = ("hydra/launcher=slurm", "gpus_per_run=0", *LONG, *kill, "optimizer.lr=0.1,0.2", "runs=mortal")
     done = sweep(*command, **cluster)
     assert done.returncode == 1
-    assert "optimizer.lr=0.1,trainer.max_epochs=300: failed: its process died (FAILED)" in done.stderr
+    assert "optimizer.lr=0.1,trainer.max_epochs=300: failed: its process ended without a result (FAILED)" in done.stderr
     assert "Traceback" not in done.stderr
     found = sorted((place / "mortal").glob("*/*/*/status.json"))
     assert [json.loads(file.read_text())["state"] for file in found] == ["failed", "done"]
@@ -109,7 +109,7 @@ def test_killed_job_is_a_failed_run_beside_the_others(cluster, sweep, place):
     end = {run["run"]: run.get("end") for run in attempts}
     assert (len(attempts), end[0]) == (2, None)
     failed = json.loads(found[0].read_text())
-    assert failed["error"] == "ProcessDied: its process died (FAILED)"
+    assert failed["error"] == "ProcessDied: its process ended without a result (FAILED)"
     assert sweep(*command, **cluster).returncode == 0
 
 

@@ -244,7 +244,9 @@ def test_what_the_auc_follows_is_told_for_each_condition():
     html = render(whole)
     assert "How its claims were judged" not in html
     rows = html.partition("What the AUC follows")[2].partition("</table>")[0]
-    told = [by_run(whole)[run].followed["from there on"] for run in whole.runs["run"] if "optimizer=adam" in run]
+    told = [
+        by_run(whole)[run].followed["test loss from there on"] for run in whole.runs["run"] if "optimizer=adam" in run
+    ]
     assert len(told) == 2
     mean = number(sum(told) / 2, 2)
     assert f"{mean} ({number(min(told), 2)} to {number(max(told), 2)})" in rows.partition("ADAM")[2]

@@ -84,6 +84,17 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     assert files(tmp_path / "two") == files(tmp_path / "three")
 
 
+def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp_path):
+    made(corruption=0, seed=0)
+    command(made(corruption=0, seed=0, variant="network.hidden=[8,8]"), "--output", "one")
+    one = "memorization.auc/demo/digits/network.hidden=[8,8]"
+    (tmp_path / "one" / "reasons.json").write_text(json.dumps({"memorization.auc": "which?", one: "eight units"}))
+    out = command("one", "--output", "two")
+    told = [claim["reason"] for claim in json.loads((tmp_path / "two" / "claims.json").read_text())]
+    assert [reason for reason in told if reason] == ["eight units"]
+    assert "not shown, as no claim here, or more than one, is called memorization.auc; there are mem" in out
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -190,12 +190,12 @@ def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsy
         return dies(job)
 
     places.does = {"seed=0": dies, "seed=1": dies_while_it_trains}
-    with pytest.raises(ProcessDied, match=r"its process died \(WorkerCrashedError\)"):
+    with pytest.raises(ProcessDied, match=r"its process ended without a result \(WorkerCrashedError\)"):
         finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1", "seed=2"]]
     assert [job.folder.state() for job in places.jobs] == ["failed", "failed", "done"]
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
-        *(f"seed={i}: failed: its process died" for i in (0, 1)),
+        *(f"seed={i}: failed: its process ended without a result" for i in (0, 1)),
         "2 of 3 runs failed; the same command tries them again",
     ]
     places.does = {}
@@ -242,7 +242,7 @@ def test_run_that_died_on_another_machine_is_marked_failed_once_its_lease_has_en
     assert not places.jobs[1].folder.lease.exists()
     told = capsys.readouterr()
     assert "seed=1: process 7 on far died, or another has taken the run on: watching for 90 s at most" in told.out
-    assert told.err.splitlines()[0] == "seed=1: failed: its process died (NodeDiedError)"
+    assert told.err.splitlines()[0] == "seed=1: failed: its process ended without a result (NodeDiedError)"
 
 
 def test_run_that_died_is_no_failure_where_another_machine_has_taken_it_on(places, elsewhere, capsys):

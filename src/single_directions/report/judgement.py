@@ -80,7 +80,7 @@ def _item(section: Section, claim: Claim) -> Markup:
         tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
         tag("p", "; ".join(numbers)),
         tag("p", f"Caveats: {caveats}") if caveats else None,
-        tag("p", f"Why, most likely: {claim['reason']}") if claim["reason"] else None,
+        tag("p", f"Why, most likely: {claim['reason']}") if claim.get("reason") else None,
         tag("p", f"Rule: {claim['rule']}.", class_="soft"),
         list(_details(claim["details"], claim["p"] is not None)),
         class_=leaning(claim),

@@ -124,6 +124,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     seconds = {"curve": round(time.perf_counter() - start, 3)}
     write_text(output / "curves.csv", curve.to_frame().to_csv(index=False))
     if arguments.importance:
+        logging.getLogger("single_directions").setLevel(logging.WARNING)  # the method is that of the curve
         start = time.perf_counter()
         importance = unit_importance(network, loader, progress=sys.stderr.isatty(), **shared)
         seconds["importance"] = round(time.perf_counter() - start, 3)

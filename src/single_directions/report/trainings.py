@@ -55,10 +55,11 @@ def _followed(section: Section) -> Markup:
     rows = []
     for condition in section.conditions():
         told = pd.DataFrame([of_run[run].followed for run in condition.runs["run"] if run in of_run])
-        spreads = [f"{number(told[name].mean(), 2)} ({_range(told[name])})" for name in told]
-        rows.append((tag("span", condition.label, class_="nowrap"), len(told), *spreads))
+        rows.append((tag("span", condition.label, class_="nowrap"), len(told), *(_spread(told[name]) for name in told)))
     return table(("Condition", "n", *FOLLOWED), rows)
 
 
-def _range(values: pd.Series) -> str:
-    return f"{number(values.min(), 2)} to {number(values.max(), 2)}"
+def _spread(values: pd.Series) -> str:
+    """The mean, and the least to the most where there are several."""
+    mean = number(values.mean(), 2)
+    return f"{mean} ({number(values.min(), 2)} to {number(values.max(), 2)})" if values.count() > 1 else mean

@@ -57,8 +57,8 @@ def of_slurm() -> Iterator[None]:
     def results_or_failure(one: Any) -> list[Any]:
         try:
             return results(one)
-        except errors.FailedJobError as error:  # with a traceback between lines of dashes
-            return [_failure(str(error).split("-" * 22)[1].strip().splitlines()[-1])]
+        except errors.FailedJobError as error:
+            return [_failure(_last_of_traceback(str(error)))]
         except errors.UncompletedJobError:
             return [_failure(one.state)]
 
@@ -102,6 +102,13 @@ class Queue:
         except (OSError, subprocess.SubprocessError):  # its controller is busy, or starts anew: what was known stays
             return
         self._states = dict.fromkeys(self._states, GONE) | dict(line.partition(" ")[::2] for line in told.splitlines())
+
+
+def _last_of_traceback(told: str) -> str:
+    """The last line of the traceback that submitit gives between lines of dashes, or of all it says."""
+    before, *between = told.split("-" * 22)
+    lines = (between[0] if between else before).split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no traceback")
 
 
 def _failure(how: str) -> JobReturn:

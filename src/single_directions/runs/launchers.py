@@ -39,7 +39,7 @@ def prepare(config: DictConfig) -> None:
             raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
         return
     if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
-        raise BadInput(f"hydra/launcher={name} is not installed: pip install 'single-directions[{name}]'")
+        raise BadInput(f"hydra/launcher={name} is not installed: pip install '.[{name}]', in the checkout")
     if name == "ray":
         _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
     elif shutil.which("srun") is None:

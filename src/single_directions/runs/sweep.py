@@ -46,10 +46,10 @@ class RunFailed(CompactHydraException):
 
 
 class ProcessDied(RunFailed):
-    """The process of a run died and could not tell so itself: it was killed, or ran out of memory."""
+    """The process of a run ended without a result: it was killed, ran out of memory, or failed before the run began."""
 
     def __init__(self, how: str) -> None:
-        super().__init__(f"its process died ({how})")
+        super().__init__(f"its process ended without a result ({how})")
 
 
 @dataclass(frozen=True)

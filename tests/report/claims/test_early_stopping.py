@@ -157,14 +157,14 @@ def test_what_the_auc_goes_with_is_told_apart_at_the_least_test_loss():
     told = training(rising, valley(12), accuracy=[0.9] * 20 + [0.7] * 20).followed
     assert told == pytest.approx(
         {
-            "until the least test loss": -1,
-            "from there on": 1,
-            "with the training loss instead": -1,
+            "test loss until it is lowest": -1,
+            "test loss from there on": 1,
+            "training loss": -1,
             "test accuracy lost": 0.2,
         }
     )
-    assert math.isnan(training([], []).followed["from there on"])
-    assert math.isnan(training(hill(10), [math.nan] * 40).followed["from there on"])
+    assert math.isnan(training([], []).followed["test loss from there on"])
+    assert math.isnan(training(hill(10), [math.nan] * 40).followed["test loss from there on"])
 
 
 def test_verdicts(trained):

@@ -12,7 +12,7 @@ from single_directions.report.table import Tables
 
 KEYS = {
     "id", "experiment", "figure", "scale", "data", "variant", "paper", "statistic", "value", "low", "high", "n",
-    "paper_value", "p", "p_holm", "effect_size", "verdict", "rule", "reason", "caveats", "details", "runs",
+    "paper_value", "p", "p_holm", "effect_size", "verdict", "rule", "caveats", "details", "runs",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ NEAR_EPOCHS, NEAR_SHARE = 2, 0.1
 """Two epochs are near each other within so many epochs, or within this share of the epochs to the onset."""
 PATIENCE = 5
 """Epochs measured without improvement after which training is stopped."""
-FOLLOWED = ("until the least test loss", "from there on", "with the training loss instead", "test accuracy lost")
+FOLLOWED = ("test loss until it is lowest", "test loss from there on", "training loss", "test accuracy lost")
 """What `Training.followed` tells."""
 
 

@@ -1,6 +1,6 @@
 """All claims judged on all sweeps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
@@ -37,19 +37,17 @@ LEAST_TRAIN_ACCURACY = 0.99
 """Below it a network that should know its training images by heart does not, and is named."""
 NAMED = 6
 """Networks that a caveat names; the details hold all."""
-NO_REASONS: Mapping[str, str] = {}
 REDUCED = "reduced: not the paper's data, network or training in full"
 """The caveat of claims at the paper's scale that were judged by less."""
 
 
-def judge(tables: Tables, reasons: Mapping[str, str] = NO_REASONS) -> list[dict[str, Any]]:
+def judge(tables: Tables) -> list[dict[str, Any]]:
     """An entry for each claim and sweep of an experiment that it is judged in, in the order of the figures.
 
     Keys are `id` ("<experiment>.<name>"), `experiment`, `figure`, `scale`, `data`, `variant`, `paper` (its sentence in
     short), `statistic`, `value` with its 95 % interval `low` to `high`, `n` (networks, on the side with fewer),
     `paper_value`, `p` and `p_holm` (corrected for all claims at the same scale that are judged by a p value),
-    `effect_size`, `verdict`, `rule`, `reason` (its authors' words, out of `reasons` by `id`), `caveats`, `details` and
-    `runs`, how many were used. What is not known is None.
+    `effect_size`, `verdict`, `rule`, `caveats`, `details` and `runs`, how many were used. What is not known is None.
 
     A claim of several numbers (one a level of corruption, say) shows the weakest, which decides; all of them are in
     `details["parts"]`, a dict from what each is of to its `Estimate`, with `holds`; `details["weakest"]` names the one
@@ -59,8 +57,7 @@ def judge(tables: Tables, reasons: Mapping[str, str] = NO_REASONS) -> list[dict[
     cases = [(sweep, claim, len(own.runs), *_judged(claim, own)) for sweep, own, claim in _cases(tables)]
     corrected = _corrected([(sweep[1], result) for sweep, *_, result, _ in cases])
     entries = [_entry(*case, p_holm) for case, p_holm in zip(cases, corrected, strict=True)]
-    told = [{**entry, "reason": reasons.get(entry["id"])} for entry in entries]
-    return sorted(told, key=lambda entry: entry["figure"])
+    return sorted(entries, key=lambda entry: entry["figure"])
 
 
 def write_claims(claims: list[dict[str, Any]], path: Path) -> None:
