@@ -96,8 +96,10 @@ def test_pages_are_rebuilt_from_their_own_small_tables(monkeypatch, made, tmp_pa
     assert "Finished**: 20" in first["memorization.md"].decode()
 
 
-@pytest.mark.skipif(not (RESULTS / "runs.csv").is_file(), reason="there are no results")
-def test_committed_results_are_rebuilt_from_their_tables(monkeypatch, tmp_path):
-    rebuild(monkeypatch, RESULTS, tmp_path)
-    rebuilt, committed = written(tmp_path), written(RESULTS)
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "dropout_longer"], ids=lambda folder: folder.name)
+def test_committed_results_are_rebuilt_from_their_tables(folder, monkeypatch, tmp_path):
+    if not (folder / "runs.csv").is_file():
+        pytest.skip("there are no results")
+    rebuild(monkeypatch, folder, tmp_path)
+    rebuilt, committed = written(tmp_path), written(folder)
     assert {name for name in rebuilt if rebuilt[name] != committed.get(name)} == set()

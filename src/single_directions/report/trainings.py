@@ -1,37 +1,40 @@
 """Trainings whose AUC was measured after every epoch, in tables."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from single_directions.report.claims.early_stopping import FOLLOWED, by_run
+from single_directions.report.claims.early_stopping import FOLLOWED, Training, by_run
 from single_directions.report.markup import Markup, table, tag
 from single_directions.report.section import Section
-from single_directions.report.statistics import spearman
 from single_directions.report.wording import number
 
 
 def trainings(section: Section) -> list[Markup] | None:
     """A row a training: where its AUC and its test loss turned; and a row a condition: what the AUC follows."""
-    epochs = section.measured_epochs
-    if epochs.empty:
+    if section.measured_epochs.empty:
         return None
+    measured = by_run(section.tables)
     heads = ("Condition", "Seed", "Spearman(AUC, test loss)", "Highest AUC", "at epoch", "test loss there",
              "Least test loss", "at epoch", "Epochs")  # fmt: skip
     rows = []
     for condition in section.conditions():
         for run, seed in zip(condition.runs["run"], condition.runs["seed"], strict=True):
-            one = epochs[epochs["run"] == run].set_index("epoch")
+            if run not in measured:
+                continue
+            one = measured[run].epochs.dropna(subset=["test_loss"]).set_index("epoch")
             if one.empty:
                 continue
-            peak, least = one["ablation/auc"].idxmax(), one["test/loss"].idxmin()
+            peak, least = one["auc"].idxmax(), one["test_loss"].idxmin()
             rows.append(
                 (
                     tag("span", condition.label, class_="nowrap"),
                     f"{seed:.0f}",
-                    number(spearman(one["ablation/auc"], one["test/loss"])),
-                    number(one.at[peak, "ablation/auc"]),
+                    number(measured[run].correlation),
+                    number(one.at[peak, "auc"]),
                     peak,
-                    number(one.at[peak, "test/loss"]),
-                    number(one.at[least, "test/loss"]),
+                    number(one.at[peak, "test_loss"]),
+                    number(one.at[least, "test_loss"]),
                     least,
                     len(one),
                 )
@@ -46,15 +49,15 @@ def trainings(section: Section) -> list[Markup] | None:
             "smoothed one), that of AUC and training loss over all epochs, and the best test accuracy minus the last "
             "(both smoothed): the mean over trainings, and the least to the most.",
         ),
-        _followed(section),
+        _followed(section, measured),
     ]
 
 
-def _followed(section: Section) -> Markup:
-    of_run = by_run(section.tables)
+def _followed(section: Section, measured: Mapping[str, Training]) -> Markup:
     rows = []
     for condition in section.conditions():
-        told = pd.DataFrame([of_run[run].followed for run in condition.runs["run"] if run in of_run])
+        each = [measured[run].followed for run in condition.runs["run"] if run in measured]
+        told = pd.DataFrame(each, columns=FOLLOWED)
         rows.append((tag("span", condition.label, class_="nowrap"), len(told), *(_spread(told[name]) for name in told)))
     return table(("Condition", "n", *FOLLOWED), rows)
 
