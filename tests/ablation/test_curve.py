@@ -259,6 +259,13 @@ def test_nothing_right_from_the_start_has_no_normalized_area() -> None:
     assert curve.auc_normalized.isnan().all()
 
 
+def test_the_corrected_area_of_a_straight_line_is_a_half() -> None:
+    accuracy = torch.tensor([[1.0, 0.55, 0.1], [1.0, 1.0, 0.1], [0.1, 0.1, 0.1], [0.1, 0.3, 0.2]]).double()
+    curve = AblationCurve(accuracy, units_ablated=torch.tensor([0, 1, 2]), units=2)
+    corrected = torch.tensor([0.5, 0.75, torch.nan, torch.nan]).double()  # the last two know nothing above the floor
+    torch.testing.assert_close(curve.auc_corrected, corrected, equal_nan=True)
+
+
 def test_to_a_table_and_back() -> None:
     curve = ablation_curve(seeded(chain), batches(), points=7)
     frame = curve.to_frame()

@@ -79,3 +79,12 @@ def test_samples_over_the_set_are_refused_by_the_name_of_their_key() -> None:
         Selection(train_samples=201).train(LABELS)
     with pytest.raises(BadInput, match=r"data\.test_samples must lie between 4, one a class"):
         Selection(test_samples=3).test(LABELS)
+
+
+def test_pixels_are_0_to_1_without_normalization() -> None:
+    pixels = torch.full((200, 2, 3, 3), 51, dtype=torch.uint8)
+    data_set = in_memory("fifths", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(normalize=False))
+    for part in (data_set.train, data_set.train_plain, data_set.test):
+        torch.testing.assert_close(part[0][0], torch.full((2, 3, 3), 0.2))
+    with pytest.raises(BadInput, match=r"data\.normalize must be true or false, not 'no'"):
+        Selection(normalize="no")  # type: ignore[arg-type]

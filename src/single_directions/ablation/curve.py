@@ -69,6 +69,16 @@ class AblationCurve:
         """float64, (orderings,), `auc` over the accuracy with nothing ablated; NaN where that is 0."""
         return self.auc / self.accuracy[:, 0]
 
+    @property
+    def auc_corrected(self) -> Tensor:
+        """float64, (orderings,), (`auc` - floor) / (accuracy - floor), with the accuracy at both ends of the curve.
+
+        The floor is the accuracy with all units clamped. 0.5 is a straight line; unlike `auc_normalized`, it is never
+        near 1 only because the network guesses. NaN where accuracy is not above the floor. Not in the paper.
+        """
+        floor, accuracy = self.accuracy[:, -1], self.accuracy[:, 0]
+        return torch.where(accuracy > floor, (self.auc - floor) / (accuracy - floor), torch.nan)
+
     def to_frame(self) -> pd.DataFrame:
         """A table with a row for each ordering and point: ordering, units_ablated, fraction_ablated, accuracy."""
         import pandas as pd

@@ -20,12 +20,13 @@ def cifar10(
     train_samples: int | None = None,
     test_samples: int | None = None,
     seed: int = 0,
+    normalize: bool = True,
 ) -> DataSet:
     """50,000 training and 10,000 test images of 3 x 32 x 32, from the files in `root`/cifar-10-batches-py.
 
     Downloads them only if `download` is set. Raises `BadInput` where they are missing or broken.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
     return in_memory("cifar10", _decode(Path(root).expanduser().resolve(), download), 10, selection)
 
 

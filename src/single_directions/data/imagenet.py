@@ -40,6 +40,7 @@ def imagenet(
     train_samples: int | None = None,
     test_samples: int | None = None,
     seed: int = 0,
+    normalize: bool = True,
 ) -> DataSet:
     """The images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>, read by `workers` processes.
 
@@ -47,7 +48,7 @@ def imagenet(
     levels differ in their labels only. Raises `BadInput` for missing folders at once, for a broken file when it is
     read.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
     if not isinstance(image_size, int) or image_size < 1:
         raise BadInput(f"data.image_size must be at least 1 pixel, not {image_size}")
     if not isinstance(workers, int) or workers < 0:
@@ -55,14 +56,14 @@ def imagenet(
     train, test = _files(Path(root).expanduser().resolve(), train_folder, test_folder)
     chosen = selection.train(train.labels)
     train_files = [train.files[i] for i in chosen.indices.tolist()]
-    train_plain = StreamedImages(train_files, chosen.labels, _plain(image_size))
+    train_plain = StreamedImages(train_files, chosen.labels, _plain(image_size, normalize))
     test_indices = selection.test(test.labels)
     test_files = [test.files[i] for i in test_indices.tolist()]
     return DataSet(
         name="imagenet",
-        train=StreamedImages(train_files, chosen.labels, _augmented(image_size)) if augment else train_plain,
+        train=StreamedImages(train_files, chosen.labels, _augmented(image_size, normalize)) if augment else train_plain,
         train_plain=train_plain,
-        test=StreamedImages(test_files, test.labels[test_indices], _plain(image_size)),
+        test=StreamedImages(test_files, test.labels[test_indices], _plain(image_size, normalize)),
         classes=len(train.classes),
         input_shape=(3, image_size, image_size),
         label_hash=chosen.hash,
@@ -77,13 +78,14 @@ def _files(root: Path, train_folder: str, test_folder: str) -> tuple[ImageFiles,
     return train_and_test(root, train_folder, test_folder)
 
 
-def _augmented(image_size: int) -> v2.Compose:
-    return v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *_normalized()])
+def _augmented(image_size: int, normalize: bool) -> v2.Compose:
+    return v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *_scaled(normalize)])
 
 
-def _plain(image_size: int) -> v2.Compose:
-    return v2.Compose([v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size), *_normalized()])
+def _plain(image_size: int, normalize: bool) -> v2.Compose:
+    return v2.Compose([v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size), *_scaled(normalize)])
 
 
-def _normalized() -> list[v2.Transform]:
-    return [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+def _scaled(normalize: bool) -> list[v2.Transform]:
+    scaled = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    return [*scaled, v2.Normalize(MEAN, STD)] if normalize else scaled

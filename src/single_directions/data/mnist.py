@@ -19,12 +19,13 @@ def mnist(
     train_samples: int | None = None,
     test_samples: int | None = None,
     seed: int = 0,
+    normalize: bool = True,
 ) -> DataSet:
     """60,000 training and 10,000 test images of 1 x 28 x 28, from the files in `root`/MNIST/raw.
 
     Downloads them only if `download` is set. Raises `BadInput` where they are missing or broken.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
     return in_memory("mnist", _decode(Path(root).expanduser().resolve(), download), 10, selection)
 
 

@@ -33,10 +33,12 @@ class TrainingLabels(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images are used and how training labels are corrupted; raises `BadInput` before anything is decoded.
+    """Which images are used, how training labels are corrupted, and how pixels are scaled.
 
     `train_samples` and `test_samples` take class-balanced subsets (None: all images). `seed` draws subsets and
-    corruption; the training subset does not depend on the corruption.
+    corruption; the training subset does not depend on the corruption. With `normalize` each channel has mean 0 and
+    standard deviation 1 over all training images; without it pixels are 0 to 1. Raises `BadInput` before anything is
+    decoded.
     """
 
     corruption: float = 0.0
@@ -44,6 +46,7 @@ class Selection:
     train_samples: int | None = None
     test_samples: int | None = None
     seed: int = 0
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         check_corruption(self.corruption, self.corruption_kind)
@@ -52,6 +55,8 @@ class Selection:
                 raise BadInput(
                     f"data.{key} must be a whole number of at least 1, or null for all images: not {samples}"
                 )
+        if not isinstance(self.normalize, bool):
+            raise BadInput(f"data.normalize must be true or false, not {self.normalize!r}")
 
     def train(self, labels: Tensor) -> TrainingLabels:
         """The labels to train with, out of the true ones, int64 (n,)."""
@@ -82,13 +87,14 @@ def decoded(train_images: Tensor, train_labels: Tensor, test_images: Tensor, tes
 def in_memory(name: str, images: Decoded, classes: int, selection: Selection) -> DataSet:
     """The `DataSet` of decoded images, normalized by all training images, whichever of them are selected."""
     chosen, test = selection.train(images.train_labels), selection.test(images.test_labels)
-    train = Images(_taken(images.train_images, chosen.indices), chosen.labels, images.mean, images.std)
     _, channels, height, width = images.train_images.shape
+    scaling = (images.mean, images.std) if selection.normalize else ([0.0] * channels, [1.0] * channels)
+    train = Images(_taken(images.train_images, chosen.indices), chosen.labels, *scaling)
     return DataSet(
         name=name,
         train=train,
         train_plain=train,
-        test=Images(_taken(images.test_images, test), images.test_labels[test], images.mean, images.std),
+        test=Images(_taken(images.test_images, test), images.test_labels[test], *scaling),
         classes=classes,
         input_shape=(channels, height, width),
         label_hash=chosen.hash,

@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def summarize(
     history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
     newest = {name: value for row in history.rows for name, value in row.items() if name != "epoch"}
-    final = {name.replace("/", "_"): value for name, value in newest.items()}
+    final = {name.replace("/", "_"): value if isfinite(value) else None for name, value in newest.items()}
     return {
         "experiment": config["experiment"],
         "scale": config["scale"],
@@ -38,6 +39,7 @@ def summarize(
         "auc_std": _number(curve.auc.std()) if len(curve.auc) > 1 else None,
         "auc_normalized": _number(curve.auc_normalized.mean()),
         "auc_normalized_std": _number(curve.auc_normalized.std()) if len(curve.auc) > 1 else None,
+        "auc_corrected": _number(curve.auc_corrected.mean()),
         "generalization_error": last["train/accuracy"] - last["test/accuracy"],
         **final,
         "epochs": len(history.rows),

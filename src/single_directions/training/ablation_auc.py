@@ -266,7 +266,9 @@ def is_due(epoch: int, every_n_epochs: int, measured: Iterable[int]) -> bool:
 
 def logged(curve: AblationCurve) -> dict[str, float]:
     """What is logged of a curve."""
-    values = {"auc": curve.auc.mean().item(), "accuracy": curve.accuracy[:, 0].mean().item()}
+    areas = {"auc": curve.auc, "auc_normalized": curve.auc_normalized, "auc_corrected": curve.auc_corrected}
+    values = {name: area.mean().item() for name, area in areas.items()}
+    values["accuracy"] = curve.accuracy[:, 0].mean().item()
     return values | ({"auc_std": curve.auc.std().item()} if len(curve.auc) > 1 else {})
 
 
