@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from constructed import tables
+from rounding import differences
 
 from single_directions.report.claims import judge
 from single_directions.report.cli import report
@@ -69,8 +70,8 @@ def test_there_is_a_page_an_experiment_with_all_its_claims(pages):
         assert "1297" in page.replace(",", "")
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".md", ".json", ".csv")}
+def written(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir() if file.suffix in (".md", ".json", ".csv")}
 
 
 def rebuild(monkeypatch, folder: Path, output: Path) -> None:
@@ -93,7 +94,7 @@ def test_pages_are_rebuilt_from_their_own_small_tables(monkeypatch, made, tmp_pa
     assert curves["run"].notna().sum() == 3
     assert "0.333333\n" in (tmp_path / "out" / "epochs.csv").read_text().replace(",", "\n")
     assert read_tables([tmp_path / "out"]).curves["run"].value_counts().tolist() == [4, 4, 4]
-    assert "Finished**: 20" in first["memorization.md"].decode()
+    assert "Finished**: 20" in first["memorization.md"]
 
 
 @pytest.mark.parametrize("folder", [RESULTS, RESULTS / "dropout_longer"], ids=lambda folder: folder.name)
@@ -102,4 +103,4 @@ def test_committed_results_are_rebuilt_from_their_tables(folder, monkeypatch, tm
         pytest.skip("there are no results")
     rebuild(monkeypatch, folder, tmp_path)
     rebuilt, committed = written(tmp_path), written(folder)
-    assert {name for name in rebuilt if rebuilt[name] != committed.get(name)} == set()
+    assert {name: found for name in rebuilt if (found := differences(rebuilt[name], committed.get(name, "")))} == {}

@@ -94,3 +94,12 @@ def test_words_of_the_verdict(said, p, paper, demo):
 def test_plain_is_what_json_knows():
     assert plain({"a": Estimate(1.0), "b": [math.nan, math.inf, (1, True)], 3: None})["b"] == [None, None, [1, True]]
     assert plain(Estimate(1.0))["low"] is None
+
+
+def test_numbers_are_written_without_the_digits_that_differ_between_processors():
+    value, other = -0.40414107022856355, -0.4041410702285636  # one correlation on two machines
+    assert plain(value) == plain(other) == -0.4041410702
+    assert plain({"p": [1e-5 / 3, 12_345_678_901.5], "n": 12_345_678_901}) == {
+        "p": [3.333333333e-06, 12_345_678_900],
+        "n": 12_345_678_901,
+    }

@@ -14,6 +14,8 @@ LEAST_NETWORKS = 4
 """A side with fewer networks decides nothing."""
 LEVEL = 0.05
 """Of Holm's corrected p values."""
+DIGITS = 10
+"""Significant digits of the numbers that are written."""
 NEGATIVE, POSITIVE = (-inf, 0.0), (0.0, inf)
 """Where the paper says that a number lies."""
 RULE = (
@@ -160,7 +162,10 @@ def accuracy_column(runs: pd.DataFrame, split: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Numbers, text, lists and dicts as JSON knows them; what is not finite is None."""
+    """Numbers, text, lists and dicts as JSON knows them; what is not finite is None.
+
+    Floats are rounded to 10 significant digits: the last ones differ between processors.
+    """
     if isinstance(value, Estimate):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -169,7 +174,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
-    return None if isinstance(value, float) and not isfinite(value) else value
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if isfinite(value) else None
+    return value
 
 
 def _strength(estimate: Estimate, region: tuple[float, float]) -> tuple[int, float]:
