@@ -8,19 +8,20 @@ from constructed import SWEEPS, tables
 from single_directions.report.album import pictures
 from single_directions.report.claims import judge
 from single_directions.report.section import sections_of
+from single_directions.report.statistics import spearman
 from single_directions.report.table import Tables
 
 FIGURES = {
-    "memorization": ["1a", "1a_auc", "1a_drop"],
-    "memorization_cifar10": ["1b", "1b_auc", "1b_drop"],
-    "memorization_imagenet": ["1c", "1c_auc", "1c_drop"],
+    "memorization": ["1a", "1a_auc"],
+    "memorization_cifar10": ["1b", "1b_auc"],
+    "memorization_imagenet": ["1c", "1c_auc"],
     "ensemble": ["2a", "2b", "2_leverage"],
     "ensemble_learning_rates": [f"{name}_learning_rates" for name in ("2a", "2b", "2_leverage", "2_auc")],
     "early_stopping": ["3a", "3b"],
     "early_stopping_grid": ["3_grid"],
-    "early_stopping_corrupted": ["3a_corrupted_adam", "3a_corrupted_sgd"],
-    "dropout": ["4a", "4a_auc", "4a_drop"],
-    "batch_norm": ["4b", "4b_auc", "4b_drop"],
+    "early_stopping_corrupted": [f"{part}_corrupted_{name}" for name in ("adam", "sgd") for part in ("3a", "3b")],
+    "dropout": ["4a", "4a_auc"],
+    "batch_norm": ["4b", "4b_auc"],
 }
 
 
@@ -36,7 +37,7 @@ def drawn(of, claims=()):
 
 def of_one(experiment):
     """The figures that a single network has: all but comparisons of networks, and those of another optimizer."""
-    others = ("2a", "2_leverage", "3a_corrupted_adam")
+    others = ("2a", "2_leverage", "3a_corrupted_adam", "3b_corrupted_adam")
     return [f"figure_{name}" for name in FIGURES[experiment] if not name.startswith(others)]
 
 
@@ -66,6 +67,13 @@ def test_figures_where_numbers_are_missing(experiment):
     assert set(of_one(experiment)) <= set(drawn(Tables(runs, curves, epochs)))
 
 
+@pytest.mark.parametrize("experiment", ["memorization", "dropout", "batch_norm"])
+def test_figures_where_no_run_tells_its_condition(experiment):
+    whole = tables({experiment: 1})
+    runs = whole.runs.drop(columns=["config.data.corruption", "config.network.dropout", "config.network.batch_norm"])
+    assert list(drawn(Tables(runs, whole.curves, whole.epochs))) == of_one(experiment)
+
+
 @pytest.mark.parametrize("experiment", ["memorization", "dropout", "batch_norm", "early_stopping_grid"])
 def test_figures_where_a_condition_is_missing(experiment):
     whole = tables({experiment: 2})
@@ -81,8 +89,8 @@ def test_no_figure_of_what_is_not_done():
 
 def test_bands_of_batch_norm_are_over_all_curves_and_others_over_orderings():
     first = {name: next(iter(drawn(tables({name: 2})).values())).caption for name in ("memorization", "batch_norm")}
-    assert "over orderings within a network" in first["memorization"]
-    assert "over all curves" in first["batch_norm"]
+    assert "over the orderings within a network" in first["memorization"]
+    assert "over all curves of a condition" in first["batch_norm"]
 
 
 def test_dropout_fractions_are_marked_in_their_colours():
@@ -91,6 +99,87 @@ def test_dropout_fractions_are_marked_in_their_colours():
     assert [line.get_xdata()[0] for line in marks] == [0.1, 0.3]
     curves = {line.get_label(): line.get_color() for line in axes.lines}
     assert [line.get_color() for line in marks] == [curves[f"dropout {share}, true labels"] for share in (0.1, 0.3)]
+
+
+@pytest.fixture
+def with_none():
+    """A sweep of dropout that has networks without."""
+    whole = tables({"dropout": 2})
+    none = whole.of(whole.runs[whole.runs["config.network.dropout"] == 0.3])
+    own = [table.assign(run=table["run"] + ",none") for table in (none.runs, none.curves)]
+    own[0] = own[0].assign(**{"config.network.dropout": 0.0, "auc": own[0]["auc"] - [0.1, 0.3, 0.2, 0.2]})
+    both = (pd.concat(pair, ignore_index=True) for pair in zip((whole.runs, whole.curves), own, strict=True))
+    return Tables(*both, whole.epochs)
+
+
+def test_networks_without_dropout_are_among_those_with_it(with_none):
+    before = drawn(tables({"dropout": 2}))["figure_4a"].figure.axes[0]
+    [axes] = drawn(with_none)["figure_4a"].figure.axes
+    colours = [{line.get_label(): line.get_color() for line in one.lines} for one in (axes, before)]
+    assert set(colours[0]) - set(colours[1]) >= {"no dropout, true labels", "no dropout, 100 % corrupted"}
+    assert all(colours[0][f"dropout {share}, true labels"] == colours[1][f"dropout {share}, true labels"]
+               for share in (0.1, 0.3))  # fmt: skip
+    assert sum(line.get_xdata()[0] == 0 == line.get_xdata()[-1] for line in axes.lines) == 0  # no vertical at 0
+
+
+def dots(axes):
+    return [marks.get_offsets()[:, 0].tolist() for marks in axes.collections]
+
+
+def test_areas_share_an_axis_and_are_compared_with_their_base_within_seeds(with_none):
+    whole, apart = drawn(with_none)["figure_4a_auc"].figure.axes
+    assert (whole.get_xlabel(), apart.get_xlabel()) == ("AUC (raw)", "AUC minus that\nwithout dropout")
+    assert whole.get_xlim() == pytest.approx((-0.04, 1.04))
+    labels = [label.get_text().replace("\n", " ") for label in whole.get_yticklabels()]
+    assert labels[:3] == ["no dropout, true labels", "no dropout, 100 % corrupted", "dropout 0.1, true labels"]
+    assert len(dots(whole)) == 6
+    assert np.array(dots(apart)[-2:]) == pytest.approx(np.array([[0.1, 0.3], [0.2, 0.2]]))  # dropout 0.3 minus none
+    for experiment, base in (("memorization", "with true labels"), ("batch_norm", "without batch norm")):
+        axes = drawn(tables({experiment: 2}))[f"figure_{'1a' if base.endswith('labels') else '4b'}_auc"].figure.axes
+        assert axes[1].get_xlabel() == f"AUC minus that\n{base}"
+    assert len(drawn(tables({"dropout": 2}))["figure_4a_auc"].figure.axes) == 1  # there is nothing to compare with
+
+
+def test_accuracy_lost_is_shown_where_conditions_start_apart():
+    whole = tables({"batch_norm": 2})
+    off = whole.curves["run"].str.contains("batch_norm=False")
+    for lower, shown in ((0.005, False), (0.02, True)):
+        curves = whole.curves.assign(accuracy=whole.curves["accuracy"] - lower * off)
+        assert ("figure_4b_drop" in drawn(Tables(whole.runs, curves, whole.epochs))) == shown
+
+
+def test_auc_over_a_training_is_normalized_whether_it_was_logged_or_follows():
+    whole = tables({"early_stopping": 1})
+    expected = whole.epochs["ablation/auc"] / whole.epochs["ablation/accuracy"]
+    before = whole.epochs.drop(columns="ablation/auc_normalized", errors="ignore")
+    logged = whole.epochs.assign(**{"ablation/auc_normalized": expected + 0.01})
+    for epochs, values in ((before, expected), (logged, expected + 0.01)):
+        album = drawn(Tables(whole.runs, whole.curves, epochs))
+        areas = album["figure_3a"].figure.axes[1]
+        assert areas.get_ylabel() == "normalized AUC (training images)"
+        assert areas.lines[0].get_ydata() == pytest.approx(values)
+        rho = spearman(values, whole.epochs["test/loss"])
+        panel = album["figure_3b"].figure.axes[0]
+        assert panel.get_title(loc="left") == f"seed 0: ρ {rho:.2f}".replace("-", "\N{MINUS SIGN}")
+        assert panel.collections[0].get_offsets()[:, 1].tolist() == pytest.approx(values.tolist())
+
+
+def test_titles_say_data_network_and_how_many():
+    whole = tables({"memorization": 2})
+    mlp = {"scale": "paper", "data": "mnist", "config.network._target_": "single_directions.networks.MLP"}
+    runs = whole.runs.assign(**mlp, **{"config.network.hidden": "[2048, 2048]", "train_images": 10_000})
+    convnet = {"config.network._target_": "x.ConvNet", "config.network.width": 0.25}
+    folder = runs.assign(data="image_folder", variant="data.root=cats", **convnet)
+    several = runs.assign(**{"config.network.hidden": "[8, 4]", "train_images": range(6)})
+    titles = [
+        drawn(Tables(table, whole.curves, whole.epochs))["figure_1a"].figure._suptitle.get_text()
+        for table in (runs, folder, several)
+    ]
+    assert titles == [
+        "MNIST (10,000 images), MLP 2 × 2,048\n2 networks per condition",
+        "cats (10,000 images), ConvNet (width 0.25)\n2 networks per condition",
+        "MNIST, MLP 8, 4, 2 networks per condition",
+    ]
 
 
 def test_best_and_worst_are_those_of_least_and_greatest_generalization_error():
@@ -119,7 +208,7 @@ def test_clusters_that_the_claim_found_are_marked():
     place = {"experiment": "ensemble", "scale": "demo", "data": "digits", "variant": ""}
     figure = drawn(whole, [{**claim, **place}])["figure_2b"].figure
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cluster 1", "cluster 2"]
-    sizes = sorted(len(group.get_offsets()) for group in figure.axes[0].collections)
+    sizes = sorted(len(marks.lines[0].get_xdata()) for marks in figure.axes[0].containers)
     assert sizes == [1, 3]
 
 
@@ -161,7 +250,7 @@ def test_sweeps_of_one_experiment_have_different_titles():
     sections = sections_of(Tables(runs, curves, epochs), ())
     titles = [[picture.figure._suptitle.get_text() for picture in pictures(section)] for section in sections]
     assert titles == [
-        ["digits at demo scale: 2 trainings", "digits at demo scale"],
-        ["digits at demo scale, width 0.25: 2 trainings", "digits at demo scale, width 0.25"],
-        ["digits at demo scale, width 0.5: 2 trainings", "digits at demo scale, width 0.5"],
+        ["digits (1,297 images), 2 trainings"] * 2,
+        ["digits (1,297 images), width 0.25, 2 trainings"] * 2,
+        ["digits (1,297 images), width 0.5, 2 trainings"] * 2,
     ]

@@ -38,7 +38,7 @@ def test_everything_is_written_and_the_claims_are_printed(command, made, tmp_pat
     made(corruption=1, seed=1)
     out = command(made(corruption=1, seed=0))
     names = {"index.html", "claims.json", "runs.csv", "curves.csv", "epochs.csv"}
-    figures = {f"figure_1a{part}.{kind}" for part in ("", "_auc", "_drop") for kind in ("png", "svg")}
+    figures = {f"figure_1a{part}.{kind}" for part in ("", "_auc") for kind in ("png", "svg")}
     assert set(files(tmp_path / "report")) == names | figures
     claims = json.loads((tmp_path / "report" / "claims.json").read_text())
     assert [claim["id"].partition(".")[0] for claim in claims] == ["memorization"] * len(claims)
@@ -184,7 +184,7 @@ def test_an_experiment_is_logged_once(command, made, monkeypatch, tmp_path):
     named = logged[0][1]
     assert named["folder"] == Path("report")
     assert all(path.is_file() and path.suffix == ".png" for path in named["figures"].values())
-    assert len(named["figures"]) == 6
+    assert len(named["figures"]) == 4
     assert set(named["tables"]["runs"]["experiment"]) == {"memorization"}
     assert {claim["experiment"] for claim in named["claims"]} == {"memorization"}
 

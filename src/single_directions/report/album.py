@@ -9,8 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from single_directions.report.claims import ensemble
-from single_directions.report.experiments import DROPOUT, LEARNING_RATE, Condition
+from single_directions.report.claims.claim import by_seed
+from single_directions.report.experiments import BATCH_NORM, CORRUPTION, DROPOUT, LEARNING_RATE, Condition, Experiment
 from single_directions.report.figures import (
+    Column,
     Line,
     Row,
     ablation_figure,
@@ -20,13 +22,23 @@ from single_directions.report.figures import (
     scatter_figure,
     training_figure,
 )
+from single_directions.report.figures.early_stopping import PANELS
 from single_directions.report.figures.style import BLUE, VERMILLION
+from single_directions.report.heading import heading
 from single_directions.report.section import Section
-from single_directions.report.statistics import leave_one_out, mean_interval, spearman
+from single_directions.report.statistics import difference, leave_one_out, mean_interval, spearman
 from single_directions.report.weighted import Floats
 from single_directions.report.wording import count, interval, number
 
 PAPERS_SPEARMAN = -0.728
+APART = 0.01
+"""What accuracies may differ by without being called different: as little as that is not seen in a figure."""
+_BASES = {
+    CORRUPTION: ("0", "with true labels"),
+    DROPOUT: ("0", "without dropout"),
+    BATCH_NORM: ("False", "without batch norm"),
+}
+"""What conditions are compared with, by what the experiment sweeps: its value, and in words."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +62,30 @@ def _by_condition(section: Section) -> Iterator[Picture]:
     lines = [Line(one.label, section.curves_of(one.runs), one.colour, one.dotted) for one in conditions]
     look: dict[str, Any] = {"spread": "curves" if section.experiment.name == "batch_norm" else "orderings"}
     if section.experiment.name == "dropout":
-        look["verticals"] = list(dict.fromkeys((float(one.runs[DROPOUT].iloc[0]), one.colour) for one in conditions))
-    title, name = _title(section, conditions), f"figure_{section.experiment.figure}"
+        fractions = ((float(one.runs[DROPOUT].iloc[0]), one.colour) for one in conditions if DROPOUT in one.runs)
+        look["verticals"] = list(dict.fromkeys(one for one in fractions if one[0] > 0))
+    title, name = heading(section, _amount(section, conditions)), f"figure_{section.experiment.figure}"
     yield Picture(
         f"{name}{section.suffix}",
         ablation_figure(lines, section.chance, title, **look),
-        "Accuracy on training images, on the labels trained with, against the fraction of units ablated. "
-        + _drawn(section, section.runs, look["spread"])
-        + (" Dashed verticals: the dropout fractions trained with." if "verticals" in look else ""),
+        "Accuracy on the training images, counted by the labels that the networks were trained on, as ever more units "
+        f"are ablated. {_drawn(section, section.runs, look['spread'])}"
+        + (" Dashed vertical lines: the dropout fractions of the trainings." if "verticals" in look else ""),
     )
     yield _areas(section, conditions, f"{name}_auc{section.suffix}", title)
-    yield Picture(
-        f"{name}_drop{section.suffix}",
-        ablation_figure(lines, section.chance, title, **look, drop=True),
-        "The same as accuracy lost, so that networks that start elsewhere can be compared.",
-    )
+    if _start_apart(lines):
+        yield Picture(
+            f"{name}_drop{section.suffix}",
+            ablation_figure(lines, section.chance, title, **look, drop=True),
+            "The accuracy that each network loses. With nothing ablated, the accuracies of the conditions differ by "
+            f"more than {APART:g}.",
+        )
+
+
+def _start_apart(lines: Sequence[Line]) -> bool:
+    """Whether the conditions' accuracies differ before anything is ablated, so that what each loses tells more."""
+    starts = [line.curves.loc[line.curves["fraction_ablated"] == 0, "accuracy"].mean() for line in lines]
+    return bool(np.nanmax(starts) - np.nanmin(starts) > APART) if np.isfinite(starts).any() else False
 
 
 def _ensemble(section: Section) -> Iterator[Picture]:
@@ -80,7 +101,8 @@ def _ensemble(section: Section) -> Iterator[Picture]:
     if len(networks) > 3 and np.isfinite(without).all():
         yield _leverage(section, networks, without, f"figure_2_leverage{place}")
     if rates:
-        yield _areas(section, section.conditions(), f"figure_2_auc{place}", _title(section))
+        title = heading(section, _amount(section, section.conditions()))
+        yield _areas(section, section.conditions(), f"figure_2_auc{place}", title)
 
 
 def _best_and_worst(section: Section, name: str) -> Picture:
@@ -92,9 +114,12 @@ def _best_and_worst(section: Section, name: str) -> Picture:
     ]
     return Picture(
         name,
-        ablation_figure(lines, section.chance, _title(section), legend="generalization error", spread="curves"),
-        f"The {len(best)} networks with the smallest and the {len(worst)} with the largest generalization error, of "
-        f"{len(networks)}. {_drawn(section, best, 'curves')}",
+        ablation_figure(
+            lines, section.chance, heading(section, _amount(section)), legend="generalization error", spread="curves"
+        ),
+        f"Accuracy on the training images as ever more units are ablated, for the {len(best)} networks with the "
+        f"smallest and the {len(worst)} with the largest generalization error of {len(networks)} networks. "
+        f"{_drawn(section, pd.concat([best, worst]), 'curves')}",
     )
 
 
@@ -106,9 +131,11 @@ def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
         groups, legend = networks[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
     return Picture(
         name,
-        scatter_figure(networks, groups, legend, f"{section.title}{told}"),
-        f"A mark a network ({len(networks)}): the area under its curve, divided by the accuracy with nothing ablated, "
-        f"against its generalization error.{f' Colours and marks: {legend}.' if groups is not None else ''}",
+        scatter_figure(networks, groups, legend, heading(section, count(len(networks), "network")) + told),
+        "One mark for each network. Normalized AUC: the area under its curve, divided by its accuracy with nothing "
+        "ablated. Bars: one standard error of the mean over orderings."
+        + (f" Colours and marks: {legend}." if groups is not None else "")
+        + (" ρ: Spearman's correlation, with its 95 % interval." if told else ""),
     )
 
 
@@ -120,9 +147,9 @@ def _leverage(section: Section, networks: pd.DataFrame, without: Floats, name: s
     whole = spearman(networks["generalization_error"], networks["auc_normalized"])
     return Picture(
         name,
-        leverage_figure(names, without, whole, f"{section.title}: ρ {number(whole, 2)} with all"),
-        "Spearman's correlation of normalized AUC and generalization error when one network is left out; the three "
-        "that matter most are named. Dashed: with all networks.",
+        leverage_figure(names, without, whole, heading(section, count(len(networks), "network"))),
+        "ρ: Spearman's correlation of normalized AUC and generalization error when one network is left out. The three "
+        f"networks that change it most are named. Dashed line: the correlation of all networks, {number(whole, 2)}.",
     )
 
 
@@ -131,50 +158,64 @@ def _early_stopping(section: Section) -> Iterator[Picture]:
     epochs = section.measured_epochs
     if epochs.empty:
         return
-    trainings = dict(list(epochs.groupby("run")))
-    yield _training(section, epochs, "figure_3a", section.title)
-    seeds = section.runs.set_index("run")["seed"]
-    titles = {str(run): f"seed {seeds[run]:.0f}: ρ {number(_correlation(one), 2)}" for run, one in trainings.items()}
-    yield Picture(
-        f"figure_3b{section.suffix}",
-        correlation_figure(epochs, titles, section.title),
-        "AUC against test loss, a mark an epoch, a panel a training, with Spearman's correlation over all its epochs "
-        f"(the paper's: {number(PAPERS_SPEARMAN)}). The axes are those of the epochs past the first tenth.",
-    )
+    yield _training(section, epochs, f"figure_3a{section.suffix}")
+    yield _correlations(section, epochs, f"figure_3b{section.suffix}")
 
 
 def _early_stopping_corrupted(section: Section) -> Iterator[Picture]:
-    """Figure 3a for each optimizer."""
+    """Figures 3a and 3b for each optimizer."""
     for condition in section.conditions():
         epochs = section.measured_epochs
         epochs = epochs[epochs["run"].isin(condition.runs["run"])]
         if not epochs.empty:
-            name = f"figure_3a_corrupted_{condition.label.lower().replace(' ', '_')}"
-            yield _training(section, epochs, name, f"{section.title}, {condition.label}")
+            name = f"corrupted_{condition.label.lower().replace(' ', '_')}{section.suffix}"
+            yield _training(section, epochs, f"figure_3a_{name}", condition.label)
+            yield _correlations(section, epochs, f"figure_3b_{name}", condition.label)
 
 
-def _training(section: Section, epochs: pd.DataFrame, name: str, title: str) -> Picture:
+def _training(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
     """Losses and AUC over the epochs of some trainings."""
+    amount = count(epochs["run"].nunique(), "training")
     return Picture(
-        f"{name}{section.suffix}",
-        training_figure(epochs, f"{title}: {count(epochs['run'].nunique(), 'training')}"),
-        "Losses and AUC after every epoch. Thin: a training; thick: the mean. The losses' axis is cut off so that "
-        "train and test loss are seen to part. Marks: the least test loss and the highest AUC, large for the mean.",
+        name,
+        training_figure(epochs, heading(section, ", ".join(filter(None, (condition, amount))))),
+        "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
+        "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
+        "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",
+    )
+
+
+def _correlations(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
+    """AUC against test loss over the epochs of some trainings."""
+    seeds = section.runs.set_index("run")["seed"]
+    trainings = {str(run): one for run, one in epochs.groupby("run")}
+    titles = {run: f"seed {seeds[run]:.0f}: ρ {number(_correlation(one), 2)}" for run, one in trainings.items()}
+    amount = count(len(trainings), "training")
+    more = f" The first {PANELS} of {len(trainings)} trainings are shown." if len(trainings) > PANELS else ""
+    return Picture(
+        name,
+        correlation_figure(epochs, titles, heading(section, ", ".join(filter(None, (condition, amount))))),
+        "Normalized AUC against test loss: one panel for each training, one mark for each epoch. ρ: Spearman's "
+        f"correlation over all epochs (in the paper: {number(PAPERS_SPEARMAN)}).{more}",
     )
 
 
 def _early_stopping_grid(section: Section) -> Iterator[Picture]:
     """Spearman over optimizer, learning rate and number of training images."""
     found = {run: _correlation(one) for run, one in section.measured_epochs.groupby("run")}
-    rows = [_row(one, one.runs["run"].map(found)) for one in section.conditions()]
-    known = [row for row in rows if row is not None]
+    conditions = section.conditions()
+    rows = [_row(one, one.runs["run"].map(found)) for one in conditions]
+    known = [(one.label, row) for one, row in zip(conditions, rows, strict=True) if row is not None]
     if known:
         marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "no correlation")]
+        column = Column([row for _, row in known], "ρ of normalized AUC and test loss", (-1, 1), marked)
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(known, "Spearman(AUC, test loss)", section.title, marked, limits=(-1, 1)),
-            "Spearman's correlation of AUC and test loss over the epochs of a training: a dot a training, a diamond at "
-            "the mean, with its 95 % interval.",
+            dots_figure(
+                [label for label, _ in known], [column], heading(section, _amount(section, conditions, "training"))
+            ),
+            "ρ: Spearman's correlation of normalized AUC and test loss over the epochs of a training. Dot: one "
+            "training; diamond: the mean, with its 95 % interval.",
         )
 
 
@@ -193,14 +234,47 @@ _ALBUM: dict[str, Callable[[Section], Iterator[Picture]]] = {
 
 
 def _areas(section: Section, conditions: Sequence[Condition], name: str, title: str) -> Picture:
-    """The area under each network's curve, by condition."""
-    rows = [_row(one, one.runs["auc"]) for one in conditions]
-    return Picture(
-        name,
-        dots_figure([row for row in rows if row is not None], "AUC", title),
-        "Area under the curve: a dot a network (the mean over its orderings), a diamond at the mean over networks, "
-        "with its 95 % interval where there are several.",
+    """The area under each network's curve, by condition, and what tells it from that of a base condition."""
+    columns = [Column([_row(one, one.runs["auc"]) for one in conditions], "AUC (raw)", (0, 1))]
+    bases = [_base(section.experiment, one, conditions) for one in conditions]
+    compared = [None if base is None else _apart(one, base) for one, base in zip(conditions, bases, strict=True)]
+    caption = (
+        "Area under the curve of accuracy against fraction ablated (raw: not divided by the accuracy with nothing "
+        "ablated). Dot: one network, the mean over its orderings; diamond: the mean over networks, with its 95 % "
+        "interval where there are several."
     )
+    if any(compared):
+        base = _BASES[section.experiment.conditions[0]][1]
+        columns.append(Column(compared, f"AUC minus that\n{base}", marked=[(0.0, "")]))
+        caption += f" Right: AUC minus that of the network of the same seed {base}."
+    return Picture(name, dots_figure([one.label for one in conditions], columns, title), caption)
+
+
+def _base(experiment: Experiment, condition: Condition, conditions: Sequence[Condition]) -> Condition | None:
+    """What a condition is compared with: the one that differs from it in the experiment's first key alone."""
+    first, *others = experiment.conditions or ("",)
+    if first not in _BASES or first not in condition.runs:
+        return None
+
+    def value(one: Condition, column: str) -> str:
+        found = one.runs[column].iloc[0] if column in one.runs else ""
+        return str(found) if isinstance(found, str | bool | np.bool_) else f"{found:g}"
+
+    for other in conditions:
+        alike = all(value(other, column) == value(condition, column) for column in others)
+        if other is not condition and alike and value(other, first) == _BASES[first][0]:
+            return other
+    return None
+
+
+def _apart(condition: Condition, base: Condition) -> Row | None:
+    """The AUC of a condition minus that of its base, within seeds."""
+    one, other = (by_seed(runs, "auc").dropna().groupby(level=0).mean() for runs in (condition.runs, base.runs))
+    found = difference(one, other)
+    if not np.isfinite(found.value):
+        return None
+    each = (one - other).dropna()
+    return Row(condition.label, list(each), found.value, found.low, found.high, condition.colour, condition.dotted)
 
 
 def _row(condition: Condition, values: pd.Series) -> Row | None:
@@ -220,20 +294,23 @@ def _clusters(claim: Any, networks: pd.DataFrame) -> pd.Series | None:
     return networks["run"].map(cluster).sort_values()
 
 
-def _title(section: Section, conditions: Sequence[Condition] = ()) -> str:
-    """The place in short, and how many networks there are, or are in each condition."""
+def _amount(section: Section, conditions: Sequence[Condition] = (), noun: str = "network") -> str:
+    """How many networks there are, or are in each condition."""
     counts = sorted({len(one.runs) for one in conditions} or {len(section.runs)})
-    networks = f"{counts[0]} to {counts[-1]} networks" if len(counts) > 1 else count(counts[0], "network")
-    return f"{section.title}: {networks}{' a condition' if len(conditions) > 1 else ''}"
+    networks = f"{counts[0]} to {counts[-1]} {noun}s" if len(counts) > 1 else count(counts[0], noun)
+    return f"{networks}{' per condition' if len(conditions) > 1 else ''}"
 
 
 def _drawn(section: Section, runs: pd.DataFrame, spread: str) -> str:
     """What lines and bands are, and of how many units and orderings."""
     curves = section.curves_of(runs).groupby("run")
     orderings, units = (_range(values) for values in (curves["ordering"].nunique(), curves["units_ablated"].max()))
-    over = "orderings within a network" if spread == "orderings" else "all curves"
-    thin = ", thin lines: single networks" if len(runs) > len(section.conditions()) else ""
-    return f"{orderings} orderings of {units} units; bands: one standard deviation over {over}{thin}."
+    over = "the orderings within a network" if spread == "orderings" else "all curves of a condition"
+    thin = " Thin lines: single networks." if len(runs) > len(section.conditions()) else ""
+    return (
+        f"Thick lines: means over networks and {orderings} orderings of {units} units. Bands: one standard deviation "
+        f"over {over}.{thin}"
+    )
 
 
 def _range(values: pd.Series) -> str:
@@ -241,4 +318,4 @@ def _range(values: pd.Series) -> str:
 
 
 def _correlation(epochs: pd.DataFrame) -> float:
-    return spearman(epochs["ablation/auc"], epochs["test/loss"])
+    return spearman(epochs["ablation/auc_normalized"], epochs["test/loss"])

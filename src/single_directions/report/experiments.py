@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from single_directions.report.figures.style import BLUE, DISTINCT, GREY, VERMILLION, corruption_colour
+from single_directions.report.figures.style import BLACK, BLUE, DISTINCT, GREY, VERMILLION, corruption_colour
 
 CORRUPTION = "config.data.corruption"
 DROPOUT = "config.network.dropout"
@@ -89,7 +89,7 @@ def conditions_of(experiment: Experiment, runs: pd.DataFrame) -> list[Condition]
     columns = [column for column in experiment.conditions if column in runs]
     if not columns:
         return [Condition("all networks", runs, BLUE)]
-    ranks = {column: sorted(runs[column].dropna().unique(), key=_order) for column in columns}
+    ranks = {column: sorted(set(runs[column].dropna()) - {0}, key=_order) for column in columns}
     groups = sorted(
         runs.groupby(columns, dropna=False), key=lambda group: [_order(value) for value in _as_tuple(group[0])]
     )
@@ -105,8 +105,11 @@ def _condition(values: dict[str, Any], runs: pd.DataFrame, ranks: dict[str, list
     if list(values) == [BATCH_NORM]:
         return Condition(label, runs, BLUE if str(values[BATCH_NORM]) == "True" else VERMILLION)
     first, value = next(iter(values.items()))
+    dotted = bool(pd.notna(corruption) and corruption > 0)
+    if value == 0:
+        return Condition(label, runs, BLACK, dotted)  # so that the others' colours do not depend on it
     place = ranks[first].index(value) if value in ranks[first] else len(ranks[first])
-    return Condition(label, runs, DISTINCT[place % len(DISTINCT)], dotted=pd.notna(corruption) and corruption > 0)
+    return Condition(label, runs, DISTINCT[place % len(DISTINCT)], dotted)
 
 
 def _label(column: str, value: Any) -> str:
@@ -114,6 +117,8 @@ def _label(column: str, value: Any) -> str:
         return "all images" if pd.isna(value) else f"{float(value):,.0f} images"
     if pd.isna(value):
         return f"no {column.rpartition('.')[2]}"
+    if column == DROPOUT and value == 0:
+        return "no dropout"
     if column == CORRUPTION:
         return "true labels" if value == 0 else f"{100 * float(value):.0f} % corrupted"
     if column == BATCH_NORM:

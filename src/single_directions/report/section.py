@@ -18,7 +18,7 @@ Claim = dict[str, Any]
 """An entry of `claims.json`."""
 LONGEST_SUFFIX = 150
 """Characters; file systems allow 255 bytes for a whole name."""
-TRAINING = ["train/loss", "test/loss", "ablation/auc"]
+TRAINING = ["train/loss", "test/loss", "ablation/auc_normalized"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        """What figures are headed: `brief`, and what tells it from the experiment's other sweeps."""
+        """`brief`, and what tells it from the experiment's other sweeps."""
         told = overrides(self.variant) if self.variant else {}
         return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
 
@@ -87,8 +87,12 @@ class Section:
 
     @property
     def measured_epochs(self) -> pd.DataFrame:
-        """The epochs after which the AUC was measured."""
+        """The epochs after which the AUC was measured; the normalized one is filled in where it was not yet logged."""
         epochs = self.tables.epochs
+        if {"ablation/auc", "ablation/accuracy"} <= set(epochs):
+            accuracy = epochs["ablation/accuracy"].where(epochs["ablation/accuracy"] > 0)
+            logged = epochs.get("ablation/auc_normalized", pd.Series(float("nan"), epochs.index))
+            epochs = epochs.assign(**{"ablation/auc_normalized": logged.fillna(epochs["ablation/auc"] / accuracy)})
         return epochs.dropna(subset=TRAINING) if set(TRAINING) <= set(epochs) else epochs.head(0)
 
     def conditions(self) -> list[Condition]:

@@ -1,12 +1,13 @@
 """The figures of the paper and those beyond it, in one visual language."""
 
 from single_directions.report.figures.ablation import Line, ablation_figure, curve_figure
-from single_directions.report.figures.areas import Row, dots_figure
+from single_directions.report.figures.areas import Column, Row, dots_figure
 from single_directions.report.figures.early_stopping import correlation_figure, training_figure
 from single_directions.report.figures.ensemble import leverage_figure, scatter_figure
 from single_directions.report.figures.style import corruption_colour, save
 
 __all__ = [
+    "Column",
     "Line",
     "Row",
     "ablation_figure",

@@ -11,9 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
-from single_directions.report.figures.style import STYLE, draw_chance, draw_legend, draw_title, new_figure
+from single_directions.report.figures.style import (
+    MARKERS,
+    STYLE,
+    draw_chance,
+    draw_legend,
+    draw_title,
+    height_with,
+    new_figure,
+)
 
 Spread = Literal["orderings", "curves"]
+MARKS = 6
+"""Markers on a line."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +47,22 @@ def ablation_figure(
 
     A line is the mean over all orderings of all networks. Its band is one standard deviation: over the orderings within
     a network (Figure 1), or over all curves of all networks together (2a and 4b). Where there are several networks, a
-    thin line is the mean of each. Dashed lines are drawn at `chance` and, across, at `verticals` (fraction and colour).
-    With `drop` it is what accuracy loses, and chance is where it has lost everything.
+    thin line is the mean of each. The first line lies on top, and dotted lines lie below all others. Where there are
+    more than two colours, each has its own markers, for prints without colour. Dashed lines are drawn at `chance` and,
+    vertically, at `verticals` (fraction and colour). With `drop` the figure shows the accuracy lost; its dashed line
+    stands where accuracy is down to chance.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(0.76)
+        labels = [line.label for line in lines]
+        figure, axes = new_figure(height_with(title, labels, legend))
         draw_title(figure, title)
         for fraction, colour in verticals:
             axes.axvline(fraction, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        for line in lines:
-            _draw_line(axes, line, spread, drop)
+        lines = sorted(lines, key=lambda line: line.dotted)
+        colours = list(dict.fromkeys(line.colour for line in lines))
+        for place, line in enumerate(lines):
+            marks = (colours.index(line.colour), len(colours)) if len(colours) > 2 else None
+            _draw_line(axes, line, spread, drop, place / len(lines), marks)
         after = max((fraction for fraction, _ in verticals), default=0.0)
         top = 1.02
         if drop:
@@ -57,7 +73,7 @@ def ablation_figure(
             draw_chance(axes, chance, after=after)
         axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated")
         axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
-        draw_legend(figure, [line.label for line in lines], title=legend or None)
+        draw_legend(figure, labels, title=legend or None)
     return figure
 
 
@@ -76,7 +92,8 @@ def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) ->
     return figure
 
 
-def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool) -> None:
+def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool, depth: float, marks: tuple[int, int] | None) -> None:
+    """A condition, `depth` (0 to 1) below the first; `marks` are the place of its colour and the number of colours."""
     curves = line.curves.dropna(subset=["accuracy"])
     if drop:
         start = curves.loc[curves["fraction_ablated"] == 0].groupby("run")["accuracy"].mean()
@@ -86,8 +103,8 @@ def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool) -> None:
     if networks["run"].nunique() > 1:
         for _, network in networks.groupby("run"):
             axes.plot(
-                network["fraction_ablated"], network["mean"], color=line.colour, linewidth=0.5, alpha=0.6,
-                linestyle=style,
+                network["fraction_ablated"], network["mean"], color=line.colour, linewidth=0.5, alpha=0.5,
+                linestyle=style, zorder=2 - depth,
             )  # fmt: skip
     points = networks.groupby("fraction_ablated")
     mean = points["mean"].mean()
@@ -95,14 +112,26 @@ def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool) -> None:
         deviation = np.sqrt(points["var"].mean())
     else:
         deviation = curves.groupby("fraction_ablated")["accuracy"].std()
-    _draw_band(axes, mean.index, mean, deviation.fillna(0), line.colour, line.label, style)
+    look: dict[str, Any] = {"label": line.label, "linestyle": style}
+    if marks is not None:
+        place, among = marks
+        apart = max(1, len(mean) // MARKS)
+        shape: Any = {"color": line.colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 4.5,
+                      "markeredgecolor": "white", "markeredgewidth": 0.5}  # fmt: skip
+        shown = mean.iloc[place * apart // among :: apart]
+        axes.plot(shown.index, shown, linestyle="", zorder=5 - depth, **shape)  # above the lines of all conditions
+        look |= {**shape, "markevery": []}  # in the legend alone
+    _draw_band(axes, mean.index, mean, deviation.fillna(0), line.colour, depth, **look)
 
 
 def _draw_band(
-    axes: Axes, fraction: Any, mean: Any, deviation: Any, colour: Any, label: str = "", style: Any = "-"
+    axes: Axes, fraction: Any, mean: Any, deviation: Any, colour: Any, depth: float = 0.0, **look: Any
 ) -> None:
-    axes.fill_between(fraction, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(fraction, mean, color=colour, label=label, linestyle=style)
+    """A mean and its deviation: the bands of all conditions lie below the lines of all."""
+    axes.fill_between(
+        fraction, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0, zorder=1 - depth
+    )
+    axes.plot(fraction, mean, **{"color": colour, "zorder": 4 - depth, **look})
 
 
 def _mean_start(curves: pd.DataFrame) -> float:

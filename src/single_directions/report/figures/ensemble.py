@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from single_directions.report.figures.style import (
     BLUE,
     DISTINCT,
+    MARKERS,
     STYLE,
     VERMILLION,
     draw_legend,
@@ -20,14 +21,14 @@ from single_directions.report.figures.style import (
 from single_directions.report.weighted import Floats
 
 NAMED = 3
-MARKERS = ("o", "^", "s", "D", "v", "P")
 
 
 def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
-    """AUC against generalization error, a mark a network (Figure 2b).
+    """Normalized AUC against generalization error, a mark a network (Figure 2b).
 
-    `groups` tells each network's, with the index of `networks` and in the legend's order: they have their own colours
-    and marks.
+    Bars are one standard error of the mean over a network's orderings, where `auc_normalized_std` and `orderings` tell
+    it. `groups` has the group of each network, in the legend's order and with the index of `networks`; each has its own
+    colour and marks.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
@@ -35,15 +36,22 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
         labels = pd.Series("", networks.index) if groups is None else groups
         for place, label in enumerate(labels.unique()):
             group = networks.loc[labels.index[labels == label]]
-            axes.scatter(
-                group["generalization_error"], group["auc_normalized"], s=16, alpha=0.7, linewidths=0,
-                color=DISTINCT[place % len(DISTINCT)], marker=MARKERS[place % len(MARKERS)], label=label,
+            axes.errorbar(
+                group["generalization_error"], group["auc_normalized"], yerr=_standard_error(group),
+                color=DISTINCT[place % len(DISTINCT)], fmt=MARKERS[place % len(MARKERS)], label=label,
+                markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
             )  # fmt: skip
-        axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="AUC (normalized)")
+        axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="normalized AUC")
         axes.margins(0.06)
         if labels.nunique() > 1:
             draw_legend(figure, list(labels.unique()), title=legend)
     return figure
+
+
+def _standard_error(networks: pd.DataFrame) -> Floats:
+    """That of each network's mean over its orderings, 0 where it is not known."""
+    known = networks.reindex(columns=["auc_normalized_std", "orderings"]).apply(pd.to_numeric)
+    return (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0).to_numpy(dtype=float)
 
 
 def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, title: str) -> Figure:
@@ -58,7 +66,7 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
         colours = [VERMILLION if index in strongest else BLUE for index in order]
         axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
         axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
-        axes.set(xlabel="network left out, sorted", ylabel="Spearman without it")
+        axes.set(xlabel="network that is left out, sorted by ρ", ylabel="ρ without this network")
         axes.set_xticks([])
         axes.margins(0.05, 0.2)
         heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))

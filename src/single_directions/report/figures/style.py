@@ -1,6 +1,7 @@
 """One visual language: sizes, colours, marks, and files that are the same for the same figure."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -29,21 +30,28 @@ STYLE: Any = {
 }
 COLUMN_WIDTH = 4.2
 """Inches: little more than a journal's column, so that letters of 8 points are still read when it is set in one."""
+AXES_HEIGHT, LINE_HEIGHT = 2.5, 0.165
+"""Inches that axes take with their labels, and a line of a title or a legend."""
 TITLE_WIDTH = 58
 """Characters that a column has room for."""
 LABEL_WIDTH = 28
 """Characters of a label, with an eye on what else a line must hold."""
-GREY = "0.4"
+GREY, BLACK = "0.4", "0.1"
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9"
 DISTINCT = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of conditions that have no order."""
+MARKERS = ("o", "^", "s", "D", "v", "P")
+"""Shapes of marks, told apart in a print without colour."""
 
 
 def corruption_colour(corruption: float) -> Any:
-    """The colour of a level of corruption, 0 to 1, in every figure: viridis, which the colour-blind can order too."""
-    return matplotlib.colormaps["viridis"](0.9 * corruption)
+    """The colour of a level of corruption, 0 to 1, in every figure: from black by purple and red to orange.
+
+    The higher the level, the lighter it is, in even steps: a grey print and the colour-blind tell the levels apart.
+    """
+    return matplotlib.colormaps["inferno"](0.8 * corruption)
 
 
 def new_figure(height: float = 0.62, *, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
@@ -55,14 +63,28 @@ def new_figure(height: float = 0.62, *, rows: int = 1, columns: int = 1, **share
 def draw_title(figure: Figure, title: str) -> None:
     """The title over the whole figure, however narrow its axes, in as many lines as it needs."""
     if title:
-        figure.suptitle(fill(title, TITLE_WIDTH, break_on_hyphens=False), x=0.01, ha="left")
+        figure.suptitle(_wrapped(title), x=0.01, ha="left")
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(fill(line, TITLE_WIDTH, break_on_hyphens=False) for line in title.splitlines())
 
 
 def draw_legend(figure: Figure, labels: Sequence[str], **look: Any) -> None:
     """The legend below the axes, in as many columns as its labels leave room for."""
+    figure.legend(loc="outside lower center", ncols=_columns(labels), alignment="left", **look)
+
+
+def height_with(title: str, labels: Sequence[str], legend: str = "") -> float:
+    """The height of a figure, in its widths, that leaves the axes the same room beside any title and legend."""
+    lines = len(_wrapped(title).splitlines()) + ceil(len(labels) / _columns(labels)) + bool(legend)
+    return (AXES_HEIGHT + LINE_HEIGHT * lines) / COLUMN_WIDTH
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """The columns of a legend."""
     longest = max(map(len, labels))
-    columns = 1 if longest > LABEL_WIDTH else 2 if longest > LABEL_WIDTH // 2 else 3
-    figure.legend(loc="outside lower center", ncols=min(columns, len(labels)), alignment="left", **look)
+    return min(len(labels), 1 if longest > LABEL_WIDTH else 2 if longest > LABEL_WIDTH // 2 else 3)
 
 
 def draw_chance(axes: Axes, level: float, label: str = "chance", *, after: float = 0.0) -> None:
