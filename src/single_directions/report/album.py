@@ -133,7 +133,8 @@ def _scatter(section: Section, networks: pd.DataFrame, name: str) -> Picture:
         name,
         scatter_figure(networks, groups, legend, heading(section, count(len(networks), "network")) + told),
         "One mark for each network. Normalized AUC: the area under its curve, divided by its accuracy with nothing "
-        "ablated. Bars: one standard error of the mean over orderings."
+        "ablated."
+        + (" Bars: one standard error of the mean over orderings." if "auc_normalized_std" in networks else "")
         + (f" Colours and marks: {legend}." if groups is not None else "")
         + (" ρ: Spearman's correlation, with its 95 % interval." if told else ""),
     )
@@ -305,11 +306,11 @@ def _drawn(section: Section, runs: pd.DataFrame, spread: str) -> str:
     """What lines and bands are, and of how many units and orderings."""
     curves = section.curves_of(runs).groupby("run")
     orderings, units = (_range(values) for values in (curves["ordering"].nunique(), curves["units_ablated"].max()))
+    many = len(runs) > len(section.conditions())
     over = "the orderings within a network" if spread == "orderings" else "all curves of a condition"
-    thin = " Thin lines: single networks." if len(runs) > len(section.conditions()) else ""
     return (
-        f"Thick lines: means over networks and {orderings} orderings of {units} units. Bands: one standard deviation "
-        f"over {over}.{thin}"
+        f"Thick lines: means over {'networks and ' if many else ''}{orderings} ordering{'s' * (orderings != '1')} of "
+        f"{units} units. Bands: one standard deviation over {over}.{' Thin lines: single networks.' if many else ''}"
     )
 
 

@@ -49,8 +49,8 @@ def ablation_figure(
     a network (Figure 1), or over all curves of all networks together (2a and 4b). Where there are several networks, a
     thin line is the mean of each. The first line lies on top, and dotted lines lie below all others. Where there are
     more than two colours, each has its own markers, for prints without colour. Dashed lines are drawn at `chance` and,
-    vertically, at `verticals` (fraction and colour). With `drop` the figure shows the accuracy lost; its dashed line
-    stands where accuracy is down to chance.
+    vertically, at `verticals` (fraction and colour). With `drop` the figure shows the accuracy that each network loses,
+    and no chance, which is at another height for each accuracy at the start.
     """
     with matplotlib.rc_context(STYLE):
         labels = [line.label for line in lines]
@@ -63,15 +63,9 @@ def ablation_figure(
         for place, line in enumerate(lines):
             marks = (colours.index(line.colour), len(colours)) if len(colours) > 2 else None
             _draw_line(axes, line, spread, drop, place / len(lines), marks)
-        after = max((fraction for fraction, _ in verticals), default=0.0)
-        top = 1.02
-        if drop:
-            level = float(np.mean([_mean_start(line.curves) for line in lines])) - chance
-            draw_chance(axes, level, "down to chance", after=after)
-            top = max(axes.get_ylim()[1], level + 0.1)
-        else:
-            draw_chance(axes, chance, after=after)
-        axes.set(xlim=(0, 1), ylim=(0, top), xlabel="fraction of units ablated")
+        if not drop:
+            draw_chance(axes, chance, after=max((fraction for fraction, _ in verticals), default=0.0))
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
         axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
         draw_legend(figure, labels, title=legend or None)
     return figure
@@ -132,7 +126,3 @@ def _draw_band(
         fraction, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0, zorder=1 - depth
     )
     axes.plot(fraction, mean, **{"color": colour, "zorder": 4 - depth, **look})
-
-
-def _mean_start(curves: pd.DataFrame) -> float:
-    return float(curves.loc[curves["fraction_ablated"] == 0, "accuracy"].mean())

@@ -87,11 +87,11 @@ def _columns(labels: Sequence[str]) -> int:
     return min(len(labels), 1 if longest > LABEL_WIDTH else 2 if longest > LABEL_WIDTH // 2 else 3)
 
 
-def draw_chance(axes: Axes, level: float, label: str = "chance", *, after: float = 0.0) -> None:
+def draw_chance(axes: Axes, level: float, *, after: float = 0.0) -> None:
     """A dashed line at what guessing gives, named at a fraction of the axes' width."""
     axes.axhline(level, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
-        label, (0.005 + after, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        "chance", (0.005 + after, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
         color=GREY, fontsize=8,
     )  # fmt: skip
 
