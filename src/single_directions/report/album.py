@@ -197,7 +197,7 @@ def _correlations(section: Section, epochs: pd.DataFrame, name: str, condition: 
         name,
         correlation_figure(epochs, titles, heading(section, ", ".join(filter(None, (condition, amount))))),
         "Normalized AUC against test loss: one panel for each training, one mark for each epoch. ρ: Spearman's "
-        f"correlation over all epochs (in the paper: {number(PAPERS_SPEARMAN)}).{more}",
+        f"correlation over all epochs (in the paper, with true labels: {number(PAPERS_SPEARMAN)}).{more}",
     )
 
 
