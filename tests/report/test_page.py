@@ -230,7 +230,8 @@ def test_trainings_are_listed_with_their_turns():
             "epoch": [1, 2, 3],
             "train/loss": [3.0, 2, 1],
             "test/loss": [2.0, 1.5, 3],
-            **dict.fromkeys(("ablation/auc", "ablation/auc_normalized"), [0.1, 0.2, 0.4]),
+            "ablation/auc": [0.1, 0.2, 0.4],
+            "ablation/auc_normalized": [0.1, 0.2, 0.4],
         }
     )
     html = render(Tables(whole.runs, whole.curves, epochs), [])
