@@ -138,6 +138,14 @@ def test_areas_share_an_axis_and_are_compared_with_their_base_within_seeds(with_
         axes = drawn(tables({experiment: 2}))[f"figure_{'1a' if base.endswith('labels') else '4b'}_auc"].figure.axes
         assert axes[1].get_xlabel() == f"AUC minus that\n{base}"
     assert len(drawn(tables({"dropout": 2}))["figure_4a_auc"].figure.axes) == 1  # there is nothing to compare with
+    [normalized] = drawn(tables({"ensemble_learning_rates": 2}))["figure_2_auc_learning_rates"].figure.axes
+    assert normalized.get_xlabel() == "normalized AUC"
+
+
+def test_networks_without_one_of_the_same_seed_are_not_compared(with_none):
+    runs = with_none.runs.assign(seed=with_none.runs["seed"] + 5 * (with_none.runs["config.network.dropout"] == 0))
+    figure = drawn(Tables(runs, with_none.curves, with_none.epochs))["figure_4a_auc"].figure
+    assert len(figure.axes) == 1
 
 
 def test_accuracy_lost_is_shown_where_conditions_start_apart():

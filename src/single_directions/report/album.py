@@ -26,7 +26,7 @@ from single_directions.report.figures.early_stopping import PANELS
 from single_directions.report.figures.style import BLUE, VERMILLION
 from single_directions.report.heading import heading
 from single_directions.report.section import Section
-from single_directions.report.statistics import difference, leave_one_out, mean_interval, spearman
+from single_directions.report.statistics import leave_one_out, mean_interval, spearman
 from single_directions.report.weighted import Floats
 from single_directions.report.wording import count, interval, number
 
@@ -102,7 +102,7 @@ def _ensemble(section: Section) -> Iterator[Picture]:
         yield _leverage(section, networks, without, f"figure_2_leverage{place}")
     if rates:
         title = heading(section, _amount(section, section.conditions()))
-        yield _areas(section, section.conditions(), f"figure_2_auc{place}", title)
+        yield _areas(section, section.conditions(), f"figure_2_auc{place}", title, raw=False)
 
 
 def _best_and_worst(section: Section, name: str) -> Picture:
@@ -112,13 +112,12 @@ def _best_and_worst(section: Section, name: str) -> Picture:
         Line(f"{len(best)} smallest", section.curves_of(best), BLUE),
         Line(f"{len(worst)} largest", section.curves_of(worst), VERMILLION),
     ]
+    title = heading(section, f"{len(best) + len(worst)} of {count(len(networks), 'network')}")
     return Picture(
         name,
-        ablation_figure(
-            lines, section.chance, heading(section, _amount(section)), legend="generalization error", spread="curves"
-        ),
+        ablation_figure(lines, section.chance, title, legend="generalization error", spread="curves"),
         f"Accuracy on the training images as ever more units are ablated, for the {len(best)} networks with the "
-        f"smallest and the {len(worst)} with the largest generalization error of {len(networks)} networks. "
+        f"smallest and the {len(worst)} with the largest generalization error. "
         f"{_drawn(section, pd.concat([best, worst]), 'curves')}",
     )
 
@@ -234,15 +233,15 @@ _ALBUM: dict[str, Callable[[Section], Iterator[Picture]]] = {
 }
 
 
-def _areas(section: Section, conditions: Sequence[Condition], name: str, title: str) -> Picture:
-    """The area under each network's curve, by condition, and what tells it from that of a base condition."""
-    columns = [Column([_row(one, one.runs["auc"]) for one in conditions], "AUC (raw)", (0, 1))]
-    bases = [_base(section.experiment, one, conditions) for one in conditions]
-    compared = [None if base is None else _apart(one, base) for one, base in zip(conditions, bases, strict=True)]
+def _areas(section: Section, conditions: Sequence[Condition], name: str, title: str, raw: bool = True) -> Picture:
+    """The area under each network's curve, by condition, and within seeds what tells it from that of the base."""
+    areas, kind = ("auc", "AUC (raw)") if raw else ("auc_normalized", "normalized AUC")
+    columns = [Column([_row(one, one.runs[areas]) for one in conditions], kind, (0, 1))]
+    compared = [_apart(one, _base(section.experiment, one, conditions), areas) for one in conditions]
     caption = (
-        "Area under the curve of accuracy against fraction ablated (raw: not divided by the accuracy with nothing "
-        "ablated). Dot: one network, the mean over its orderings; diamond: the mean over networks, with its 95 % "
-        "interval where there are several."
+        f"Area under the curve of accuracy against fraction ablated{', not' if raw else ''} divided by the accuracy "
+        "with nothing ablated. Dot: one network, the mean over its orderings; diamond: the mean over networks, with "
+        "its 95 % interval where there are several."
     )
     if any(compared):
         base = _BASES[section.experiment.conditions[0]][1]
@@ -268,14 +267,12 @@ def _base(experiment: Experiment, condition: Condition, conditions: Sequence[Con
     return None
 
 
-def _apart(condition: Condition, base: Condition) -> Row | None:
-    """The AUC of a condition minus that of its base, within seeds."""
-    one, other = (by_seed(runs, "auc").dropna().groupby(level=0).mean() for runs in (condition.runs, base.runs))
-    found = difference(one, other)
-    if not np.isfinite(found.value):
+def _apart(condition: Condition, base: Condition | None, areas: str) -> Row | None:
+    """The AUC of each network of a condition minus that of the base's network of the same seed."""
+    if base is None:
         return None
-    each = (one - other).dropna()
-    return Row(condition.label, list(each), found.value, found.low, found.high, condition.colour, condition.dotted)
+    one, other = (by_seed(runs, areas).groupby(level=0).mean() for runs in (condition.runs, base.runs))
+    return _row(condition, one - other)
 
 
 def _row(condition: Condition, values: pd.Series) -> Row | None:
