@@ -95,7 +95,7 @@ def test_pages_are_rebuilt_from_their_own_small_tables(monkeypatch, made, tmp_pa
     assert "0.333333\n" in (tmp_path / "out" / "epochs.csv").read_text().replace(",", "\n")
     assert read_tables([tmp_path / "out"]).curves["run"].value_counts().tolist() == [4, 4, 4]
     assert "Finished**: 20" in first["memorization.md"]
-    assert "`python scripts/report.py runs` draws these figures" in first["memorization.md"]
+    assert "**Figures**: `python scripts/report.py runs` draws them" in first["memorization.md"]
 
 
 @pytest.mark.parametrize("folder", [RESULTS, RESULTS / "dropout_longer"], ids=lambda folder: folder.name)

@@ -29,9 +29,6 @@ from single_directions.report.wording import count, interval, number
 PAPER = "On the importance of single directions for generalization"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = (Path(__file__).parent / "page.css").read_text()
-_DRAWN = together(
-    [tag("code", "python scripts/report.py runs"), " draws these figures from the runs that the commands below make."]
-)
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def _section(section: Section, figures: Sequence[Markup]) -> Markup:
         tag("p", experiment.asks),
         tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
-        [tag("div", figures, class_="figures"), tag("p", _DRAWN, class_="place")] if figures else None,
+        tag("div", figures, class_="figures") if figures else None,
         [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
             tag("h3", "By condition"), _conditions(section), trainings(section),

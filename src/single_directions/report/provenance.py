@@ -22,6 +22,7 @@ def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     told = "\n".join(commands(section.experiment.name, section.scale, section.data, runs))
     where = f"{PLACE} stands for where that folder of images lies on your machine." if f"={PLACE}/" in told else None
     yield "Commands", [tag("pre", told), tag("p", where, class_="place") if where else None]
+    yield "Figures", [tag("code", "python scripts/report.py runs"), " draws them from these runs."]
     place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
     yield "Run folders", [f"{len(runs)} in ", place]
     yield "Data", _data(section)

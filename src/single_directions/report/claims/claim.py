@@ -14,8 +14,6 @@ LEAST_NETWORKS = 4
 """A side with fewer networks decides nothing."""
 LEVEL = 0.05
 """Of Holm's corrected p values."""
-DIGITS = 10
-"""Significant digits of the numbers that are written."""
 NEGATIVE, POSITIVE = (-inf, 0.0), (0.0, inf)
 """Where the paper says that a number lies."""
 RULE = (
@@ -175,7 +173,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if isfinite(value) else None
+        return float(f"{value:.10g}") if isfinite(value) else None
     return value
 
 
