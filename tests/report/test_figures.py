@@ -123,7 +123,7 @@ def test_lines_of_several_colours_have_marks_of_their_own_and_the_first_is_on_to
 
 
 def test_rows_have_dots_a_mean_and_an_interval_if_there_is_one():
-    rows = [Row("several", [0.2, 0.4], 0.3, 0.1, 0.5, "k"), Row("one", [0.7], 0.7, np.nan, np.nan, "r", hollow=True)]
+    rows = [Row("several", [0.2, 0.4], 0.3, -0.1, 0.5, "k"), Row("one", [0.7], 0.7, np.nan, np.nan, "r", hollow=True)]
     columns = [Column(rows, "AUC", (0, 1), [(0.6, "the paper's")]), Column([None, rows[1]], "apart")]
     axes, apart = dots_figure(["several", "no dropout, true labels"], columns, "").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["several", "no dropout,\ntrue labels"]
@@ -131,7 +131,7 @@ def test_rows_have_dots_a_mean_and_an_interval_if_there_is_one():
     dots = [dots.get_offsets()[:, 0].tolist() for dots in axes.collections]
     assert dots == [[0.2, 0.4], [0.7]]
     intervals = [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 1.6]
-    assert intervals == [[0.1, 0.5]]
+    assert intervals == [[0.0, 0.5]]  # an AUC is not below 0
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"] == [0.3, 0.7]
     assert axes.texts[0].get_text() == "the paper's"
 

@@ -45,7 +45,7 @@ class Column:
 def dots_figure(labels: Sequence[str], columns: Sequence[Column], title: str) -> Figure:
     """A dot a network, and a diamond at the mean with its 95 % interval: a row a condition, panels side by side.
 
-    An interval that reaches beyond a panel's limits is cut off.
+    An interval that reaches beyond a panel's limits ends at them.
     """
     with matplotlib.rc_context(STYLE):
         height = max(0.42, (1.0 + 0.36 * len(labels)) / COLUMN_WIDTH)
@@ -74,7 +74,8 @@ def _draw_column(axes: Axes, column: Column) -> None:
         offsets = height + 0.16 * np.linspace(-1, 1, len(row.values)) * (len(row.values) > 1)
         axes.scatter(row.values, offsets, s=12, color=row.colour, alpha=0.55, linewidths=0)
         if np.isfinite([row.low, row.high]).all():
-            axes.plot([row.low, row.high], [height, height], color=row.colour, linewidth=1.6)
+            ends = np.clip([row.low, row.high], *(column.limits or (None, None)))
+            axes.plot(ends, [height, height], color=row.colour, linewidth=1.6)
         axes.plot(
             row.mean, height, marker="D", markersize=5, color=row.colour, markeredgecolor=row.colour,
             markerfacecolor="white" if row.hollow else row.colour,
