@@ -74,7 +74,7 @@ def _draw_column(axes: Axes, column: Column) -> None:
         offsets = height + 0.16 * np.linspace(-1, 1, len(row.values)) * (len(row.values) > 1)
         axes.scatter(row.values, offsets, s=12, color=row.colour, alpha=0.55, linewidths=0)
         if np.isfinite([row.low, row.high]).all():
-            ends = np.clip([row.low, row.high], *(column.limits or (None, None)))
+            ends = np.clip([row.low, row.high], *(column.limits or (-np.inf, np.inf)))
             axes.plot(ends, [height, height], color=row.colour, linewidth=1.6)
         axes.plot(
             row.mean, height, marker="D", markersize=5, color=row.colour, markeredgecolor=row.colour,
