@@ -67,6 +67,18 @@ def test_figures_where_numbers_are_missing(experiment):
     assert set(of_one(experiment)) <= set(drawn(Tables(runs, curves, epochs)))
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_epochs_with_infinite_losses_are_left_out(share):
+    whole = tables({"early_stopping": 1})
+    epochs = whole.epochs.assign(
+        **{"test/loss": whole.epochs["test/loss"].where(whole.epochs["epoch"] > 12 * share, np.inf)}
+    )
+    album = drawn(Tables(whole.runs, whole.curves, epochs))
+    assert len(album) == (2 if share < 1 else 0)
+    for one in album.values():
+        assert np.isfinite(one.figure.axes[0].get_xlim()).all()
+
+
 @pytest.mark.parametrize("experiment", ["memorization", "dropout", "batch_norm"])
 def test_figures_where_no_run_tells_its_condition(experiment):
     whole = tables({experiment: 1})

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, nan
 from typing import Any
 
 import pandas as pd
@@ -87,11 +88,14 @@ class Section:
 
     @property
     def measured_epochs(self) -> pd.DataFrame:
-        """The epochs after which the AUC was measured; the normalized one is filled in where it was not yet logged."""
-        epochs = self.tables.epochs
+        """The epochs after which the AUC was measured and losses were finite.
+
+        The normalized AUC is filled in where it was not yet logged.
+        """
+        epochs = self.tables.epochs.replace([inf, -inf], nan)
         if {"ablation/auc", "ablation/accuracy"} <= set(epochs):
             accuracy = epochs["ablation/accuracy"].where(epochs["ablation/accuracy"] > 0)
-            logged = epochs.get("ablation/auc_normalized", pd.Series(float("nan"), epochs.index))
+            logged = epochs.get("ablation/auc_normalized", pd.Series(nan, epochs.index))
             epochs = epochs.assign(**{"ablation/auc_normalized": logged.fillna(epochs["ablation/auc"] / accuracy)})
         return epochs.dropna(subset=TRAINING) if set(TRAINING) <= set(epochs) else epochs.head(0)
 

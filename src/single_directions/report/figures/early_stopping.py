@@ -15,7 +15,7 @@ from single_directions.report.figures.style import BLUE, COLUMN_WIDTH, GREEN, PU
 
 PANELS = 9
 """As many trainings as Figure 3b has room for."""
-AREA, NAMED = "ablation/auc_normalized", "normalized AUC"
+AREA, LABEL = "ablation/auc_normalized", "normalized AUC"
 """The column of the AUC, and what figures call it."""
 
 
@@ -34,11 +34,11 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
         mean = epochs.groupby("epoch")[["train/loss", "test/loss", AREA]].mean()
         _draw_measure(axes, epochs, mean, "train/loss", BLUE, "train loss")
         _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
-        _draw_measure(areas, epochs, mean, AREA, GREEN, NAMED, best="max")
+        _draw_measure(areas, epochs, mean, AREA, GREEN, LABEL, best="max")
         axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
         cut = epochs[["train/loss", "test/loss"]].max(axis=None) > axes.get_ylim()[1]
         axes.set_ylabel("loss (cut off above)" if cut else "loss")
-        areas.set_ylabel(f"{NAMED} (training images)", color=GREEN)
+        areas.set_ylabel(f"{LABEL} (training images)", color=GREEN)
         areas.tick_params(axis="y", colors=GREEN)
         marks, names = axes.get_legend_handles_labels()
         more, others = areas.get_legend_handles_labels()
@@ -76,7 +76,7 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
             if place >= columns:  # nothing below that would tell the values
                 grid.flat[place - columns].tick_params(labelbottom=True)
         figure.supxlabel("test loss (logarithmic)", fontsize=9)
-        figure.supylabel(f"{NAMED} (training images)", fontsize=9)
+        figure.supylabel(f"{LABEL} (training images)", fontsize=9)
         bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
         bar.outline.set_visible(False)
     return figure
@@ -98,7 +98,7 @@ def _draw_measure(
         epoch, value = _best(line.index.to_series(), line, best)
         # Two lines at the same epoch show alternate dashes.
         axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
-        name = "least test loss" if best == "min" else f"highest {NAMED}"
+        name = "least test loss" if best == "min" else f"highest {LABEL}"
         axes.plot(
             epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4,
             clip_on=False,  # the last epoch's stands on the frame
