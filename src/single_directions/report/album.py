@@ -16,6 +16,7 @@ from single_directions.report.figures import (
     ablation_figure,
     correlation_figure,
     dots_figure,
+    equal_loss_figure,
     leverage_figure,
     scatter_figure,
     training_figure,
@@ -65,6 +66,14 @@ def _by_condition(section: Section) -> Iterator[Picture]:
         ablation_figure(lines, section.chance, title, **look, drop=True),
         "The same as accuracy lost, so that networks that start elsewhere can be compared.",
     )
+    if section.matched:
+        yield Picture(
+            f"{name}_equal_loss{section.suffix}",
+            equal_loss_figure(section.matched.trainings, section.matched.reached, section.title),
+            "Normalized AUC against training loss, which falls from left to right, in trainings of the same settings "
+            "that measured both after every epoch. Thin: a training; thick: the mean at equal training loss. Dashed: "
+            "the least training loss that all of them reach.",
+        )
 
 
 def _ensemble(section: Section) -> Iterator[Picture]:
@@ -241,4 +250,4 @@ def _range(values: pd.Series) -> str:
 
 
 def _correlation(epochs: pd.DataFrame) -> float:
-    return spearman(epochs["ablation/auc"], epochs["test/loss"])
+    return spearman(epochs["ablation/auc_normalized"], epochs["test/loss"])
