@@ -309,7 +309,7 @@ STOPPED = ("early_stopping=auc", "early_stopping.patience=2", "ablation.every_ep
 def test_early_stopping_keeps_the_best_epoch(settings, folders):
     folder = folders("one")
     epochs = execute(settings(*STOPPED), folder)["epochs"]
-    auc = pd.read_csv(folder.metrics)["ablation/auc"]
+    auc = pd.read_csv(folder.metrics)["ablation/auc_normalized"]
     best = int(auc.argmax()) + 1
     assert epochs == best + 2 < 60  # as many epochs as patience asks for have passed since
     assert torch.load(folder.best, weights_only=True)["epoch"] == best - 1

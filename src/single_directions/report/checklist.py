@@ -96,9 +96,9 @@ def _copies(runs: pd.DataFrame) -> str:
     if not copies:
         return ""
     names = runs.set_index("run")["experiment"]
-    places = sorted({f"{names[copy]} and {names[first]}" for copy, first in copies.items()})
+    places = sorted({" and ".join(sorted((names[one], names[other]))) for one, other in copies.items()})
     return (
-        f"{len(copies)} of them are of networks that other runs are of too, trained again under another name (in "
-        f"{'; in '.join(places)}): their results are the same to the last digit, and they count once, so that there "
-        f"are {len(runs[runs['state'] == 'done']) - len(copies)} different networks. "
+        f"{len(copies)} of them trained again, under another name, what another run had trained ({'; '.join(places)}): "
+        "the results are the same to the last digit. Such a network counts once, so that there are "
+        f"{len(runs[runs['state'] == 'done']) - len(copies)} different networks. "
     )
