@@ -63,7 +63,7 @@ def _changed(claims: Sequence[Claim]) -> Markup | None:
         (
             claim["figure"],
             [sentence(claim["paper"]), tag("div", claim["id"], class_="place")],
-            [claim["history"]["before"]["verdict"], tag("div", _before(claim), class_="place")],
+            _before(claim),
             [badge(claim), tag("div", f"{interval(claim)}, n = {claim['n']}", class_="place")],
             claim["history"]["changed"],
         )
@@ -78,8 +78,9 @@ def _changed(claims: Sequence[Claim]) -> Markup | None:
 
 
 def _before(claim: Claim) -> str:
+    """The verdict before a change, with its number where there was one."""
     before = claim["history"]["before"]
-    return f"{interval(before)}, n = {before['n']}"
+    return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
 
 
 def badge(claim: Claim) -> Markup:
@@ -137,8 +138,7 @@ def _item(section: Section, claim: Claim) -> Markup:
 
 
 def _history(claim: Claim) -> str:
-    before = claim["history"]["before"]["verdict"]
-    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {before}, {_before(claim)}."
+    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {_before(claim)}."
 
 
 def _exchanged(claim: Claim) -> list[str]:
