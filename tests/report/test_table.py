@@ -258,3 +258,11 @@ def test_small_tables_keep_what_was_worked_out(made, tmp_path):
     again = read_tables([tmp_path / "small"])
     assert again.epochs["ablation/auc_normalized"].tolist() == pytest.approx([0.8, 0.6])
     assert again.epochs["ablation/auc_corrected"].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_curves_of_an_earlier_report_that_are_not_whole_give_no_corrected_auc(made, tmp_path):
+    read_tables([made()]).write(tmp_path / "report")
+    curves, runs = (tmp_path / "report" / name for name in ("curves.csv", "runs.csv"))
+    pd.read_csv(curves).iloc[1:].to_csv(curves, index=False)
+    pd.read_csv(runs).drop(columns="auc_corrected").to_csv(runs, index=False)
+    assert read_tables([tmp_path / "report"]).runs["auc_corrected"].isna().all()

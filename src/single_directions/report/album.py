@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from single_directions.report.claims import ensemble
+from single_directions.report.claims.matched import Matched
 from single_directions.report.experiments import DROPOUT, LEARNING_RATE, Condition
 from single_directions.report.figures import (
     Line,
@@ -67,13 +68,20 @@ def _by_condition(section: Section) -> Iterator[Picture]:
         "The same as accuracy lost, so that networks that start elsewhere can be compared.",
     )
     if section.matched:
-        yield Picture(
-            f"{name}_equal_loss{section.suffix}",
-            equal_loss_figure(section.matched.trainings, section.matched.reached, section.title),
-            "Normalized AUC against training loss, which falls from left to right, in trainings of the same settings "
-            "that measured both after every epoch. Thin: a training; thick: the mean at equal training loss. Dashed: "
-            "the least training loss that all of them reach.",
-        )
+        yield _equal_loss(section, section.matched, f"{name}_equal_loss{section.suffix}")
+
+
+def _equal_loss(section: Section, matched: Matched, name: str) -> Picture:
+    trainings = matched.trainings[["corruption", "seed"]].drop_duplicates().groupby("corruption").size()
+    return Picture(
+        name,
+        equal_loss_figure(
+            matched.trainings, matched.reached, f"{section.title}: {_range(trainings)} trainings a level"
+        ),
+        "Normalized AUC against training loss, which falls from left to right, in trainings of the same settings that "
+        "measured both after every epoch. Thin: a training; thick: the mean at equal training loss. Dashed: the least "
+        "training loss that all of them reach.",
+    )
 
 
 def _ensemble(section: Section) -> Iterator[Picture]:

@@ -121,17 +121,26 @@ class _Run:
 def _complete(run: _Run) -> None:
     """Fill in the normalized and the corrected AUC of a run that was made before they were written down."""
     if len(run.curves) and pd.isna(run.row.get("auc_corrected")):
-        final = run.curves[run.curves["epoch"].isna()]
-        run.row["auc_corrected"] = AblationCurve.from_frame(final).auc_corrected.mean().item()
-    if not {"ablation/auc", "ablation/accuracy"} <= set(run.epochs):
+        run.row["auc_corrected"] = _corrected(run.curves[run.curves["epoch"].isna()])
+    epochs = run.epochs
+    if not {"ablation/auc", "ablation/accuracy"} <= set(epochs):
         return
-    areas = run.epochs["ablation/auc"] / run.epochs["ablation/accuracy"].where(run.epochs["ablation/accuracy"] > 0)
-    _fill(run.epochs, "ablation/auc_normalized", areas)
-    during = run.curves.dropna(subset=["epoch"])
-    corrected = {
-        epoch: AblationCurve.from_frame(curve).auc_corrected.mean().item() for epoch, curve in during.groupby("epoch")
-    }
-    _fill(run.epochs, "ablation/auc_corrected", run.epochs["epoch"].map(corrected).astype(float))
+    accuracy = epochs["ablation/accuracy"].where(epochs["ablation/accuracy"] > 0)
+    _fill(epochs, "ablation/auc_normalized", epochs["ablation/auc"] / accuracy)
+    _fill(epochs, "ablation/auc_corrected", pd.Series(float("nan"), epochs.index))
+    lacking = epochs.loc[epochs["ablation/auc"].notna() & epochs["ablation/auc_corrected"].isna(), "epoch"]
+    during = run.curves[run.curves["epoch"].isin(lacking)] if len(run.curves) else run.curves
+    if len(during):
+        found = {epoch: _corrected(curve) for epoch, curve in during.groupby("epoch")}
+        _fill(epochs, "ablation/auc_corrected", epochs["epoch"].map(found).astype(float))
+
+
+def _corrected(curve: pd.DataFrame) -> float:
+    """The mean over orderings of the corrected AUC; NaN for a table that is no whole curve."""
+    try:
+        return float(AblationCurve.from_frame(curve).auc_corrected.mean())
+    except BadInput:
+        return float("nan")
 
 
 def _fill(epochs: pd.DataFrame, column: str, values: pd.Series) -> None:
