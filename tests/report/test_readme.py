@@ -147,4 +147,4 @@ def test_what_readme_says_without_numbers_holds(claims):
     }
     reasons = json.loads((RESULTS / "reasons.json").read_text())
     open_or_not = {name for name, one in claims.items() if one["verdict"] not in ("reproduced", "met")}
-    assert reasons.keys() == open_or_not
+    assert reasons.keys() >= open_or_not
