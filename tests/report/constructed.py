@@ -143,5 +143,7 @@ def _epochs(row: dict[str, Any], rng: np.random.Generator) -> pd.DataFrame:
     }
     if row["experiment"].startswith("early_stopping"):
         auc = 0.6 - 0.3 / epoch - 0.01 * epoch + noise
-        frame |= {"ablation/auc": auc, "ablation/auc_std": 0.01, "ablation/accuracy": 1 - 0.5 / epoch}
+        accuracy = 1 - 0.5 / epoch
+        frame |= {"ablation/auc": auc, "ablation/auc_std": 0.01, "ablation/accuracy": accuracy}
+        frame |= {"ablation/auc_normalized": auc / accuracy}
     return pd.DataFrame(frame)

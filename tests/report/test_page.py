@@ -14,6 +14,7 @@ from single_directions.report.claims.early_stopping import by_run
 from single_directions.report.experiments import EXPERIMENTS, PAPERS
 from single_directions.report.figures import Line, ablation_figure
 from single_directions.report.page import Shown, page
+from single_directions.report.reasons import with_notes
 from single_directions.report.section import sections_of
 from single_directions.report.table import Tables
 from single_directions.report.wording import number
@@ -153,6 +154,53 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
         assert told in departed
 
 
+def test_main_claims_alone_are_counted():
+    whole = tables({"memorization": 4, "early_stopping_grid": 4})
+    html = render(whole, [{**claim, "verdict": "holds on digits"} for claim in judge(whole)])
+    assert re.findall(r"main claims that hold</dt><dd>(\d)", html) == ["1"]
+    seen = words(html)
+    groups = ["The main claim of each figure", "Asked of more settings than the paper's", "Checks"]
+    places = [seen.index(group) for group in groups]
+    assert places == sorted(places)
+    assert seen.index("The training accuracy is approximately 1") > places[2]
+    assert "These are no claims" in seen
+
+
+def test_what_was_changed_stands_beside_the_verdict():
+    whole = tables({"batch_norm": 4})
+    before = {"verdict": "holds, as was said", "value": 0.25, "low": 0.125, "high": 0.5, "n": 9}
+    history = {"batch_norm.auc": {"changed": "a margin was set, <since> two had one each.", "before": before}}
+    seen = words(render(whole, with_notes(judge(whole), {}, history)))
+    top, rest = seen[: seen.index("What was run")], seen[seen.index("How its claims were judged") :]
+    assert "Rules that were changed" in top
+    for told in ("holds, as was said", "0.250 [0.125, 0.500], n = 9", "a margin was set, <since> two had one each."):
+        assert told in top
+        assert told in rest
+    assert "Rules that were changed" not in words(render(whole))
+
+
+def test_networks_trained_twice_count_once():
+    whole = tables({"memorization": 2})
+    runs = whole.runs.assign(auc_std=0.01, label_hash="1")
+    again = runs.head(1).assign(
+        experiment="batch_norm", run="batch_norm/demo-digits/seed=0", **{"config.experiment": "b"}
+    )
+    html = render(Tables(pd.concat([runs, again], ignore_index=True), whole.curves, whole.epochs))
+    assert "networks measured</dt><dd>6</dd>" in html
+    told = "1 of them trained again, under another name, what another run had trained (batch_norm and memorization)"
+    assert f"7 runs, 7 of them done, each one training and one final measurement. {told}" in words(html)
+    assert "there are 6 different networks" in words(html)
+
+
+def test_the_checklist_tells_of_runs_that_are_not_done():
+    whole = tables({"early_stopping": 5})
+    runs = whole.runs.assign(state=["done"] * 4 + ["failed"])
+    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    told = "1 of 5 runs of this sweep are not done (1 failed): seed=4"
+    assert told in seen[seen.index("How many trainings and measurements") :]
+    assert seen.count(told) > 3  # and beside each claim
+
+
 def test_permutations_stand_beside_the_t_test_and_are_said_to_be_few():
     html = render(tables({"batch_norm": 4, "memorization": 4}))
     seen = words(html)
@@ -230,7 +278,6 @@ def test_trainings_are_listed_with_their_turns():
             "epoch": [1, 2, 3],
             "train/loss": [3.0, 2, 1],
             "test/loss": [2.0, 1.5, 3],
-            "ablation/auc": [0.1, 0.2, 0.4],
             "ablation/auc_normalized": [0.1, 0.2, 0.4],
         }
     )
@@ -243,7 +290,6 @@ def test_trainings_are_listed_with_their_turns():
 def test_what_the_auc_follows_is_told_for_each_condition():
     whole = tables({"early_stopping_corrupted": 2})
     html = render(whole)
-    assert "How its claims were judged" not in html
     rows = html.partition("What the AUC follows")[2].partition("</table>")[0]
     told = [
         by_run(whole)[run].followed["test loss from there on"] for run in whole.runs["run"] if "optimizer=adam" in run

@@ -95,6 +95,27 @@ def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp
     assert "not shown, as no claim here, or more than one, is called memorization.auc; there are mem" in out
 
 
+CHANGE = {"changed": "it was", "before": dict.fromkeys(("verdict", "value", "low", "high", "n"))}
+
+
+def test_what_was_changed_goes_with_the_tables(command, made, tmp_path):
+    made(corruption=0, seed=0)
+    command(made(corruption=1, seed=0), "--output", "one")
+    (tmp_path / "one" / "history.json").write_text(json.dumps({"memorization.auc": CHANGE}))
+    command("one", "--output", "two")
+    claims = json.loads((tmp_path / "two" / "claims.json").read_text())
+    assert [claim["history"] for claim in claims] == [CHANGE, None, None]
+    assert json.loads((tmp_path / "two" / "history.json").read_text()) == {"memorization.auc": CHANGE}
+
+
+@pytest.mark.parametrize("change", ["it was", {"changed": "it was"}, {**CHANGE, "before": {"verdict": "holds"}}])
+def test_changes_that_cannot_be_are_refused(change, command, made, tmp_path):
+    command(made(corruption=0, seed=0), "--output", "one")
+    (tmp_path / "one" / "history.json").write_text(json.dumps({"memorization.auc": change}))
+    with pytest.raises(SystemExit, match=re.escape('one/history.json: must be like {"batch_norm.auc": {"changed"')):
+        command("one", "--output", "two")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

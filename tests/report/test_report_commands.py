@@ -193,7 +193,7 @@ def test_every_experiment_has_a_plan_and_a_command():
         "early_stopping": 5,
         "early_stopping_grid": 32,
         "early_stopping_corrupted": 8,
-        "dropout": 24,
+        "dropout": 32,
         "batch_norm": 8,
     }
     assert planned_runs("ensemble", "paper") == 200

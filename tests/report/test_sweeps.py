@@ -85,3 +85,11 @@ def test_table_by_condition_is_that_worked_out_by_hand(made):
     assert shuffled["auc_orderings"] == 0
     assert math.isnan(shuffled["auc_networks"])
     assert math.isnan(shuffled["auc_low"])
+
+
+def test_runs_from_before_there_was_a_key_of_the_data_are_no_variant(made):
+    made(seed=0)
+    runs = read_tables([made(seed=1, config={"data": {"normalize": True}})]).runs
+    assert set(runs["variant"]) == {""}
+    runs = read_tables([made(seed=2, config={"data": {"normalize": False}})]).runs
+    assert sorted(runs["variant"]) == ["data.normalize=False", "data.normalize=True", "data.normalize=True"]

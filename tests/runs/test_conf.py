@@ -118,10 +118,10 @@ def test_experiment_trains_a_step(settings, tmp_path, experiment):
         ("memorization_imagenet", 6),
         ("ensemble", 200),
         ("ensemble_learning_rates", 40 * 4),
-        ("early_stopping", 5),
+        ("early_stopping", 10),
         ("early_stopping_grid", 4 * 2 * 4),
         ("early_stopping_corrupted", 2 * 4),
-        ("dropout", 4 * 3 * 2),
+        ("dropout", 4 * 4 * 2),
         ("batch_norm", 4 * 2),
     ],
 )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from single_directions.report.claims import ensemble
 from single_directions.report.claims.claim import by_seed
+from single_directions.report.claims.matched import Matched
 from single_directions.report.experiments import BATCH_NORM, CORRUPTION, DROPOUT, LEARNING_RATE, Condition, Experiment
 from single_directions.report.figures import (
     Column,
@@ -18,6 +19,7 @@ from single_directions.report.figures import (
     ablation_figure,
     correlation_figure,
     dots_figure,
+    equal_loss_figure,
     leverage_figure,
     scatter_figure,
     training_figure,
@@ -80,12 +82,27 @@ def _by_condition(section: Section) -> Iterator[Picture]:
             "The accuracy that each network loses. With nothing ablated, the accuracies of the conditions differ by "
             f"more than {APART:g}.",
         )
+    if section.matched:
+        yield _equal_loss(section, section.matched, f"{name}_equal_loss{section.suffix}")
 
 
 def _start_apart(lines: Sequence[Line]) -> bool:
     """Whether the conditions' accuracies differ before anything is ablated, so that what each loses tells more."""
     starts = [line.curves.loc[line.curves["fraction_ablated"] == 0, "accuracy"].mean() for line in lines]
     return bool(np.nanmax(starts) - np.nanmin(starts) > APART) if np.isfinite(starts).any() else False
+
+
+def _equal_loss(section: Section, matched: Matched, name: str) -> Picture:
+    trainings = matched.trainings[["corruption", "seed"]].drop_duplicates().groupby("corruption").size()
+    return Picture(
+        name,
+        equal_loss_figure(
+            matched.trainings, matched.reached, heading(section, f"{_range(trainings)} trainings a level")
+        ),
+        "Normalized AUC against training loss, which falls from left to right, in trainings of the same settings that "
+        "measured both after every epoch. Thin: a training; thick: the mean at equal training loss. Dashed: the least "
+        "training loss that all of them reach.",
+    )
 
 
 def _ensemble(section: Section) -> Iterator[Picture]:

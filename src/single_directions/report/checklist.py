@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from single_directions.report.copies import first_of
 from single_directions.report.markup import Markup, tag
 from single_directions.report.provenance import compute
 from single_directions.report.section import Section
@@ -48,29 +49,37 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
     )
     numbers = "; ".join(
         f"{section.experiment.name}, {section.title}: {len(section.runs)} done"
-        + (f", {len(section.others)} not" if len(section.others) else "")
+        + "".join(f"; {told}" for told in section.not_done)
         for section in sections
     )
     yield (
         "How many trainings and measurements were there?",
-        f"{count(len(runs), 'run')}, {len(done)} of them done, each one training and one final measurement. {numbers}. "
-        "Runs that failed or are broken are listed above; none was left out for its result.",
+        f"{count(len(runs), 'run')}, {len(done)} of them done, each one training and one final measurement. "
+        f"{_copies(runs)}{numbers}. Runs that failed or are broken are listed above; none was left out for its result.",
     )
     yield (
         "How is the statistic defined?",
         "Curve: accuracy against the number of units clamped, one for each ordering of the units. AUC: the trapezoid "
         "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings; "
-        "normalized: divided by the accuracy with nothing clamped. Generalization error: train minus test accuracy. "
+        "normalized: divided by the accuracy with nothing clamped, which is what Figures 2 and 3 are about. "
+        "Generalization error: train minus test accuracy. "
         "Clusters of an ensemble: a Gaussian mixture of 1 to 3 components of one shape, the fewest than which none has "
         "a BIC lower by more than 10. The rule of each verdict stands beside it.",
     )
     yield (
         "What is the spread, and over what?",
         "The network is the unit of inference: orderings are averaged within it, and seeds that conditions share are "
-        "blocks (where an ensemble has networks of one seed at several learning rates, whole seeds are resampled). "
-        "Intervals are 95 %: below 10 networks by Student's t (of correlations by Fisher's z), from 10 by bootstrap. "
-        "Bands in figures are one standard deviation, over what their captions say. p values are corrected by Holm's "
-        "method for all claims at the same scale.",
+        "blocks (where an ensemble has networks of one seed at several learning rates, those count as one). Intervals "
+        "are 95 %, and p values come from the same method however many networks there are: Student's t for means and "
+        "differences, Fisher's z for correlations, Clopper and Pearson's for shares. Bands in figures are one standard "
+        "deviation, over what their captions say.",
+    )
+    yield (
+        "How are several claims judged at once?",
+        "Each of the paper's nine figures has one main claim, and these are corrected for being nine, whether or not "
+        "all were run (Bonferroni's method, so that no verdict depends on what else was run). An experiment beyond the "
+        "paper is a family of its own, and so are the further claims of an experiment. What a figure presupposes, such "
+        "as that networks know their training images, is checked and not counted as a claim.",
     )
     yield "What did it take to compute?", compute(done) if len(done) else "Nothing yet."
     yield (
@@ -78,4 +87,18 @@ def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[
         "Code and configuration are the repository that this page was made with; pyproject.toml states the versions it "
         "needs, each section those it ran with. Each run's folder holds its configuration, its epochs, its curve, its "
         "summary and its network (last.ckpt).",
+    )
+
+
+def _copies(runs: pd.DataFrame) -> str:
+    """How many runs trained a network that another run had trained, and in which experiments."""
+    copies = first_of(runs)
+    if not copies:
+        return ""
+    names = runs.set_index("run")["experiment"]
+    places = sorted({" and ".join(sorted((names[one], names[other]))) for one, other in copies.items()})
+    return (
+        f"{len(copies)} of them trained again, under another name, what another run had trained ({'; '.join(places)}): "
+        "the results are the same to the last digit. Such a network counts once, so that there are "
+        f"{len(runs[runs['state'] == 'done']) - len(copies)} different networks. "
     )

@@ -11,7 +11,7 @@ from single_directions.report.claims import as_text, judge, write_claims
 from single_directions.report.figures import save
 from single_directions.report.page import Shown, markdown_pages, page
 from single_directions.report.reasons import FILE as REASONS
-from single_directions.report.reasons import named, read_reasons, with_reasons
+from single_directions.report.reasons import HISTORY, named, read_history, read_reasons, with_notes
 from single_directions.report.section import Section, sections_of
 from single_directions.report.table import Tables, read_tables
 from single_directions.runs.folder import write_json, write_text
@@ -22,7 +22,8 @@ def report() -> None:
     parser = argparse.ArgumentParser(
         description="The report of runs: every figure, every claim judged, on one page.",
         epilog=f"{REASONS} in an earlier report's folder, an object of words by the ids in its claims.json, is taken "
-        "over into the new report and shown beside the claims: why they hold or not, most likely.",
+        f"over into the new report and shown beside the claims: why they hold or not, most likely. So is {HISTORY}: "
+        "what was changed about a claim after its outcome was seen.",
     )
     parser.add_argument("inputs", type=Path, nargs="*", default=[Path("runs")], metavar="INPUT",
                         help="a folder of runs, or of an earlier report; default: runs")  # fmt: skip
@@ -38,18 +39,19 @@ def report() -> None:
 
 
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
-    tables, reasons = read_tables(inputs), read_reasons(inputs)
+    tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
     try:
         _clear(output)
         tables.write(output, small)
-        if reasons:
-            write_json(output / REASONS, reasons)
+        for name, notes in ((REASONS, reasons), (HISTORY, history)):
+            if notes:
+                write_json(output / name, notes)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
-    sections = sections_of(tables, with_reasons(judge(tables), reasons))
+    sections = sections_of(tables, with_notes(judge(tables), reasons, history))
     claims = [claim for section in sections for claim in section.claims]
     write_claims(claims, output / "claims.json")
     shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]
@@ -63,10 +65,10 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
         _track(tables, sections, shown, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
         print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
-    shown_reasons = {claim["reason"] for claim in claims}
-    if unused := [name for name, text in reasons.items() if text not in shown_reasons]:
-        print(f"{REASONS}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "
-              f"there are {', '.join(map(named, claims))}")  # fmt: skip
+    for name, notes, key in ((REASONS, reasons, "reason"), (HISTORY, history, "history")):
+        if unused := [one for one, note in notes.items() if note not in [claim[key] for claim in claims]]:
+            print(f"{name}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "
+                  f"there are {', '.join(map(named, claims))}")  # fmt: skip
     print(as_text(claims))
     print(f"report: {output / 'index.html'}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.report.claims.claim import LEVEL
+from single_directions.report.claims.claim import LEVEL, OF_THE_PAPER
 from single_directions.report.claims.departures import departures
 from single_directions.report.claims.judge import REDUCED
 from single_directions.report.markup import Markup, table, tag, together
@@ -16,22 +16,71 @@ from single_directions.runs.config import conf_folder
 HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
 
 
+GROUPS = (
+    ("The main claim of each figure", "These are counted above. Each is the paper's main sentence on its figure."),
+    ("Further claims of the paper", "What else the paper says of its figures."),
+    ("Asked of more settings than the paper's", "Each experiment here is a family of claims of its own."),
+    ("Checks", "What the figures presuppose. These are no claims, and are not counted."),
+)
+
+
 def leaning(claim: Claim) -> str:
     """Whether a claim holds: "yes", "no", or "open"."""
     verdict = claim["verdict"]
-    if verdict.startswith(("holds", "reproduced")):
+    if verdict.startswith(("holds", "reproduced", "met")):
         return "yes"
-    return "no" if verdict.startswith(("does not hold", "not reproduced")) else "open"
+    return "no" if verdict.startswith(("does not hold", "not reproduced", "not met")) else "open"
+
+
+def is_main(claim: Claim) -> bool:
+    """Whether it is the main claim of one of the paper's figures, and so counts."""
+    return bool(claim["role"] == "main" and claim["experiment"] in OF_THE_PAPER)
 
 
 def all_claims(sections: Sequence[Section]) -> Markup:
-    """The table of all claims, in the paper's order."""
-    rows = [_row(section, claim) for section in sections for claim in section.claims]
-    if not rows:
+    """The tables of all claims, in the paper's order: main ones, further ones, those beyond the paper, checks."""
+    claims = [(section, claim) for section in sections for claim in section.claims]
+    if not claims:
         return tag("p", "There are no runs yet that a claim could be judged by.")
-    marked = any(REDUCED in claim["caveats"] for section in sections for claim in section.claims)
+    marked = any(REDUCED in claim["caveats"] for _, claim in claims)
     told = "(reduced): not the paper's data, network or training in full; each section says in what."
-    return together([tag("p", told) if marked else None, table(HEADS, rows, "claims")])
+    parts: list[Markup | None] = [tag("p", told) if marked else None]
+    for place, (heading, meaning) in enumerate(GROUPS):
+        if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
+            parts += [tag("h3", heading), tag("p", meaning, class_="soft"), table(HEADS, rows, "claims")]
+    return together([*parts, _changed([claim for _, claim in claims])])
+
+
+def _group(claim: Claim) -> int:
+    if claim["role"] == "check":
+        return 3
+    return 2 if claim["experiment"] not in OF_THE_PAPER else 0 if claim["role"] == "main" else 1
+
+
+def _changed(claims: Sequence[Claim]) -> Markup | None:
+    """What was changed about claims after their outcomes were seen."""
+    rows = [
+        (
+            claim["figure"],
+            [sentence(claim["paper"]), tag("div", claim["id"], class_="place")],
+            _before(claim),
+            [badge(claim), tag("div", f"{interval(claim)}, n = {claim['n']}", class_="place")],
+            claim["history"]["changed"],
+        )
+        for claim in claims
+        if claim.get("history")
+    ]
+    if not rows:
+        return None
+    told = "These were changed after outcomes of these runs had been seen; all else was fixed before."
+    heads = ("Figure", "The paper says", "Before", "Now", "What was changed, and why")
+    return together([tag("h3", "Rules that were changed"), tag("p", told, class_="soft"), table(heads, rows, "claims")])
+
+
+def _before(claim: Claim) -> str:
+    """The verdict before a change, with its number where there was one."""
+    before = claim["history"]["before"]
+    return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
 
 
 def badge(claim: Claim) -> Markup:
@@ -71,8 +120,8 @@ def _item(section: Section, claim: Claim) -> Markup:
         numbers.append(f"effect size {number(claim['effect_size'], 2)}")
     if claim["p"] is not None:
         numbers.append(f"p = {claim['p']:.2g}")
-    if claim["p_holm"] is not None:
-        numbers.append(f"corrected for all claims p = {claim['p_holm']:.2g}")
+    if claim["p_corrected"] is not None and claim["family"] > 1:
+        numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
     numbers += _exchanged(claim)
     caveats = "; ".join(own_caveats(section, claim))
     return tag(
@@ -82,9 +131,14 @@ def _item(section: Section, claim: Claim) -> Markup:
         tag("p", f"Caveats: {caveats}") if caveats else None,
         tag("p", f"Why, most likely: {claim['reason']}") if claim.get("reason") else None,
         tag("p", f"Rule: {claim['rule']}.", class_="soft"),
-        list(_details(claim["details"], claim["p"] is not None)),
+        tag("p", _history(claim)) if claim.get("history") else None,
+        list(_details(claim["details"])),
         class_=leaning(claim),
     )
+
+
+def _history(claim: Claim) -> str:
+    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {_before(claim)}."
 
 
 def _exchanged(claim: Claim) -> list[str]:
@@ -92,33 +146,35 @@ def _exchanged(claim: Claim) -> list[str]:
     part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
     if claim["p"] is None or part is None or part["p_permutation"] is None:
         return []
-    told = [] if part["p_permutation"] == part["p"] else [f"by permutation p = {part['p_permutation']:.3g}"]
+    told = [f"by permutation p = {part['p_permutation']:.3g}"]
     least = part["p_permutation_least"]
     if least is not None and least >= LEVEL:
         told.append(f"from n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
     return told
 
 
-def _details(details: Mapping[str, Any], tested: bool) -> Iterator[Markup]:
+def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
     """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
     parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
-        columns = ["Part", "Value [95 % interval]", "n", "By its interval"]
-        cells: list[list[Any]] = [[name, _whole(part), part["n"], words[part["holds"]]] for name, part in parts.items()]
-        if tested:
-            columns += ["Effect size", "p", "p by permutation"]
-            for row, part in zip(cells, parts.values(), strict=True):
-                chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
-                row += [number(part["effect_size"], 2), *chances]
-        yield table(columns, cells, "details")
+        rows: list[tuple[Any, ...]] = []
+        for name, part in parts.items():
+            chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
+            rows.append((name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2), *chances))
+        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
+        yield table(heads, rows, "details")
+    if "by_raw_auc" in details:
+        yield tag("p", "By the raw AUC, not divided by the accuracy with nothing ablated:", class_="soft")
+        told = [(name, _whole(part), part["n"]) for name, part in details["by_raw_auc"].items()]
+        yield table(("Part", "Value [95 % interval]", "n"), told, "details")
     if "partial" in details:
-        yield table(
-            ("Correlation of AUC and generalization error", "Value [95 % interval]"), _correlations(details), "details"
-        )
+        named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
+        yield table(named, _correlations(details), "details")
+        yield tag("p", f"A network's AUC: {details['auc']}.", class_="soft")
     if "settings" in details:
-        heads = ["Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC"]  # fmt: skip
+        heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
+                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
         yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
         yield tag("p", _waiting(details["patience"]), class_="soft")
 

@@ -13,8 +13,10 @@ from single_directions.report.checklist import checklist
 from single_directions.report.claims.claim import accuracy_column
 from single_directions.report.claims.departures import departures
 from single_directions.report.commands import command_for, planned_runs
+from single_directions.report.copies import first_of
+from single_directions.report.equal_loss import equal_loss
 from single_directions.report.experiments import EXPERIMENTS, PAPERS
-from single_directions.report.judgement import all_claims, judged, leaning
+from single_directions.report.judgement import all_claims, is_main, judged, leaning
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.provenance import compute, finished, provenance
@@ -117,20 +119,21 @@ def _footer() -> Markup:
 
 
 def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
-    leanings = [leaning(claim) for section in sections for claim in section.claims]
+    leanings = [leaning(claim) for section in sections for claim in section.claims if is_main(claim)]
     in_paper = {section.experiment.name for section in sections if section.experiment.papers}
     tiles = {
-        "claims that hold": leanings.count("yes"),
+        "main claims that hold": leanings.count("yes"),
         "do not hold": leanings.count("no"),
         "inconclusive": leanings.count("open"),
-        "networks measured": f"{int((runs['state'] == 'done').sum()):,}",
+        "networks measured": f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}",
         "experiments of the paper": f"{len(in_paper)} of {len(PAPERS)}",
     }
     return tag(
         "header",
         tag("h1", "How much do networks rely on single directions?"),
         tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
-            "its figures, and each of its claims judged by a rule that was fixed before the runs."),
+            "its figures, and its claims, each judged by a rule that stands beside it, with what was changed about it "
+            "after its outcome was seen."),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles.items()], class_="tiles"),
     )  # fmt: skip
 
@@ -146,6 +149,7 @@ def _section(section: Section, figures: Sequence[Markup]) -> Markup:
         tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
         tag("div", figures, class_="figures") if figures else None,
+        equal_loss(section.matched) if section.matched else None,
         [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
             tag("h3", "By condition"), _conditions(section), trainings(section),

@@ -10,7 +10,10 @@ from typing import Any
 import pandas as pd
 
 from single_directions.report.claims.departures import reductions
+from single_directions.report.claims.matched import Matched, matched
+from single_directions.report.claims.memorization import FIGURES
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
+from single_directions.report.planned import not_done
 from single_directions.report.sweeps import overrides
 from single_directions.report.table import Tables
 from single_directions.report.wording import place, setting
@@ -27,7 +30,9 @@ class Section:
     """The runs that may be compared with each other, and what they say.
 
     `tables` are those of the runs that are done, `others` the rows of the rest. `alone` says that the experiment has no
-    other sweep; `apart` are the overrides that not all of its sweeps at this scale on this data have.
+    other sweep; `apart` are the overrides that not all of its sweeps at this scale on this data have. `not_done` tells
+    of the runs that the sweep names and that are not done, `matched` compares Figure 1's conditions at equal training
+    loss, where trainings of other experiments allow it.
     """
 
     experiment: Experiment
@@ -39,6 +44,8 @@ class Section:
     claims: Sequence[Claim]
     alone: bool
     apart: tuple[str, ...] = ()
+    not_done: Sequence[str] = ()
+    matched: Matched | None = None
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -123,6 +130,8 @@ def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
                 experiment, str(scale), str(data), str(variant), tables.of(runs[done]), runs[~done], judged,
                 alone=len(sweeps) == 1,
                 apart=_apart(str(variant), [one[2] for one, _ in sweeps if one[:2] == (scale, data)]),
+                not_done=not_done(tables.runs, (experiment.name, str(scale), str(data), str(variant))),
+                matched=matched(tables, runs[done]) if experiment.name in FIGURES else None,
             )  # fmt: skip
             found.append(section)
     return found

@@ -1,15 +1,22 @@
 """Intervals, tests and correlations, with the network as the unit of inference: each value stands for one network.
 
-Intervals are 95 %: Student's t (Fisher's z for correlations) below 10 networks, the bias-corrected and accelerated
-bootstrap from 10 on. P values are two-sided and come from the same assumption: t tests below 10 networks, permutation
-tests from 10 on; correlations by permutation, save where networks share seeds. Values that are not numbers are left
-out. What cannot be computed (too few values, values that are all equal) is NaN, never an error.
+One method for each kind of number, however many networks there are, gives both its 95 % interval and its p value, so
+that the two agree and more networks of the same effect never weaken a verdict:
+
+- means and differences: Student's t (Welch's where the groups share no seeds);
+- correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
+  number of seeds, which is cautious: networks of one seed count as if they were one;
+- shares: Clopper and Pearson's exact interval, and the exact binomial test.
+
+P values are two-sided. Permutation tests stand beside them for comparison and decide nothing: from 4 networks a side
+their p cannot be small. Values that are not numbers are left out. What cannot be computed (too few values, values that
+are all equal) is NaN, never an error.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import comb, factorial, nan
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb, factorial, inf, nan
 from typing import Any
 
 import numpy as np
@@ -18,14 +25,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from single_directions.report.weighted import Floats, counts_of, covariance, partial, ranks
+from single_directions.report.weighted import Floats, covariance, partial, ranks
 
 CONFIDENCE = 0.95
-FEW = 10
-"""Networks below which an interval rests on the normal distribution instead of on resampling."""
 RESAMPLES = 9999
+"""Of permutation tests."""
 BATCH = 500
 """Resamples at once: as many as the processor's cache holds."""
+ENOUGH_FOR_CLUSTERS = 10
+"""Networks below which clusters are not looked for."""
 VERY_STRONG = 10
 """How much lower a BIC is that decides for more clusters."""
 
@@ -36,11 +44,14 @@ class Estimate:
 
     Attributes:
         value, low, high: the number and the ends of its interval.
-        n: how many networks, on the side with fewer; of pairs, where networks of one seed are compared.
-        p: two-sided, of the value being zero.
+        n: how many networks, on the side with fewer; of pairs, where networks of one seed are compared; of seeds, for
+            correlations of networks that share seeds.
+        p: two-sided, of the true number being `null`.
         p_permutation: the same by permutation.
         p_permutation_least: the smallest that it can be, which from few networks is not small.
         effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
+        error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
+        null: 0; of a share one half.
     """
 
     value: float = nan
@@ -51,26 +62,36 @@ class Estimate:
     p_permutation: float = nan
     p_permutation_least: float = nan
     effect_size: float = nan
+    error: float = nan
+    freedom: float = nan
+    null: float = 0.0
+
+    def p_of(self, bound: float) -> float:
+        """The two-sided p of the true number being `bound`, by the method that the interval comes from.
+
+        Below 0.05 exactly where the interval lies wholly on one side of the bound. NaN for correlations and shares at
+        other bounds than `null`.
+        """
+        if bound == self.null:
+            return self.p
+        if self.error == 0:
+            return float(self.value == bound)
+        return float(2 * stats.t.sf(abs(self.value - bound) / self.error, self.freedom))
 
 
-def mean_interval(values: ArrayLike) -> Estimate:
-    """The mean of one value a network, tested against zero."""
+def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) -> Estimate:
+    """The mean of one value a network, tested against zero.
+
+    `bounds` are the least and the greatest value that there can be, as -1 and 1 of correlations. Student's interval is
+    cut there: it covers the true mean as often as before, since that cannot lie beyond.
+    """
     x = _numbers(values)
     n = len(x)
     if n < 2:
         return Estimate(x[0] if n else nan, n=n)
-    mean = float(x.mean())
     permutation = _exchanged((x, -x), "samples"), 2 / 2**n  # a value and its negative
-    if _all_equal(x):  # no spread to judge by: what a t test tends to
-        p = 1.0 if mean == 0 else 0.0
-        return Estimate(mean, mean, mean, n, p, *permutation)
-    if n < FEW:
-        with _quiet():
-            test = stats.ttest_1samp(x, 0)
-            low, high = test.confidence_interval(CONFIDENCE)
-        return Estimate(mean, float(low), float(high), n, float(test.pvalue), *permutation)
-    low, high, _ = _bootstrap((x,), np.mean)
-    return Estimate(mean, low, high, n, permutation[0], *permutation)
+    estimate = _student(float(x.mean()), _error(x), n - 1, n, *permutation)
+    return replace(estimate, low=max(bounds[0], estimate.low), high=min(bounds[1], estimate.high))
 
 
 def difference(one: pd.Series, other: pd.Series) -> Estimate:
@@ -84,33 +105,38 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate:
     if len(seeds) >= 2:
         one, other = one[seeds], other[seeds]
         paired = mean_interval(one.to_numpy() - other.to_numpy())
-        return Estimate(**{**vars(paired), "effect_size": _hedges(one.to_numpy(), other.to_numpy())})
+        return replace(paired, effect_size=_hedges(one.to_numpy(), other.to_numpy()))
     return _independent(one.to_numpy(), other.to_numpy())
+
+
+def share(successes: int, n: int) -> Estimate:
+    """The share of `n` networks that do something: Clopper and Pearson's interval, tested against one half."""
+    if n == 0:
+        return Estimate(null=0.5)
+    test = stats.binomtest(successes, n)
+    low, high = test.proportion_ci(CONFIDENCE, "exact")
+    # Twice the smaller tail, as the interval has it: its ends are where this is 0.05.
+    p = min(1.0, 2 * min(stats.binom.cdf(successes, n, 0.5), stats.binom.sf(successes - 1, n, 0.5)))
+    return Estimate(successes / n, float(low), float(high), n, float(p), null=0.5)
 
 
 def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:
     """Spearman's or Pearson's correlation of two values a network.
 
-    `blocks` are the networks' seeds where networks share some: then a seed is the unit. They are resampled by whole
-    seeds, `n` is the number of seeds, and p comes from what the interval rests on, Fisher's z or the bootstrap.
+    `blocks` are the networks' seeds where networks share some: `n` is then the number of seeds.
     """
-    columns, places = _complete([x, y], blocks)
-    a, b = columns
-    n = len(set(places))
+    (a, b), n = _complete([x, y], blocks)
     if n < 3 or _all_equal(a) or _all_equal(b):
         return Estimate(n=n)
     value = float((stats.spearmanr if kind == "spearman" else stats.pearsonr)(a, b).statistic)
     # Of ranks, z has the larger variance (Bonett & Wright 2000).
-    variance = 1 + value**2 / 2 if kind == "spearman" else 1.0
-    if n < FEW:
-        low, high = _fisher(value, n - 3, variance)
-    else:
-        low, high, drawn = _resampled(columns, places, ranked=kind == "spearman")
+    fisher = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
+    chances = (nan, nan)
     if n == len(a):
-        p = _paired_by_chance(*((stats.rankdata(a), stats.rankdata(b)) if kind == "spearman" else (a, b)))
-        return Estimate(value, low, high, n, p, p, min(1.0, 2 / factorial(n)), value)
-    p = _fisher_p(value, n - 3, variance) if n < FEW else _beyond(drawn)
-    return Estimate(value, low, high, n, p, effect_size=value)
+        by_chance = _paired_by_chance(*((stats.rankdata(a), stats.rankdata(b)) if kind == "spearman" else (a, b)))
+        chances = by_chance, min(1.0, 2 / factorial(n))
+    low, high, p = fisher
+    return Estimate(value, low, high, n, p, *chances, value)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
@@ -126,19 +152,15 @@ def partial_correlation(
 
     What does not vary explains nothing. `blocks` as in `correlation`.
     """
-    columns, places = _complete([x, y, *given], blocks)
-    n = len(set(places))
+    columns, n = _complete([x, y, *given], blocks)
     if n < 3 or any(_all_equal(column) for column in columns[:2]):
         return Estimate(n=n)
     columns = [*columns[:2], *(column for column in columns[2:] if not _all_equal(column))]
-    value = float(partial(covariance([stats.rankdata(column) for column in columns], np.ones(len(places)))))
+    value = float(partial(covariance([stats.rankdata(column) for column in columns], np.ones(len(columns[0])))))
     if not np.isfinite(value):
         return Estimate(n=n)
-    if n < FEW:
-        low, high = _fisher(value, n - 3 - (len(columns) - 2), 1 + value**2 / 2)
-    else:
-        low, high, _ = _resampled(columns, places, ranked=True)
-    return Estimate(value, low, high, n, effect_size=value)
+    low, high, p = _fisher(value, n - 3 - (len(columns) - 2), 1 + value**2 / 2)
+    return Estimate(value, low, high, n, p, effect_size=value)
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
@@ -158,7 +180,11 @@ def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
     """
     plane = np.stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)], axis=1)
     one = np.zeros(len(plane), dtype=np.int64)
-    if len(plane) < FEW or any(_all_equal(values) for values in plane.T) or not np.isfinite(plane).all():
+    if (
+        len(plane) < ENOUGH_FOR_CLUSTERS
+        or any(_all_equal(values) for values in plane.T)
+        or not np.isfinite(plane).all()
+    ):
         return one
     plane = (plane - plane.mean(0)) / plane.std(0)
     with _quiet():
@@ -172,67 +198,31 @@ def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
     return np.array([ordered.index(label) for label in labels], dtype=np.int64)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """P values corrected for being several: the chance of any false rejection stays what is asked (Holm 1979)."""
-    corrected, largest = [nan] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
-        corrected[i] = largest
-    return corrected
-
-
 def _independent(a: Floats, b: Floats) -> Estimate:
+    """Welch's comparison of the means of two groups."""
     n = min(len(a), len(b))
     value = float(a.mean() - b.mean()) if n else nan
     if n < 2:
         return Estimate(value, n=n)
     permutation = _exchanged((a, b), "independent"), min(1.0, 2 / comb(len(a) + len(b), len(a)))
-    if _all_equal(a) and _all_equal(b):
-        return Estimate(value, value, value, n, 1.0 if value == 0 else 0.0, *permutation)
-    size = _hedges(a, b)
-    if n < FEW:
-        with _quiet():
-            test = stats.ttest_ind(a, b, equal_var=False)
-            low, high = test.confidence_interval(CONFIDENCE)
-        return Estimate(value, float(low), float(high), n, float(test.pvalue), *permutation, size)
-    low, high, _ = _bootstrap((a, b), _mean_difference)
-    return Estimate(value, low, high, n, permutation[0], *permutation, size)
+    one, other = _error(a) ** 2, _error(b) ** 2
+    apart = one**2 / (len(a) - 1) + other**2 / (len(b) - 1)
+    freedom = (one + other) ** 2 / apart if apart else len(a) + len(b) - 2.0
+    return replace(_student(value, (one + other) ** 0.5, freedom, n, *permutation), effect_size=_hedges(a, b))
 
 
-def _bootstrap(samples: tuple[Any, ...], statistic: Callable[..., Any]) -> tuple[float, float, Floats]:
-    """A BCa interval, or percentiles where BCa is not defined (resampling changes nothing), and what was drawn."""
-    with _quiet():
-        result = stats.bootstrap(
-            samples,
-            statistic,
-            n_resamples=RESAMPLES,
-            batch=BATCH,
-            vectorized=True,
-            confidence_level=CONFIDENCE,
-            method="BCa",
-            rng=np.random.default_rng(0),
-        )
-        low, high = result.confidence_interval
-        if not np.isfinite([low, high]).all():
-            low, high = np.nanquantile(result.bootstrap_distribution, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high), result.bootstrap_distribution
+def _student(value: float, error: float, freedom: float, n: int, by_chance: float, least: float) -> Estimate:
+    """Interval and p by Student's t; without any spread, what these tend to as it vanishes."""
+    if error == 0:
+        return Estimate(value, value, value, n, float(value == 0), by_chance, least, error=0.0, freedom=freedom)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(value) / error, freedom))
+    return Estimate(value, value - half, value + half, n, p, by_chance, least, error=error, freedom=freedom)
 
 
-def _resampled(columns: Sequence[Floats], places: NDArray[np.int64], ranked: bool) -> tuple[float, float, Floats]:
-    """The bootstrap of the (partial) correlation of the first two columns; networks in one place are drawn together."""
-    number = int(places.max()) + 1
-
-    def statistic(drawn: NDArray[Any], axis: int = -1) -> Any:
-        counts = counts_of(drawn, number)[..., places]
-        return partial(covariance([ranks(own, counts) for own in columns] if ranked else columns, counts))
-
-    return _bootstrap((np.arange(number),), statistic)
-
-
-def _beyond(resampled: Floats) -> float:
-    """P of zero, two-sided, as the share of resamples on its other side."""
-    known = resampled[np.isfinite(resampled)]
-    return float(min(1, 2 * (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known))))
+def _error(x: Floats) -> float:
+    """The standard error of a mean; 0 for values that differ by no more than rounding."""
+    return 0.0 if _all_equal(x) else float(x.std(ddof=1) / len(x) ** 0.5)
 
 
 def _paired_by_chance(a: Floats, b: Floats) -> float:
@@ -276,19 +266,14 @@ def _hedges(a: Floats, b: Floats) -> float:
     return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / pooled**0.5)
 
 
-def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float]:
+def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float, float]:
+    """The interval's ends, and the p of no correlation, by Fisher's z."""
     if freedom < 1:
-        return nan, nan
+        return nan, nan, nan
+    error = (variance / freedom) ** 0.5
     with np.errstate(divide="ignore"):  # at a perfect correlation z is infinite, and its interval a point
-        z, half = np.arctanh(np.clip(r, -1, 1)), stats.norm.ppf((1 + CONFIDENCE) / 2) * (variance / freedom) ** 0.5
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
-
-
-def _fisher_p(r: float, freedom: int, variance: float) -> float:
-    if freedom < 1:
-        return nan
-    with np.errstate(divide="ignore"):
-        return float(2 * stats.norm.sf(abs(np.arctanh(np.clip(r, -1, 1))) / (variance / freedom) ** 0.5))
+        z, half = float(np.arctanh(np.clip(r, -1, 1))), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    return float(np.tanh(z - half)), float(np.tanh(z + half)), float(2 * stats.norm.sf(abs(z) / error))
 
 
 def _spearman(a: Floats, b: Floats, counts: Floats) -> Any:
@@ -305,12 +290,12 @@ def _numbers(values: ArrayLike) -> Floats:
     return x[np.isfinite(x)]
 
 
-def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], NDArray[np.int64]]:
-    """The networks that have all their numbers, and the place of each one's block (its own where there are none)."""
+def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
+    """The networks that have all their numbers, and how many there are: of blocks, where they share some."""
     values = np.array(columns, dtype=float)
     complete = np.isfinite(values).all(0)
     own = np.arange(len(complete)) if blocks is None else np.asarray(blocks, dtype=float)
-    return list(values[:, complete]), np.unique(own[complete], return_inverse=True)[1]
+    return list(values[:, complete]), len(set(own[complete]))
 
 
 def _all_equal(x: Floats) -> bool:

@@ -122,7 +122,9 @@ def _filled(values: pd.Series, key: str) -> pd.Series:
 @cache
 def defaults() -> dict[str, Any]:
     """What every run has unless its experiment, its groups or its user say otherwise."""
-    return flat(OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False))
+    data = {"data": OmegaConf.load(conf_folder() / "data" / "_common.yaml")}
+    both = OmegaConf.merge(OmegaConf.create(data), OmegaConf.load(conf_folder() / "train.yaml"))
+    return flat(OmegaConf.to_container(both, resolve=False))
 
 
 def _shown(value: Any) -> str:

@@ -25,7 +25,8 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
 _NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "units", "generalization_error",
-            *("auc", "auc_std", "auc_normalized", "auc_normalized_std"),
+            *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
+            *(f"estimate_{auc}{se}" for auc in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")),
             *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
             *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
               "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
@@ -43,9 +44,12 @@ class Tables:
             `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
             broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), `finished`, everything in
             `summary.json` (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
+            `auc_corrected` comes from the curve where a summary was written before there was such a number.
         curves: `run`, `epoch`, `ordering`, `units_ablated`, `fraction_ablated`, `accuracy`, of runs that are done. The
             curve measured after training has no epoch (NaN), those of `epoch_curves.csv` have theirs.
-        epochs: `run`, then the columns of `metrics.csv`, of runs that are done.
+        epochs: `run`, then the columns of `metrics.csv`, of runs that are done. Where `ablation/auc` was measured but
+            what follows from it not yet logged, `ablation/auc_normalized` is that over `ablation/accuracy`, and
+            `ablation/auc_corrected` comes from the curves of epochs, if there are any.
     """
 
     runs: pd.DataFrame
@@ -96,6 +100,8 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
         places = ", ".join(map(str, inputs))
         raise BadInput(f"no runs in {places}: make some, with python scripts/train.py -m experiment=memorization")
     ordered = [chosen[name] for name in sorted(chosen)]
+    for run in ordered:
+        _complete(run)
     runs = _normal(_in_order(pd.DataFrame([run.row for run in ordered])))
     runs.insert(len(_FIRST), "variant", variants(runs))
     return Tables(
@@ -110,6 +116,35 @@ class _Run:
     row: dict[str, Any]
     curves: pd.DataFrame
     epochs: pd.DataFrame
+
+
+def _complete(run: _Run) -> None:
+    """Fill in the normalized and the corrected AUC of a run that was made before they were written down."""
+    if len(run.curves) and pd.isna(run.row.get("auc_corrected")):
+        run.row["auc_corrected"] = _corrected(run.curves[run.curves["epoch"].isna()])
+    epochs = run.epochs
+    if not {"ablation/auc", "ablation/accuracy"} <= set(epochs):
+        return
+    accuracy = epochs["ablation/accuracy"].where(epochs["ablation/accuracy"] > 0)
+    _fill(epochs, "ablation/auc_normalized", epochs["ablation/auc"] / accuracy)
+    _fill(epochs, "ablation/auc_corrected", pd.Series(float("nan"), epochs.index))
+    lacking = epochs.loc[epochs["ablation/auc"].notna() & epochs["ablation/auc_corrected"].isna(), "epoch"]
+    during = run.curves[run.curves["epoch"].isin(lacking)] if len(run.curves) else run.curves
+    if len(during):
+        found = {epoch: _corrected(curve) for epoch, curve in during.groupby("epoch")}
+        _fill(epochs, "ablation/auc_corrected", epochs["epoch"].map(found).astype(float))
+
+
+def _corrected(curve: pd.DataFrame) -> float:
+    """The mean over orderings of the corrected AUC; NaN for a table that is no whole curve."""
+    try:
+        return float(AblationCurve.from_frame(curve).auc_corrected.mean())
+    except BadInput:
+        return float("nan")
+
+
+def _fill(epochs: pd.DataFrame, column: str, values: pd.Series) -> None:
+    epochs[column] = epochs[column].fillna(values) if column in epochs else values
 
 
 def _read(path: Path) -> Iterator[_Run]:

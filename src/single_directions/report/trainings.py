@@ -15,7 +15,7 @@ def trainings(section: Section) -> list[Markup] | None:
     if section.measured_epochs.empty:
         return None
     measured = by_run(section.tables)
-    heads = ("Condition", "Seed", "Spearman(AUC, test loss)", "Highest AUC", "at epoch", "test loss there",
+    heads = ("Condition", "Seed", "Spearman(normalized AUC, test loss)", "Highest AUC", "at epoch", "test loss there",
              "Least test loss", "at epoch", "Epochs")  # fmt: skip
     rows = []
     for condition in section.conditions():
@@ -45,9 +45,9 @@ def trainings(section: Section) -> list[Markup] | None:
         tag("h3", "What the AUC follows"),
         tag(
             "p",
-            "Spearman's correlation of AUC and test loss before and after the epoch of the least test loss (the "
-            "smoothed one), that of AUC and training loss over all epochs, and the best test accuracy minus the last "
-            "(both smoothed): the mean over trainings, and the least to the most.",
+            "Spearman's correlation of normalized AUC and test loss before and after the epoch of the least test loss "
+            "(the smoothed one), that of AUC and training loss over all epochs, and the best test accuracy minus the "
+            "last (both smoothed): the mean over trainings, and the least to the most.",
         ),
         _followed(section, measured),
     ]

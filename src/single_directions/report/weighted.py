@@ -1,7 +1,6 @@
-"""Correlations of values that count several times each: what resampling with replacement makes of them.
+"""Correlations of values that count several times each, or not at all: of all but one network, for each in turn.
 
-A resample holds no new values, so nothing is sorted again: the ranks in all resamples come from one order of the values
-and from how often each was drawn.
+Nothing is sorted again: the ranks of what is left come from one order of the values and from how often each counts.
 """
 
 from collections.abc import Sequence
@@ -13,14 +12,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 NOTHING = 1e-12
 """The share of a variance that is rounding."""
-
-
-def counts_of(drawn: NDArray[Any], number: int) -> Floats:
-    """How often each of `number` things was drawn: (..., draws) places from 0 to (..., number) counts."""
-    rows = drawn.reshape(-1, drawn.shape[-1]).astype(np.int64)
-    places = rows + number * np.arange(len(rows))[:, None]
-    counted = np.bincount(places.ravel(), minlength=number * len(rows))
-    return counted.reshape(*drawn.shape[:-1], number).astype(float)
 
 
 def ranks(values: Floats, counts: Floats) -> Floats:

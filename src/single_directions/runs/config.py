@@ -181,7 +181,8 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
         raise BadInput(
             f"early_stopping.monitor={monitored} is measured only during training: add ablation.every_epoch={{}}"
         )
-    logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")] + ["ablation/auc"]
+    logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")]
+    logged += ["ablation/auc", "ablation/auc_normalized", "ablation/auc_corrected"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
 

@@ -3,19 +3,26 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 
 from single_directions.report.claims.claim import (
+    ALIKE,
     NEGATIVE,
+    PAPERS_FIGURES,
     POSITIVE,
+    SUBSTANTIAL,
     Claim,
     Finding,
+    family,
     holds,
     outcome,
+    p_of,
     plain,
     verdict,
 )
-from single_directions.report.statistics import Estimate
+from single_directions.report.claims.judge import CLAIMS
+from single_directions.report.statistics import Estimate, mean_interval, share
 
 claim = partial(Claim, name="a", figures={}, paper="", statistic="", where="", find=lambda tables: Finding({}))
 
@@ -66,13 +73,70 @@ def test_nothing_to_judge_decides_nothing():
     assert math.isnan(undefined.p)
 
 
-def test_margins_have_no_p():
-    part = Estimate(0.01, -0.02, 0.03, 6, p=0.4)
-    assert math.isnan(outcome(Finding({"a": part}), claim(region=(-0.05, 0.05))).p)
-    assert "Holm" not in claim(region=(-0.05, 0.05)).rule(1)
-    assert "Holm" in claim(region=POSITIVE).rule(1)
-    assert "every one of the levels" in claim(region=POSITIVE, several="levels").rule(2)
-    assert "every" not in claim(region=POSITIVE, several="levels").rule(1)
+def test_the_part_farthest_against_a_claim_is_shown():
+    far, near = Estimate(0.84, 0.81, 0.87, 4, p=0.001), Estimate(0.78, 0.64, 0.92, 4, p=0.004)
+    shown = outcome(Finding({"near": near, "far": far}), claim(region=NEGATIVE))
+    assert (shown.label, shown.holds) == ("far", False)
+    assert shown.p == pytest.approx(0.002)  # of two, either could have been against it
+    low, lower = (Estimate(-value, -value - 0.01, -value + 0.01, 4, p=0.001) for value in (0.2, 0.4))
+    assert outcome(Finding({"low": low, "lower": lower}), claim(region=POSITIVE)).label == "lower"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_least_clear_part_is_the_weakest_also_of_few_networks(n):
+    parts = {name: Estimate(value, n=n) for name, value in (("first", 1.0), ("weak", 0.308), ("last", 0.9))}
+    assert outcome(Finding(parts), claim(region=(0.99, math.inf))).label == "weak"
+    high = {name: Estimate(-part.value, n=n) for name, part in parts.items()}
+    assert outcome(Finding(high), claim(region=NEGATIVE)).label == "weak"
+
+
+def test_margins_have_the_p_of_their_nearer_edge():
+    part = mean_interval([0.00, 0.01, 0.02, 0.05, 0.03])
+    assert p_of(part, ALIKE) == part.p_of(0.05) > part.p_of(-0.05)
+    assert p_of(part, SUBSTANTIAL) == part.p_of(0.05)
+    assert p_of(part, POSITIVE) == part.p
+    far = mean_interval([0.40, 0.41, 0.42, 0.45])
+    assert p_of(far, ALIKE) == far.p_of(0.05)
+    assert p_of(share(9, 9), (0.5, math.inf)) == share(9, 9).p
+
+
+@pytest.mark.parametrize("region", [NEGATIVE, POSITIVE, SUBSTANTIAL, ALIKE])
+def test_interval_and_p_of_a_region_agree(region):
+    random = np.random.default_rng(0)
+    decided = []
+    for _ in range(120):
+        part = mean_interval(0.05 * random.normal() + 0.03 * random.normal(size=int(random.choice([4, 9, 10, 25]))))
+        decided.append(holds(part, region))
+        assert (decided[-1] is not None) == (p_of(part, region) < 0.05)
+    assert {True, False, None} == set(decided)
+
+
+def test_each_figure_has_one_main_claim():
+    mains = [figure for one in CLAIMS if one.role == "main" for figure in sorted(set(one.figures.values()))]
+    assert sorted(mains) == sorted(PAPERS_FIGURES)
+
+
+def test_claims_are_corrected_for_as_many_as_there_are_in_the_code():
+    sizes = {
+        f"{experiment}.{one.name}": family(one, experiment, CLAIMS) for one in CLAIMS for experiment in one.figures
+    }
+    main = {name for name, size in sizes.items() if size == 9}
+    assert main == {
+        "memorization.auc", "memorization_cifar10.auc", "memorization_imagenet.auc", "ensemble.best_and_worst",
+        "ensemble.generalization", "early_stopping.downturn", "early_stopping.test_loss", "dropout.against_none",
+        "batch_norm.auc",
+    }  # fmt: skip
+    assert sizes["early_stopping_grid.test_loss"] == sizes["early_stopping_corrupted.downturn"] == 2
+    assert sizes["dropout.alike"] == 3
+    assert sizes["memorization.train_accuracy"] == 1
+
+
+def test_rules_say_what_they_are():
+    assert "corrected for 9 main claims" in claim(region=POSITIVE, role="main").rule(1, 9)
+    assert "corrected" not in claim(region=POSITIVE).rule(1, 1)
+    assert "every one of the levels" in claim(region=POSITIVE, several="levels").rule(2, 9)
+    assert "every" not in claim(region=POSITIVE, several="levels").rule(1, 9)
+    assert claim(region=POSITIVE, role="check").rule(1, 1).startswith("met where")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +153,12 @@ def test_margins_have_no_p():
 def test_words_of_the_verdict(said, p, paper, demo):
     assert verdict(said, p, "paper", "mnist") == paper
     assert verdict(said, p, "demo", "digits") == demo
+
+
+def test_checks_and_what_is_not_measured_have_words_of_their_own():
+    words = [verdict(said, 0.5, "paper", "mnist", "check") for said in (True, False, None)]
+    assert words == ["met", "not met", "undecided"]
+    assert verdict(None, math.nan, "paper", "mnist", measured=False) == "not measured"
 
 
 def test_plain_is_what_json_knows():

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from single_directions.report.claims import judge
+from single_directions.report.claims.claim import holds
 from single_directions.report.claims.regularizers import (
+    CLAIMS,
+    against_none,
     alike,
     batch_norm,
     kept_past,
@@ -12,6 +15,7 @@ from single_directions.report.claims.regularizers import (
     past_the_fraction,
     up_to_the_fraction,
 )
+from single_directions.report.statistics import mean_interval
 
 FRACTIONS = np.linspace(0, 1, 11)
 
@@ -25,12 +29,13 @@ def plateau(end, height=1.0):
 def dropout(constructed):
     """Makes a dropout sweep: where accuracy begins to fall with true labels, and with corrupted ones."""
 
-    def make(true=0.7, shuffled=0.3, seeds=5, shift=0.0, **also):
+    def make(true=0.7, shuffled=0.3, none=0.3, seeds=5, shift=0.0, fractions=(0, 0.1, 0.2, 0.3), **also):
         rows, curves = [], []
         for seed in range(seeds):
-            for fraction in (0.1, 0.2, 0.3):
+            for fraction in fractions:
                 for corruption in (0, 1):
-                    curve = plateau(true if corruption == 0 else shuffled, 1 - 0.001 * seed)
+                    held = true if corruption == 0 else shuffled if fraction else none
+                    curve = plateau(held, 1 - 0.001 * seed)
                     auc = float(np.mean(curve)) + shift * fraction
                     row = {"seed": seed, "corruption": corruption, "train_accuracy": 1.0, "auc": auc}
                     rows.append({**row, "config.network.dropout": fraction})
@@ -55,7 +60,8 @@ def test_loss_and_area_by_hand():
 
 
 def test_dropout_as_the_paper_says(dropout):
-    assert verdicts(dropout()) == dict.fromkeys(("up_to_the_fraction", "past_the_fraction", "alike"), "reproduced")
+    claims = ("against_none", "up_to_the_fraction", "past_the_fraction", "alike")
+    assert verdicts(dropout()) == dict.fromkeys(claims, "reproduced")
     parts = past_the_fraction(dropout()).parts
     assert list(parts) == ["dropout 0.1", "dropout 0.2", "dropout 0.3"]
     assert list(up_to_the_fraction(dropout()).parts)[:2] == ["dropout 0.1, corruption 0", "dropout 0.1, corruption 1"]
@@ -76,6 +82,30 @@ def test_no_dropout_at_all_is_no_condition(dropout):
     assert up_to_the_fraction(tables).parts == past_the_fraction(tables).parts == alike(tables).parts == {}
 
 
+def test_dropout_is_compared_with_none_on_corrupted_labels(dropout):
+    parts = against_none(dropout(shuffled=0.5, none=0.3, true=0.9)).parts
+    assert list(parts) == ["dropout 0.1", "dropout 0.2", "dropout 0.3"]
+    kept = [kept_past(FRACTIONS, np.array(plateau(held)), 0.2) for held in (0.5, 0.3)]
+    assert parts["dropout 0.2"].value == pytest.approx(kept[0] - kept[1], abs=1e-3)
+    assert verdicts(dropout(shuffled=0.5))["against_none"] == "not reproduced"
+    assert verdicts(dropout(shuffled=0.31))["against_none"] == "reproduced"  # within the margin
+
+
+def test_without_networks_without_dropout_it_is_not_measured(dropout):
+    [entry] = [entry for entry in judge(dropout(fractions=(0.1, 0.2, 0.3))) if entry["role"] == "main"]
+    assert (entry["id"], entry["verdict"], entry["value"]) == ("dropout.against_none", "not measured", None)
+    assert any("no networks without dropout on corrupted labels" in caveat for caveat in entry["caveats"])
+
+
+@pytest.mark.parametrize(("apart", "alike_is", "substantial"), [(0.03, True, False), (0.08, False, True)])
+def test_what_is_alike_is_not_substantially_different(apart, alike_is, substantial):
+    part = mean_interval([apart - 0.001, apart, apart + 0.001, apart])
+    regions = {claim.name: claim.region for claim in CLAIMS}
+    assert holds(part, regions["alike"]) is alike_is
+    assert {holds(part, regions[name]) for name in ("past_the_fraction", "auc")} == {substantial}
+    assert holds(part, regions["against_none"]) is not substantial
+
+
 @pytest.mark.parametrize(("better", "said"), [(True, "reproduced"), (False, "not reproduced")])
 def test_batch_norm_is_compared_within_seeds(constructed, better, said):
     rows = [
@@ -83,7 +113,7 @@ def test_batch_norm_is_compared_within_seeds(constructed, better, said):
             "seed": seed,
             "train_accuracy": 1.0,
             "config.network.batch_norm": on,
-            "auc": 0.3 + 0.1 * seed + 0.05 * (on == better) + 0.01 * (on and seed % 2),
+            "auc": 0.3 + 0.1 * seed + 0.15 * (on == better) + 0.01 * (on and seed % 2),
             "auc_normalized": 0.5 - 0.01 * (on == better),
         }
         for seed in range(4)
@@ -92,6 +122,6 @@ def test_batch_norm_is_compared_within_seeds(constructed, better, said):
     tables = constructed("batch_norm", rows)
     [entry] = judge(tables)
     assert entry["verdict"] == said
-    assert entry["value"] == pytest.approx(0.055 if better else -0.045)
+    assert entry["value"] == pytest.approx(0.155 if better else -0.145)
     assert entry["n"] == 4
     assert batch_norm(tables).caveats == ("raw and normalized AUC differ in opposite directions",)

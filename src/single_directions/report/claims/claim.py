@@ -1,9 +1,9 @@
 """What a claim is, and the rule by which numbers become a verdict: fixed here, whatever the numbers are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, nan
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -13,13 +13,25 @@ from single_directions.report.table import Tables
 LEAST_NETWORKS = 4
 """A side with fewer networks decides nothing."""
 LEVEL = 0.05
-"""Of Holm's corrected p values."""
-NEGATIVE, POSITIVE = (-inf, 0.0), (0.0, inf)
+"""Of corrected p values."""
+MARGIN = 0.05
+"""Of accuracy and of AUC, both from 0 to 1: within it two are alike; beyond it they differ much, or substantially."""
+NEGATIVE, POSITIVE, SUBSTANTIAL, ALIKE = (-inf, 0.0), (0.0, inf), (MARGIN, inf), (-MARGIN, MARGIN)
 """Where the paper says that a number lies."""
+PAPERS_FIGURES = ("1a", "1b", "1c", "2a", "2b", "3a", "3b", "4a", "4b")
+"""Each has one main claim; these nine are corrected for being nine."""
+OF_THE_PAPER = ("memorization", "memorization_cifar10", "memorization_imagenet", "ensemble", "early_stopping",
+                "dropout", "batch_norm")  # fmt: skip
+"""The experiments that the figures are of; others ask the same with more than the paper varied."""
 RULE = (
-    "reproduced where the 95 % interval {every}lies wholly {where}{corrected}; not reproduced where {an} interval "
-    "lies wholly outside{corrected}; else, and with fewer than 4 networks a side, inconclusive{few}"
+    "reproduced where the 95 % interval {every}lies wholly {where} and its p{corrected} is below 0.05; not reproduced "
+    "where {an} interval lies wholly outside and its p{so_corrected} is below 0.05; else, and with fewer than 4 "
+    "networks a side, inconclusive{few}"
 )
+CHECK = "met where the 95 % interval {every}lies wholly {where}; not met where {an} interval lies wholly outside{few}"
+
+Role = Literal["main", "further", "check"]
+"""A figure's main claim is the paper's main sentence on it. A check is what the figure presupposes, not a claim."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,14 @@ class Finding:
         details: what else the page shows; numbers, text, lists and dicts of them.
         caveats: a sentence each.
         descriptive: whether the numbers are shown but not judged.
+        measured: whether there are the networks that the claim is about at all.
     """
 
     parts: Mapping[str, Estimate]
     details: Mapping[str, Any] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     descriptive: bool = False
+    measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Claim:
         statistic: what number is judged.
         where: in words, where the paper says that the number lies; `region` in numbers.
         find: what the tables of one sweep say.
+        role: which part it plays for its figure.
         paper_values: the paper's number, where it gives one, by experiment.
         several: what the parts are called, where there are several.
         trained_to_the_end: whether networks below 99 % training accuracy are out of place.
@@ -63,31 +78,33 @@ class Claim:
     where: str
     region: tuple[float, float]
     find: Callable[[Tables], Finding]
+    role: Role = "further"
     paper_values: Mapping[str, float] = field(default_factory=dict)
     several: str = "parts"
     trained_to_the_end: bool = True
     unless: str = ""
 
-    @property
-    def tested(self) -> bool:
-        """Whether a p value goes with it: of a direction, not of a margin."""
-        return self.region in (NEGATIVE, POSITIVE)
-
-    def rule(self, parts: int) -> str:
-        """The rule of the verdict on so many parts, in words."""
-        told = RULE.format(
+    def rule(self, parts: int, family: int) -> str:
+        """The rule of the verdict on so many parts, of one of so many claims, in words."""
+        corrected = "" if family == 1 else f", corrected for {family} {self._siblings},"
+        told = (CHECK if self.role == "check" else RULE).format(
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
             an="any such" if parts > 1 else "the",
             few=f"; of the {self.several}, those with fewer are left out" if parts > 1 else "",
             where=self.where,
-            corrected=" and Holm's corrected p is below 0.05" if self.tested else "",
+            corrected=corrected,
+            so_corrected=", so corrected," if corrected else "",
         )
         return f"{told}; described, not judged, {self.unless}" if self.unless else told
+
+    @property
+    def _siblings(self) -> str:
+        return "main claims" if self.role == "main" else "further claims"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The weakest part of a finding: the one that decides.
+    """The part of a finding that decides: the weakest or, of parts against the claim, the farthest from it.
 
     Parts with fewer than 4 networks a side are left out, unless all have fewer.
 
@@ -95,7 +112,7 @@ class Outcome:
         label: which part.
         estimate: its numbers; `n` is the smallest of the parts judged.
         p: that every part lies where it is said to (the largest p of all parts), or for a refuted claim that some part
-            lies elsewhere (Bonferroni's); NaN for claims of a margin, and for what is not judged.
+            lies elsewhere (Bonferroni's); NaN for what is not judged.
         holds: True, False, or None where the intervals do not decide.
         left_out: the parts that were not judged, and their `n`.
     """
@@ -113,15 +130,15 @@ def outcome(finding: Finding, claim: Claim) -> Outcome:
         return Outcome("", Estimate(), nan, None)
     judged = {label: part for label, part in finding.parts.items() if part.n >= LEAST_NETWORKS} or finding.parts
     left_out = {label: part.n for label, part in finding.parts.items() if label not in judged}
-    label, weakest = min(judged.items(), key=lambda part: _strength(part[1], claim.region))
-    said = holds(weakest, claim.region)
-    several = [part.p for part in judged.values()]
-    p = min(1.0, len(several) * weakest.p) if said is False else max(several, key=lambda p: p if p == p else inf)
-    n = min(part.n for part in judged.values())
-    estimate = Estimate(**{**asdict(weakest), "n": n})
+    label, shown = min(judged.items(), key=lambda part: _strength(part[1], claim.region))
+    said = holds(shown, claim.region)
+    chances = {label: p_of(part, claim.region) for label, part in judged.items()}
+    against = [chances[label] for label, part in judged.items() if holds(part, claim.region) is False]
+    p = min(1.0, len(judged) * min(against)) if against else max(chances.values(), key=lambda p: p if p == p else inf)
+    estimate = Estimate(**{**asdict(shown), "n": min(part.n for part in judged.values())})
     if finding.descriptive:
         return Outcome(label, estimate, nan, None, left_out)
-    return Outcome(label, estimate, p if claim.tested else nan, said, left_out)
+    return Outcome(label, estimate, p, said, left_out)
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:
@@ -136,9 +153,37 @@ def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:
     return False if estimate.low > region[1] or estimate.high < region[0] else None
 
 
-def verdict(said: bool | None, p_holm: float, scale: str, data: str) -> str:
-    """The verdict in words; a p value that is a number must be small besides."""
-    if p_holm == p_holm and p_holm >= LEVEL:
+def p_of(estimate: Estimate, region: tuple[float, float]) -> float:
+    """The p that goes with `holds`: that a number is on the other side of a region's edge.
+
+    For a number within, it is that of the edge that is less clear; for one outside, that of the edge that it is beyond.
+    """
+    edges = [edge for edge in region if isfinite(edge)]
+    if not region[0] < estimate.value < region[1]:
+        edges = [min(edges, key=lambda edge: abs(edge - estimate.value))]
+    return max(estimate.p_of(edge) for edge in edges)
+
+
+def family(claim: Claim, experiment: str, claims: Iterable[Claim]) -> int:
+    """For how many claims a p value is corrected: as many as the code knows, so that it is the same in any folder.
+
+    The main claims of the paper's own experiments are one family, one for each of its nine figures. An experiment
+    beyond the paper is a family of its own, and so are an experiment's further claims. Bonferroni's correction is used,
+    since Holm's depends on the p values of the other claims, and so on what else lies in the folder.
+    """
+    if claim.role == "check":
+        return 1
+    own = [one for one in claims if experiment in one.figures and one.role == claim.role]
+    return len(PAPERS_FIGURES) if claim.role == "main" and experiment in OF_THE_PAPER else len(own)
+
+
+def verdict(said: bool | None, p: float, scale: str, data: str, role: Role = "main", measured: bool = True) -> str:
+    """The verdict in words; the corrected p must be small besides."""
+    if role == "check":
+        return {True: "met", False: "not met", None: "undecided"}[said]
+    if not measured:
+        return "not measured"
+    if p == p and p >= LEVEL:
         said = None
     if scale == "demo":
         return {True: f"holds on {data}", False: f"does not hold on {data}", None: f"inconclusive on {data}"}[said]
@@ -177,8 +222,16 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _strength(estimate: Estimate, region: tuple[float, float]) -> tuple[int, float]:
-    """How well a part supports the claim, for finding the weakest."""
-    rank = {False: 0, None: 1, True: 2}[holds(estimate, region)]
+def _strength(estimate: Estimate, region: tuple[float, float]) -> tuple[int, float, float]:
+    """How well a part supports the claim, for finding the one that decides: the least.
+
+    Of parts against the claim that is the one farthest beyond the edge, by the nearer end of its interval. Parts
+    without an interval, as of single networks, are the least clear, and of several the one with the least value.
+    """
+    said = holds(estimate, region)
     margin = min(estimate.low - region[0], region[1] - estimate.high)
-    return rank, margin if margin == margin else -inf
+    if said is False:
+        margin = -max(estimate.low - region[1], region[0] - estimate.high)
+    value = min(estimate.value - region[0], region[1] - estimate.value)
+    known = (-inf if number != number else number for number in (margin, value))
+    return ({False: 0, None: 1, True: 2}[said], *known)  # type: ignore[return-value]

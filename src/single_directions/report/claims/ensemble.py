@@ -23,10 +23,24 @@ EXTREMES = 5
 ENOUGH_FOR_EXTREMES = 50
 """Networks below which the extremes of an ensemble are shown but not judged."""
 NEEDED = ("generalization_error", "auc", "auc_normalized", "train_accuracy", "train_loss", "seed")
+ESTIMATES = {"auc": "estimate_auc", "auc_normalized": "estimate_auc_normalized"}
+"""Columns of estimates of the AUC, which are less noisy than the mean over a few orderings."""
+BY_CURVE, ESTIMATED = "the mean over its orderings", "estimated from masks of its own for each image"
+"""How a network's AUC was measured."""
+
+
+def estimated(runs: pd.DataFrame) -> bool:
+    """Whether all networks have an estimate of their AUC; it is then taken in place of the curve's mean."""
+    return not runs.empty and bool(runs.reindex(columns=list(ESTIMATES.values())).notna().all(axis=None))
 
 
 def networks(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a network that has all the numbers needed, the best generalization first; other columns as they were."""
+    """A row a network that has all the numbers needed, the best generalization first; other columns as they were.
+
+    `auc` and `auc_normalized` are the estimates where all networks have one.
+    """
+    if estimated(runs):
+        runs = runs.assign(**{column: runs[estimate] for column, estimate in ESTIMATES.items()})
     if missing := set(NEEDED) - set(runs):
         return runs.assign(**dict.fromkeys(missing, np.nan)).iloc[:0]
     numbers = runs[[*NEEDED]].apply(pd.to_numeric, errors="coerce")
@@ -54,6 +68,7 @@ def generalization(tables: Tables) -> Finding:
     found = _clusters(ensemble)
     without = _leverage(ensemble)
     details = {
+        "auc": ESTIMATED if estimated(tables.runs) else BY_CURVE,
         "raw": correlation(error, ensemble["auc"], blocks=seeds),
         "normalized": main,
         "pearson": correlation(error, normalized, "pearson", seeds),
@@ -141,7 +156,7 @@ def _blocked(main: Estimate, networks: int) -> list[str]:
     """That networks share seeds, where they do."""
     if not 0 < main.n < networks:
         return []
-    return [f"n is {main.n} seeds: of the {networks} networks, those of one seed are resampled together"]
+    return [f"n is {main.n} seeds: of the {networks} networks, those of one seed count as one for interval and p"]
 
 
 def _explained(main: Estimate, explanations: dict[str, Estimate]) -> list[str]:
@@ -176,6 +191,7 @@ def _rests_on_single(main: Estimate, without: dict[str, Any]) -> list[str]:
 CLAIMS = (
     Claim(
         name="generalization",
+        role="main",  # the caption's title
         figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="networks that generalize worse rely more on single directions: AUC falls with generalization error",
         statistic="Spearman's correlation of normalized AUC and generalization error",
@@ -184,7 +200,7 @@ CLAIMS = (
         find=generalization,
     ),
     Claim(
-        name="within_clusters",
+        name="within_clusters",  # a footnote of the paper's
         figures=dict.fromkeys(EXPERIMENTS, "2b"),
         paper="there was also a negative correlation present within clusters",
         statistic="Spearman's correlation of normalized AUC and generalization error, in the least clear cluster",
@@ -195,6 +211,7 @@ CLAIMS = (
     ),
     Claim(
         name="best_and_worst",
+        role="main",  # 2a shows nothing else
         figures=dict.fromkeys(EXPERIMENTS, "2a"),
         paper="the 5 networks with the best generalization are more robust to ablation than the 5 with the worst",
         statistic="normalized AUC of the best 5 networks minus that of the worst 5",

@@ -16,13 +16,17 @@ from single_directions.report.claims.claim import (
     Finding,
     Outcome,
     accuracy_column,
+    family,
     holds,
     outcome,
+    p_of,
     plain,
     verdict,
 )
 from single_directions.report.claims.departures import departures, reductions
-from single_directions.report.statistics import holm
+from single_directions.report.copies import first_of
+from single_directions.report.planned import not_done
+from single_directions.report.statistics import Estimate
 from single_directions.report.sweeps import overrides, sweeps, swept_keys
 from single_directions.report.table import Tables
 from single_directions.runs.folder import write_json
@@ -44,19 +48,19 @@ REDUCED = "reduced: not the paper's data, network or training in full"
 def judge(tables: Tables) -> list[dict[str, Any]]:
     """An entry for each claim and sweep of an experiment that it is judged in, in the order of the figures.
 
-    Keys are `id` ("<experiment>.<name>"), `experiment`, `figure`, `scale`, `data`, `variant`, `paper` (its sentence in
-    short), `statistic`, `value` with its 95 % interval `low` to `high`, `n` (networks, on the side with fewer),
-    `paper_value`, `p` and `p_holm` (corrected for all claims at the same scale that are judged by a p value),
+    Keys are `id` ("<experiment>.<name>"), `experiment`, `figure`, `role` (main, further or check), `scale`, `data`,
+    `variant`, `paper` (its sentence in short), `statistic`, `value` with its 95 % interval `low` to `high`, `n`
+    (networks, on the side with fewer), `paper_value`, `p` and `p_corrected` (for `family` claims, see `claim.family`),
     `effect_size`, `verdict`, `rule`, `caveats`, `details` and `runs`, how many were used. What is not known is None.
+
+    An entry depends on the runs of its own sweep alone. A network that the sweep holds twice counts once.
 
     A claim of several numbers (one a level of corruption, say) shows the weakest, which decides; all of them are in
     `details["parts"]`, a dict from what each is of to its `Estimate`, with `holds`; `details["weakest"]` names the one
     shown. `details["below_99"]` lists networks below 99 % training accuracy, and `details["without_below_99"]` is the
     claim's value, interval, n and verdict without them.
     """
-    cases = [(sweep, claim, len(own.runs), *_judged(claim, own)) for sweep, own, claim in _cases(tables)]
-    corrected = _corrected([(sweep[1], result) for sweep, *_, result, _ in cases])
-    entries = [_entry(*case, p_holm) for case, p_holm in zip(cases, corrected, strict=True)]
+    entries = [_entry(*case) for case in _cases(tables)]
     return sorted(entries, key=lambda entry: entry["figure"])
 
 
@@ -76,7 +80,7 @@ def as_text(claims: list[dict[str, Any]]) -> str:
             "n": claim["n"],
             "value": "-" if claim["value"] is None else f"{claim['value']:.3f}",
             "95 %": "-" if claim["low"] is None else f"{claim['low']:.3f} to {claim['high']:.3f}",
-            "p (Holm)": "-" if claim["p_holm"] is None else f"{claim['p_holm']:.2g}",
+            "p corrected": "-" if claim["p_corrected"] is None else f"{claim['p_corrected']:.2g}",
             "verdict": claim["verdict"],
         }
         for claim in claims
@@ -94,12 +98,16 @@ Sweep = tuple[str, str, str, str]
 """Experiment, scale, data, variant."""
 
 
-def _cases(tables: Tables) -> Iterable[tuple[Sweep, Tables, Claim]]:
+def _cases(tables: Tables) -> Iterable[tuple[Sweep, Tables, Claim, list[str]]]:
     for sweep, runs in sweeps(tables.runs):
-        own = tables.of(runs)
+        copies = first_of(runs)
+        own = tables.of(runs[~runs["run"].isin(copies)])
+        caveats = not_done(tables.runs, sweep)
+        if copies:
+            caveats.append(f"{len(copies)} of {len(runs)} runs are networks that others here are too: counted once")
         for claim in CLAIMS:
             if sweep[0] in claim.figures:
-                yield sweep, own, claim
+                yield sweep, own, claim, caveats
 
 
 def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
@@ -108,7 +116,10 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
     result = outcome(finding, claim)
     details = {
         **finding.details,
-        "parts": {name: {**vars(part), "holds": holds(part, claim.region)} for name, part in finding.parts.items()},
+        "parts": {
+            name: {**vars(_of_the_region(part, claim)), "holds": holds(part, claim.region)}
+            for name, part in finding.parts.items()
+        },
         "weakest": result.label,
     }
     reduced = [REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []
@@ -123,6 +134,13 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
             details["without_below_99"] = {**vars(without.estimate), "holds": without.holds}
             caveats.append(_told(short, len(tables.runs), without))
     return result, replace(finding, details=details, caveats=tuple(caveats))
+
+
+def _of_the_region(part: Estimate, claim: Claim) -> Estimate:
+    """The estimate with the p of the claim's region; permutations test nothing but `null`."""
+    if set(claim.region) & {part.null}:
+        return part
+    return replace(part, p=p_of(part, claim.region), p_permutation=nan, p_permutation_least=nan)
 
 
 def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
@@ -169,29 +187,24 @@ def _swept_part(run: str, swept: Sequence[str]) -> str:
     return ",".join(own) or run.rpartition("/")[2]
 
 
-def _corrected(results: list[tuple[str, Outcome]]) -> list[float]:
-    """Holm's p values, NaN where there is none: over all claims at a scale that have one and enough networks."""
-    corrected = [nan] * len(results)
-    for scale in {scale for scale, _ in results}:
-        family = [
-            i
-            for i, (own, result) in enumerate(results)
-            if own == scale and isfinite(result.p) and result.estimate.n >= LEAST_NETWORKS
-        ]
-        for i, p in zip(family, holm([results[i][1].p for i in family]), strict=True):
-            corrected[i] = p
-    return corrected
-
-
-def _entry(sweep: Sweep, claim: Claim, runs: int, result: Outcome, finding: Finding, p_holm: float) -> dict[str, Any]:
+def _entry(sweep: Sweep, tables: Tables, claim: Claim, incomplete: Sequence[str]) -> dict[str, Any]:
     experiment, scale, data, variant = sweep
-    caveats = list(finding.caveats)
-    if result.holds is not None and p_holm >= LEVEL:
-        caveats.append(f"the interval alone would decide, but p is {p_holm:.2g} once corrected for the other claims")
+    result, finding = _judged(claim, tables)
+    siblings = family(claim, experiment, CLAIMS)
+    p_corrected = min(1.0, siblings * result.p)
+    if result.estimate.n < LEAST_NETWORKS:
+        p_corrected = nan
+    caveats = [*incomplete, *finding.caveats]
+    if result.holds is not None and p_corrected >= LEVEL and claim.role != "check":
+        caveats.append(
+            f"the interval alone would decide, but p is {p_corrected:.2g} once corrected for {siblings} claims"
+        )
     entry = {
         "id": f"{experiment}.{claim.name}",
         "experiment": experiment,
         "figure": claim.figures[experiment],
+        "role": claim.role,
+        "family": siblings,
         "scale": scale,
         "data": data,
         "variant": variant,
@@ -203,12 +216,12 @@ def _entry(sweep: Sweep, claim: Claim, runs: int, result: Outcome, finding: Find
         "n": result.estimate.n,
         "paper_value": claim.paper_values.get(experiment),
         "p": result.p,
-        "p_holm": p_holm,
+        "p_corrected": p_corrected,
         "effect_size": result.estimate.effect_size,
-        "verdict": verdict(result.holds, p_holm, scale, data),
-        "rule": claim.rule(len(finding.parts)),
+        "verdict": verdict(result.holds, p_corrected, scale, data, claim.role, finding.measured),
+        "rule": claim.rule(len(finding.parts), siblings),
         "caveats": caveats,
         "details": finding.details,
-        "runs": runs,
+        "runs": len(tables.runs),
     }
     return {key: plain(value) for key, value in entry.items()}

@@ -47,7 +47,7 @@ def train_accuracy(tables: Tables) -> Finding:
     """The training accuracy at each level of corruption, on the labels trained with."""
     by_level = levels(tables.runs)
     column = accuracy_column(tables.runs, "train")
-    parts = {_label(level): mean_interval(by_seed(networks, column)) for level, networks in by_level.items()}
+    parts = {_label(level): mean_interval(by_seed(networks, column), (0, 1)) for level, networks in by_level.items()}
     return Finding(parts, caveats=_missing(by_level))
 
 
@@ -71,6 +71,7 @@ _claim = partial(Claim, figures=FIGURES, several="levels of corruption")
 CLAIMS = (
     _claim(
         name="auc",
+        role="main",  # the caption's title
         paper="networks trained on corrupted labels are more sensitive to cumulative ablations than those trained on "
         "true labels, though curves are not always ordered by the fraction of corrupted labels",
         statistic="AUC with true labels minus AUC with corrupted labels, at the least clear level",
@@ -80,6 +81,7 @@ CLAIMS = (
     ),
     _claim(
         name="train_accuracy",
+        role="check",
         paper="the training accuracy is approximately 1 for all networks tested",
         statistic="training accuracy, on the labels trained with, at the least clear level",
         where=f"above {ABOUT_ONE}",
@@ -89,6 +91,7 @@ CLAIMS = (
     ),
     _claim(
         name="test_accuracy",
+        role="check",
         paper="networks trained on corrupted labels cannot generalize",
         statistic="test accuracy with true labels minus that with corrupted labels, at the least clear level",
         where="above 0",

@@ -4,6 +4,7 @@ from single_directions.report.figures.ablation import Line, ablation_figure, cur
 from single_directions.report.figures.areas import Column, Row, dots_figure
 from single_directions.report.figures.early_stopping import correlation_figure, training_figure
 from single_directions.report.figures.ensemble import leverage_figure, scatter_figure
+from single_directions.report.figures.equal_loss import equal_loss_figure
 from single_directions.report.figures.style import corruption_colour, save
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "corruption_colour",
     "curve_figure",
     "dots_figure",
+    "equal_loss_figure",
     "leverage_figure",
     "save",
     "scatter_figure",

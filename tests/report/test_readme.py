@@ -1,0 +1,150 @@
+"""README's numbers on results, against what the report of these results says."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+NUMBER = r"([+−]?\d+\.\d+)"
+INTERVAL = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return {claim["id"]: claim for claim in json.loads((RESULTS / "claims.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def told():
+    """README's part on results, on one line for each paragraph or row."""
+    text = (ROOT / "README.md").read_text()
+    part = text[text.index("<!-- results:") : text.index("<!-- end of results -->")]
+    # What the study of stopping signals says is checked beside its own table.
+    part = re.sub(r"<!-- stopping signals.*?<!-- end of stopping signals -->", "", part, flags=re.DOTALL)
+    part = re.sub(r"<!--.*?-->", "", part)
+    return re.sub(r"(?<!\|)\n(?![\n|])", " ", part)
+
+
+def same(text, value):
+    """Whether a number as README writes it is the value, rounded to as many digits."""
+    digits = len(text.partition(".")[2])
+    return float(text.replace("−", "-")) == pytest.approx(round(value, digits), abs=10.0**-digits * 1e-6)
+
+
+def agrees(numbers, estimate):
+    return all(same(text, estimate[key]) for text, key in zip(numbers, ("value", "low", "high"), strict=True))
+
+
+def rows(told):
+    found = re.findall(r"^\| (\d[abc]): (.*?) \| (.*?) \| (.*?) \|$", told, flags=re.MULTILINE)
+    return {figure: (said, number, verdict) for figure, said, number, verdict in found}
+
+
+def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims):
+    beyond = ("early_stopping_grid", "early_stopping_corrupted", "ensemble_learning_rates")
+    main = {
+        claim["figure"]: claim
+        for claim in claims.values()
+        if claim["role"] == "main" and claim["experiment"] not in beyond
+    }
+    assert set(rows(told)) == set(main)
+    for figure, (said, number, verdict) in rows(told).items():
+        claim = main[figure]
+        assert verdict == claim["verdict"]
+        [numbers] = re.findall(INTERVAL, number)
+        assert agrees(numbers, claim), (figure, numbers)
+        assert re.findall(r"n = (\d+)", number) == [str(claim["n"])]
+        rest = re.sub(rf"{INTERVAL}|n = \d+", "", number)
+        for p in re.findall(r"corrected p = (\d\.\d+)", rest):
+            assert same(p, claim["p_corrected"])
+        for margin in re.findall(r"substantially means (\d\.\d+)", rest):
+            assert float(margin) == claim["details"]["margin"]
+        assert not re.findall(r"\d", re.sub(r"corrected p = \d\.\d+|substantially means \d\.\d+", "", rest))
+        assert [float(text.replace("−", "-")) for text in re.findall(NUMBER, said)] == (
+            [claim["paper_value"]] if claim["paper_value"] else []
+        )
+
+
+def test_every_other_number_is_that_of_the_results(told, claims):
+    prose = re.sub(r"^\|.*\|$", "", told, flags=re.MULTILINE)
+    runs = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
+    own = runs[runs["experiment"] == "memorization"]
+    equal = (RESULTS / "memorization.md").read_text()
+    [(loss, true, shuffled, *gap, n)] = re.findall(
+        rf"At training loss ([\d.]+), the least that all reach, the normalized AUC is {NUMBER} with true labels and "
+        rf"{NUMBER} with 50 % of the labels corrupted: lower by {INTERVAL}, n = (\d+)\.",
+        equal,
+    )
+    sgd, adam = "optimizer=sgd", "optimizer=adam"
+    correlation = claims["early_stopping_corrupted.test_loss"]["details"]
+    kept = {
+        setting["condition"]: {by: setting["means"][by]["test_accuracy"] for by in ("auc", "nothing")}
+        for setting in claims["early_stopping_corrupted.stopping"]["details"]["settings"]
+    }
+
+    def take(pattern):
+        """The groups of a passage that README must have; it is taken out of the text."""
+        nonlocal prose
+        [match] = re.finditer(pattern, prose)
+        prose = prose[: match.start()] + prose[match.end() :]
+        return match.groups()
+
+    [images] = take(r"\(([\d,]+) training images\), an MLP of 2 x 512, 100 epochs, every network at 100 %")
+    assert set(own["config.data.train_samples"]) == {int(images.replace(",", ""))}
+    assert set(own["config.network.hidden"]) == {"[512, 512]"}
+    assert set(own["epochs"]) == {100}
+    assert own["train_accuracy"].min() == 1
+    networks, orderings = take(r"means over (\d+) networks x (\d+) orderings")
+    assert set(own.groupby("corruption").size()) == {int(networks)}
+    assert set(own["orderings"]) == {int(orderings)}
+    assert {claim["family"] for claim in claims.values()} >= {9}
+    take(r"Intervals are 95 %, and p is corrected for the nine main claims")
+    [reduced, accuracy] = take(r"reduced: ([\d,]+) training images, and on CIFAR-10 .* trained to (\d+) % training")
+    judged = runs[~runs["experiment"].isin(["single", "tuning", "early_stopping_grid"])]
+    assert set(judged["config.data.train_samples"]) == {int(reduced.replace(",", ""))}
+    convolutional = runs[runs["experiment"].isin(["memorization_cifar10", "batch_norm"])]
+    assert set(convolutional["config.stop_at_train_accuracy"]) == {int(accuracy) / 100}
+    assert set(convolutional["config.network.width"]) == {0.25}
+
+    numbers = take(
+        rf"loss of {NUMBER} the normalized AUC is {NUMBER} with true labels and {NUMBER} with half of them shuffled, "
+        rf"lower by {INTERVAL}, n = (\d+)\."
+    )
+    assert numbers[-1] == n
+    paired = zip(numbers[:-1], (loss, true, shuffled, *gap), strict=True)
+    assert all(same(text, float(number)) for text, number in paired)
+    numbers = take(rf"Spearman {INTERVAL} with SGD and {INTERVAL} with Adam, n = (\d+) each")
+    assert agrees(numbers[:3], correlation["parts"][sgd])
+    assert agrees(numbers[3:6], correlation["parts"][adam])
+    assert {part["n"] for part in correlation["parts"].values()} == {int(numbers[6])}
+    stopped, low, high = take(rf"a test accuracy of {NUMBER}, where training to the end leaves {NUMBER} to {NUMBER}\.")
+    assert all(same(stopped, kept[optimizer]["auc"]) for optimizer in (sgd, adam))
+    ends = sorted(kept[optimizer]["nothing"] for optimizer in (sgd, adam))
+    assert same(low, ends[0])
+    assert same(high, ends[1])
+    raw = take(rf"its correlations are {NUMBER} and {NUMBER}")
+    assert same(raw[0], correlation["by_raw_auc"][sgd]["value"])
+    assert same(raw[1], correlation["by_raw_auc"][adam]["value"])
+    days = take(r"2 cores of an AMD EPYC, (\S+) to (\S+)\)")
+    assert days == (runs["finished"].min()[:10], runs["finished"].max()[:10])
+    names = r"Figure 1[ac]|CIFAR-10|of 3a|\(3b\)|bfloat16"
+    assert re.findall(r"\S*\d\S*", re.sub(names, "", prose)) == []
+
+
+def test_what_readme_says_without_numbers_holds(claims):
+    assert claims["early_stopping.downturn"]["value"] == 0  # "in none of them did the AUC turn down"
+    trainings = claims["early_stopping.downturn"]["details"]["trainings"]
+    assert [one["downturn"] for one in trainings] == [None] * 5
+    assert all(
+        claim["low"] > 0 for name, claim in claims.items() if name.startswith(("memorization_cifar10.a", "batch"))
+    )
+    assert json.loads((RESULTS / "history.json").read_text()).keys() >= {
+        name for name, claim in claims.items() if claim["role"] == "main"
+    }
+    reasons = json.loads((RESULTS / "reasons.json").read_text())
+    open_or_not = {name for name, one in claims.items() if one["verdict"] not in ("reproduced", "met")}
+    assert reasons.keys() >= open_or_not
