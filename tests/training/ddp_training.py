@@ -37,6 +37,7 @@ class Saved(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         curves = {one.name: one.curves for one in trainer.callbacks if isinstance(one, AblationAUC)}
         known = {
+            "indices": {one.name: one._images.indices for one in trainer.callbacks if isinstance(one, AblationAUC)},
             "accuracy": {name: {e: c.accuracy for e, c in of.items()} for name, of in curves.items()},
             "images": {name: {c.images for c in of.values()} for name, of in curves.items()},
             "logged": dict(trainer.callback_metrics),

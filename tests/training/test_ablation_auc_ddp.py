@@ -9,10 +9,8 @@ import pytest
 import torch
 from ddp_training import SAMPLES, Plain
 from own_training import IMAGES, Augmented
-from torch.utils.data import DataLoader
 
 from single_directions import ablation_curve
-from single_directions.training.subset import drawn
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +33,14 @@ def test_all_processes_know_the_same(known):
     assert one["epochs"] == other["epochs"] < 12
 
 
+def test_all_processes_draw_from_all_images(known):
+    """Also though each process's sampler gives it only its share."""
+    one, other = (process["indices"]["ablation"] for process in known)
+    assert one.equal(other)
+    assert len(one.unique()) == SAMPLES
+    assert {int(i) % 2 for i in one} == {0, 1}
+
+
 def test_counts_are_summed_over_processes(known):
     """(2 + 3) / 8 and (1 + 0) / 8."""
     for process in known:
@@ -48,8 +54,9 @@ def test_curve_is_that_of_one_process(known, name, clamp):
     network = Plain()
     network.load_state_dict(known[0]["weights"])
     data = Augmented(noise=0)
-    batches = drawn(DataLoader(data, batch_size=8), SAMPLES, 0) if name != "given" else [(data.inputs, data.labels)]
-    curve = ablation_curve(network, list(batches), orderings=2, points=5, clamp=clamp)
+    indices = known[0]["indices"][name]
+    inputs, labels = (data.inputs, data.labels) if indices is None else (data.inputs[indices], data.labels[indices])
+    curve = ablation_curve(network, [(inputs.float(), labels)], orderings=2, points=5, clamp=clamp)
     last = known[0]["accuracy"][name][known[0]["epochs"] - 1]
     assert last.equal(curve.accuracy)
     assert known[0]["images"][name] == {IMAGES if name == "given" else SAMPLES}

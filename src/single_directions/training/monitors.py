@@ -1,13 +1,19 @@
 """Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
 
 from collections.abc import Iterator
-from math import ceil, isfinite
+from math import ceil, isfinite, lcm
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping
+from single_directions.training.frameworks import in_each
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+EARLY_STOPPING = in_each("callbacks", "EarlyStopping")
+MODEL_CHECKPOINT = in_each("callbacks", "ModelCheckpoint")
 
 
-def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> Iterator[str]:
+def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> Iterator[str]:
     """What to set in callbacks that monitor what is logged as `name/...`, but do not do what their user will want."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitored = str(getattr(callback, "monitor", None))
@@ -16,7 +22,7 @@ def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> It
         kind = type(callback).__name__
         if getattr(callback, "mode", "max") == "min" and monitored != f"{name}/auc_std":
             yield f'{kind}: mode="min" takes the lowest {monitored} for the best; set mode="max"'
-        if isinstance(callback, EarlyStopping):
+        if isinstance(callback, EARLY_STOPPING):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
                     f"{kind}: without a validation loop it never looks at {monitored}, as validation is not to be run "
@@ -33,14 +39,34 @@ def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> It
                     f"set patience={waited * checks}"
                 )
 
+        if isinstance(callback, MODEL_CHECKPOINT) and saves_stale_values(callback, trainer, every_n_epochs):
+            yield (
+                f"{kind}: it saves epochs under a {monitored} that was measured in an earlier one, as with "
+                f"every_n_epochs={every_n_epochs} not each epoch that it looks at is measured; "
+                f"set {kind}(every_n_epochs={every_n_epochs})"
+            )
 
-def checks_a_measurement(stopper: EarlyStopping, trainer: pl.Trainer, every_n_epochs: int) -> int:
+
+def saves_stale_values(saver: Any, trainer: "pl.Trainer", every_n_epochs: int) -> bool:
+    """Whether a `ModelCheckpoint` may save weights under a value that was measured on those of an earlier epoch."""
+    if not saver.save_top_k:
+        return False
+    if saver._every_n_train_steps or saver._train_time_interval is not None:
+        return True
+    looks = saver._every_n_epochs
+    if not saver._should_save_on_train_epoch_end(trainer):
+        looks = lcm(looks, trainer.check_val_every_n_epoch or 1)
+    # Where it looks at once at each measurement and keeps one, a value that it has seen before is no improvement.
+    return looks % every_n_epochs != 0 and not (looks == 1 and saver.save_top_k == 1)
+
+
+def checks_a_measurement(stopper: Any, trainer: "pl.Trainer", every_n_epochs: int) -> int:
     """How often a stopper looks, from one epoch that is measured to the next: at the same value, if once an epoch."""
     between = 1 if stopper._check_on_train_epoch_end else trainer.check_val_every_n_epoch or 1
     return ceil(every_n_epochs / between) * checks_an_epoch(stopper, trainer)
 
 
-def checks_an_epoch(stopper: EarlyStopping, trainer: pl.Trainer) -> int:
+def checks_an_epoch(stopper: Any, trainer: "pl.Trainer") -> int:
     """How often a stopper looks in an epoch that is validated: several times where validation runs several times."""
     batches, interval = trainer.num_training_batches, trainer.val_check_batch
     if stopper._check_on_train_epoch_end or not trainer.enable_validation or not interval or not isfinite(batches):
