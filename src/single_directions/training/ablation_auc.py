@@ -113,6 +113,15 @@ class AblationAUC(Callback):
         self.network, self.batch_to_xy, self.name = network, batch_to_xy, name
         self._forget()
 
+    def _forget(self) -> None:
+        self.curves: dict[int, AblationCurve] = {}
+        self.seconds = 0.0
+        self._known: dict[str, Any] = {}
+        self._images: Images | None = None
+        self._rehearsal: AblationCurve | None = None
+        self._validated: int | None = None
+        self._fresh: AblationCurve | None = None
+
     @property
     def state_key(self) -> str:
         """Tells apart callbacks of different names in a checkpoint."""
@@ -171,15 +180,6 @@ class AblationAUC(Callback):
         self.seconds = state_dict.get("seconds", 0.0)
         self._known = state_dict.get("images", {})
 
-    def _forget(self) -> None:
-        self.curves: dict[int, AblationCurve] = {}
-        self.seconds = 0.0
-        self._known: dict[str, Any] = {}
-        self._images: Images | None = None
-        self._rehearsal: AblationCurve | None = None
-        self._validated: int | None = None
-        self._fresh: AblationCurve | None = None
-
     def _read(self, trainer: "pl.Trainer") -> Images:
         # A mean is that of all images, so each process needs them all.
         share = (0, 1) if self.clamp == "mean" else (trainer.global_rank, trainer.world_size)
@@ -197,7 +197,7 @@ class AblationAUC(Callback):
             f"{type(self).__name__}: {len(curve.sites)} sites of {curve.units} units together, {images.number} images "
             f"{images.source}; {len(curve.accuracy)} orderings at {len(curve.units_ablated)} points"
         )
-        averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, AVERAGING)]
+        averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, AVERAGING)]  # type: ignore[attr-defined]
         if averaging:
             line += f"; the weights trained are measured, not the averages of {', '.join(averaging)}"
         rank_zero_info(line)
@@ -296,7 +296,7 @@ def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
     """
     children = ", ".join(name for name, _ in pl_module.named_children())
     if name is None:
-        if type(pl_module).forward in [module.forward for module in in_each("core.module", "LightningModule")]:
+        if type(pl_module).forward in [vars(kind)["forward"] for kind in in_each("core.module", "LightningModule")]:
             raise BadInput(
                 f"network: {type(pl_module).__name__} has no forward() to measure; "
                 f"name the attribute that is the network. There are: {children}"
@@ -359,7 +359,7 @@ def curve_from_state(state: dict[str, Any]) -> AblationCurve:
 
 def _only_updates_averages(trainer: "pl.Trainer") -> bool:
     """Whether this is the epoch that `StochasticWeightAveraging` adds for batch norm, with the averages as weights."""
-    swa = (one for one in trainer.callbacks if isinstance(one, SWA))  # type: ignore[attr-defined]
+    swa = [one for one in trainer.callbacks if isinstance(one, SWA)]  # type: ignore[attr-defined]
     return any(one._max_epochs != -1 and trainer.current_epoch > one.swa_end for one in swa)
 
 

@@ -7,12 +7,12 @@ is always installed. Both are needed in version 2.6 or newer.
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback
+    from pytorch_lightning import Callback as Callback
 
 
 def _installed() -> tuple[ModuleType, ...]:
@@ -25,7 +25,7 @@ def _installed() -> tuple[ModuleType, ...]:
 FRAMEWORKS = _installed()
 
 
-def in_each(module: str, name: str) -> tuple[type, ...]:
+def in_each(module: str, name: str) -> tuple[type[Any], ...]:
     """The class of this name in each installed framework, for `isinstance`: ``in_each("callbacks", "Timer")``."""
     return tuple(getattr(import_module(f"{framework.__name__}.{module}"), name) for framework in FRAMEWORKS)
 
