@@ -107,7 +107,7 @@ class SitedNetwork:
 
         Args:
             inputs: (images, ...).
-            clamped: bool, (units,), which units are clamped.
+            clamped: bool, (units,) or (images, units), which units are clamped.
             values: (units,), what they are clamped to.
 
         Returns:
@@ -118,9 +118,13 @@ class SitedNetwork:
 
 
 def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
-    """Replace the activation (images, units, ...) of units that are clamped (units,) by their values (units,)."""
-    shape = (1, -1) + (1,) * (activation.dim() - 2)
-    return torch.where(clamped.view(shape), values.to(activation.dtype).view(shape), activation)
+    """Replace the activation (images, units, ...) of clamped units by their values (units,).
+
+    `clamped` is bool, (units,), the same for all images, or (images, units).
+    """
+    positions = [1] * (activation.dim() - 2)
+    clamped = clamped.view(-1, values.numel(), *positions)
+    return torch.where(clamped, values.to(activation.dtype).view(1, -1, *positions), activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:
