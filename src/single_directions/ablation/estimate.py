@@ -482,11 +482,10 @@ class _Answers:
         top_k: int,
     ) -> None:
         self.rows, self.masks, self.chosen, self.top_k, self.seen, self.done = rows, masks, chosen, top_k, 0, 0
-        self.none = torch.zeros(1, 1, measured.network.units, dtype=torch.bool, device=measured.values.device)
         self.floor: Tensor | None = None
         if rows.constant:
             rows.start(measured.first[:1])
-            self.floor = rows.logits(~self.none)[0]
+            self.floor = rows.logits(masks.block(0).clamped[-1:, :1])[0]
         self.answers: list[Tensor] = []
         self.points: list[Tensor] = []
         self.cluster: list[Tensor] = []
@@ -562,10 +561,10 @@ class _Answers:
     def _measure(self, inputs: Tensor, targets: Tensor, points: Tensor, clamped: Tensor) -> None:
         images = len(targets)
         self.rows.start(inputs)
-        none = self.none.expand(-1, clamped.shape[1], -1)
-        masks = torch.cat([none, clamped] if self.rows.constant else [none, clamped, ~none])
+        if self.floor is not None:
+            clamped = clamped[:-1]
         at_once = max(1, (self.rows.images_at_once or images) // images)
-        right = [correct(self.rows.logits(some), targets, self.top_k) for some in masks.split(at_once)]
+        right = [correct(self.rows.logits(some), targets, self.top_k) for some in clamped.split(at_once)]
         if self.floor is not None:
             right.append(correct(self.floor.expand(1, images, -1), targets, self.top_k))
         self.answers.append(torch.cat(right))

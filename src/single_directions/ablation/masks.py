@@ -21,7 +21,12 @@ def weights(ablated: Tensor, units: int) -> Tensor:
 
 
 class Block(NamedTuple):
-    """Masks of some images: points, int64, (masks, images), on the CPU; clamped, bool, (masks, images, units)."""
+    """Masks of some images.
+
+    Attributes:
+        points: int64, (masks, images), on the CPU.
+        clamped: bool, (masks + 2, images, units): nothing clamped, the masks, everything clamped.
+    """
 
     points: Tensor
     clamped: Tensor
@@ -70,7 +75,10 @@ class Masks:
         # The k units with the smallest keys. NumPy sorts rows of numbers many times faster than torch on a CPU.
         by_size = torch.from_numpy(np.sort(keys.numpy())) if self.device.type == "cpu" else keys.sort(-1).values
         last = by_size.gather(-1, (self.ablated[points] - 1).unsqueeze(-1).to(self.device))
-        return Block(points, keys <= last)
+        clamped = torch.empty(self.per_image + 2, *keys.shape[1:], dtype=torch.bool, device=self.device)
+        clamped[0], clamped[-1] = False, True
+        torch.le(keys, last, out=clamped[1:-1])
+        return Block(points, clamped)
 
     def _seed(self, *key: int) -> int:
         return int(np.random.SeedSequence([self.seed, *key]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.operations import folded, recognise
+from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork, clamp
 from single_directions.ablation.trace import out_of_place
 
@@ -137,4 +138,4 @@ class _Rest(fx.Interpreter):
         shape = (*mask.shape, *[1] * (value.dim() - 2))
         stacked = value.view(len(mask), -1, *value.shape[1:])
         constants = constants.to(value.dtype).view(1, 1, -1, *shape[3:])
-        return torch.where(mask.view(shape), constants, stacked).flatten(0, 1)
+        return select(mask.view(shape), constants, stacked).flatten(0, 1)

@@ -2,11 +2,12 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
@@ -14,10 +15,12 @@ from single_directions.ablation.measurement import MIXED
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.sites import SitedNetwork
 
+OPERATIONS_A_BYTE = 25
+"""Multiplications and additions of a large product that take as long as a node needs for a byte of what it gives."""
 _WORTH_CACHING = 0.05
 """Share of a forward pass before the first site from which on it pays to keep its result for several masks."""
-_MASKS_TO_IMAGES = 10.0
-"""Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 10 (MLP, MNIST)
+_MASKS_TO_IMAGES = 5.0
+"""Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 4 (MLP, MNIST)
 to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
 _MOST_MASKS_AN_IMAGE = 32
 
@@ -153,12 +156,14 @@ def is_cut(flow: Dataflow) -> bool:
 
 
 def _share_before(flow: Dataflow, inputs: Tensor) -> float:
-    """The share of a forward pass's arithmetic (products and convolutions) that no clamp reaches, 0 to 1."""
+    """The share of a forward pass that no clamp reaches, by its arithmetic, 0 to 1."""
+    before = operations(flow, ancestors(node for node in flow.needed if node in flow.fixed), inputs)
+    return before / operations(flow, flow.needed, inputs)
 
-    def operations(nodes: Any) -> int:
-        with FlopCounterMode(display=False) as counter:
-            flow.run(nodes, inputs, keep=())
-        return counter.get_total_flops()
 
-    whole = operations(flow.needed)
-    return operations(ancestors(node for node in flow.needed if node in flow.fixed)) / whole if whole else 0.0
+def operations(flow: Dataflow, nodes: Sequence[fx.Node], inputs: Tensor) -> float:
+    """What it takes to run some nodes on some inputs: operations of products and convolutions, and bytes written."""
+    with FlopCounterMode(display=False) as counter:
+        values = flow.run(nodes, inputs, keep=nodes)
+    written = sum(value.nbytes for node, value in values.items() if isinstance(value, Tensor) and node.all_input_nodes)
+    return counter.get_total_flops() + OPERATIONS_A_BYTE * written

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
+from single_directions.ablation.select import select
 from single_directions.ablation.trace import is_relu, out_of_place, trace
 from single_directions.ablation.untraced import called_relus
 from single_directions.errors import BadInput
@@ -123,8 +124,9 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
     `clamped` is bool, (units,), the same for all images, or (images, units).
     """
     positions = [1] * (activation.dim() - 2)
-    clamped = clamped.view(-1, values.numel(), *positions)
-    return torch.where(clamped, values.to(activation.dtype).view(1, -1, *positions), activation)
+    choose = select if clamped.dim() > 1 else torch.where
+    constants = values.to(activation.dtype).view(1, -1, *positions)
+    return choose(clamped.view(-1, len(values), *positions), constants, activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:
