@@ -212,7 +212,7 @@ def test_of_more_images_than_needed_some_are_drawn(batch: Batch) -> None:
 def test_passes_buy_masks(batch: Batch) -> None:
     inputs, targets = batch
     many = [(inputs.repeat(50, 1), targets.repeat(50))]
-    # 24 products (48 operations) and 12 float32 written (25 operations a byte) before the site, 18 products and 3 behind.
+    # Before the site 24 products (48 operations) and 12 float32 written, 25 operations a byte; behind it 18 and 3.
     behind = (36 + 25 * 12) / (84 + 25 * 60)
     estimate = ablation_auc(dense(), many, passes=500)
     assert estimate.passes == pytest.approx(500, rel=0.02)

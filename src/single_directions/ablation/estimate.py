@@ -343,7 +343,9 @@ def ablation_auc(
             raise BadInput(f"points: an area needs points from 0 to {measured.network.units} units: {points}")
         rows, why = _rows(measured, method, memory_budget)
         available = counted(batches)
-        images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, passes, masks_per_image)
+        if passes is not None:
+            masks = _bought(rows.cost, passes, masks_per_image)
+        images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
             images = len(batches) if isinstance(batches, Sized) else None
@@ -398,18 +400,23 @@ def plan_auc(
     masks: int = DEFAULT_MASKS,
     points: Points = None,
     passes: float | None = None,
+    least: int = 1,
+    most: float = math.inf,
     method: str = "auto",
     memory_budget: int = MEMORY_BUDGET,
 ) -> Plan:
     """What `ablation_auc` would measure of `available` images like `inputs` (images, ...); it measures nothing.
 
-    The other arguments and the errors are those of `ablation_auc`.
+    `least` and `most` bound the masks that `passes` buy. The other arguments and the errors are those of
+    `ablation_auc`.
     """
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
     with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget) as measured:
         rows, why = _rows(measured, method, memory_budget)
         inner = len(grid(measured.network.units, points)) - 2
-        images, per_image = _shares(rows.cost, inner, available, masks, passes, None)
+        if passes is not None:
+            masks = round(min(most, max(least, _bought(rows.cost, passes, None))))
+        images, per_image = _shares(rows.cost, inner, available, masks, None)
         assert images is not None
         images = available if rows.together else images
         sites_found = measured.network.sites
@@ -442,15 +449,11 @@ def counted(batches: Batches) -> int | None:
     return len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
 
 
-def _shares(
-    cost: Cost, inner: int, available: int | None, masks: int, passes: float | None, per_image: int | None
-) -> tuple[int | None, int]:
+def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:
     """How many images to measure (``None``: all that come) with how many masks each."""
     if inner == 0:  # a network of one unit: none and all is all there is
         return available, 0
     own = per_image or cost.masks_an_image()
-    if passes is not None:
-        masks = max(1, int(passes / (cost.image / own + cost.mask)))
     if masks < _LEAST * inner:
         raise BadInput(
             f"masks={masks}: too few for {inner + 2} points; at least {_LEAST * inner} are needed, or fewer points"
@@ -460,6 +463,11 @@ def _shares(
     if per_image is None and math.ceil(masks / own) > available:
         own = math.ceil(masks / available)
     return min(available, math.ceil(masks / own)), own
+
+
+def _bought(cost: Cost, passes: float, per_image: int | None) -> int:
+    """How many masks can be measured for a number of passes."""
+    return max(1, int(passes / (cost.image / (per_image or cost.masks_an_image()) + cost.mask)))
 
 
 def _drawn(available: int | None, images: int | None, seed: int) -> Tensor | None:

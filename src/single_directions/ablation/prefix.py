@@ -35,19 +35,26 @@ class Prefix:
         self.stacked_nodes = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
         self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
         example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
-        self.interpreter = _Rest(network, flow, _without_norms(flow, example))
+        self.interpreter = _Rest(network, flow, _without_norms(flow, example), zero=not values.any())
         varying = [value for node, value in example.items() if not flow.is_steady(node)]
         self.images_at_once: int | None = images_at_once(varying, 1, inputs.device, memory_budget)
+        fixed = [value for node, value in example.items() if flow.is_steady(node)]
+        self.fixed_at_once = images_at_once(fixed, 1, inputs.device, memory_budget)
 
     def _one_row_an_image(self, inputs: Tensor) -> bool:
         rows = self.flow.run(ancestors(self.stacked_nodes), inputs, self.stacked_nodes).values()
         return all(isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) for value in rows)
 
     def start(self, inputs: Tensor) -> None:
-        """Run the fixed part on images (images, ...)."""
+        """Run the fixed part on images (images, ...), as many at once as it likes."""
         self.images = len(inputs)
         self.inputs = inputs
-        self.cache = self.flow.run(ancestors(self.border), inputs, self.border)
+        at_once = self.fixed_at_once if self.stackable else self.images
+        parts = [self.flow.run(ancestors(self.border), some, self.border) for some in inputs.split(at_once)]
+        self.cache = {
+            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.stacked_nodes else value
+            for node, value in parts[0].items()
+        }
         self.stacked = max(1, (self.images_at_once or 1) // self.images) if self.stackable else 1
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
@@ -103,10 +110,10 @@ class _Rest(fx.Interpreter):
     """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
 
     def __init__(
-        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]]
+        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]], zero: bool
     ) -> None:
         super().__init__(network.network, graph=network.graph)
-        self.network, self.flow, self.instead = network, flow, instead
+        self.network, self.flow, self.instead, self.zero = network, flow, instead, zero
 
     def logits(
         self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
@@ -138,4 +145,4 @@ class _Rest(fx.Interpreter):
         shape = (*mask.shape, *[1] * (value.dim() - 2))
         stacked = value.view(len(mask), -1, *value.shape[1:])
         constants = constants.to(value.dtype).view(1, 1, -1, *shape[3:])
-        return select(mask.view(shape), constants, stacked).flatten(0, 1)
+        return select(mask.view(shape), constants, stacked, self.zero).flatten(0, 1)

@@ -19,7 +19,7 @@ OPERATIONS_A_BYTE = 25
 """Multiplications and additions of a large product that take as long as a node needs for a byte of what it gives."""
 _WORTH_CACHING = 0.05
 """Share of a forward pass before the first site from which on it pays to keep its result for several masks."""
-_MASKS_TO_IMAGES = 5.0
+_MASKS_TO_IMAGES = 10.0
 """Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 4 (MLP, MNIST)
 to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
 _MOST_MASKS_AN_IMAGE = 32
