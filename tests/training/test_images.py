@@ -61,7 +61,7 @@ class Stop(pl.Callback):
 
 def measured_indices(loader, samples=None, **settings):
     """What the callback draws from a training's data, before the first epoch."""
-    measured = AblationAUC(samples=samples, orderings=1, points=2)
+    measured = AblationAUC(samples=samples)
     with pytest.raises(Stopped):
         fit(Own(), [measured, Stop()], train=loader, **settings)
     return measured._images
@@ -134,7 +134,8 @@ def test_images_are_those_an_epoch_trains_on(kind):
     if not said:
         assert ";" not in images.source
     # A weighted sampler's images are there as often as they are drawn.
-    assert images.number == (48 if kind == "weighted" else len(indices))
+    assert images.number == images.population == (48 if kind == "weighted" else len(indices))
+    assert images.epoch == (32 if "limited, shuffled" in kind else images.number)
     data = loader.dataset.dataset if isinstance(loader.dataset, Subset) else loader.dataset
     at = torch.tensor(loader.dataset.indices)[images.indices] if isinstance(loader.dataset, Subset) else images.indices
     assert torch.cat([inputs for inputs, _ in images.batches]).equal(data.inputs[at].float())
@@ -158,7 +159,7 @@ def test_a_sampler_without_an_end_is_followed_for_as_many_draws_as_there_are_ima
             while True:
                 yield 7
 
-    indices, _ = trained_on(DataLoader(Plain(), 10, sampler=Endless()), float("inf"))
+    indices = trained_on(DataLoader(Plain(), 10, sampler=Endless()), float("inf")).indices
     assert indices.tolist() == [7] * 100
 
 
@@ -180,7 +181,7 @@ def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
         )
 
     def callback():
-        return AblationAUC(orderings=1, points=2)
+        return AblationAUC()
 
     class Drawn(pl.Callback):
         def on_train_start(self, trainer, pl_module):
@@ -209,7 +210,7 @@ class Transfers(Own):
 def test_hooks_around_the_transfer_are_applied(where):
     data = Plain()
     if where == "module":
-        fit(Transfers(), [AblationAUC(orderings=1, points=2), Kept()], epochs=1, train=DataLoader(data, 16))
+        fit(Transfers(), [AblationAUC(), Kept()], epochs=1, train=DataLoader(data, 16))
     else:
 
         class Data(pl.LightningDataModule):
@@ -219,7 +220,7 @@ def test_hooks_around_the_transfer_are_applied(where):
             def on_after_batch_transfer(self, batch, dataloader_idx):
                 return batch[0] / 10, batch[1]
 
-        fit(Own(), [AblationAUC(orderings=1, points=2), Kept()], epochs=1, train=Data())
+        fit(Own(), [AblationAUC(), Kept()], epochs=1, train=Data())
     inputs, targets = Kept.images.batches[0]
     assert inputs.equal(data.inputs[Kept.images.indices[: len(inputs)]] / 10)
     assert targets.equal(data.labels[Kept.images.indices[: len(inputs)]])
@@ -235,7 +236,7 @@ class Kept(pl.Callback):
 def test_given_batches_go_through_the_hooks_as_in_validation():
     data = Plain()
     module = Transfers()
-    fit(module, [AblationAUC(batches=[(data.inputs, data.labels)], orderings=1, points=2), Kept()], epochs=1,
+    fit(module, [AblationAUC(batches=[(data.inputs, data.labels)]), Kept()], epochs=1,
         train=DataLoader(data, 16))  # fmt: skip
     assert Kept.images.batches[0][0].equal(data.inputs / 2)
 
@@ -245,9 +246,9 @@ def test_samples_limits_given_batches():
     given = DataLoader(data, batch_size=10)
     parts = []
     for seed in (0, 0, 1):
-        measured = AblationAUC(batches=given, samples=25, seed=seed, orderings=1, points=2)
+        measured = AblationAUC(batches=given, samples=25, seed=seed)
         fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(data, 16))
-        assert measured.curves[0].images == 25
+        assert measured.form["images"] == 25
         parts.append(torch.cat([inputs for inputs, _ in Kept.images.batches]))
     assert parts[0].equal(parts[1])
     assert not parts[0].equal(parts[2])
@@ -268,9 +269,9 @@ def test_some_of_a_stream_is_drawn_uniformly_and_shared():
 def test_images_take_no_more_memory_than_is_allowed(caplog):
     """An image is 64 float32 and a label of 8 bytes."""
     for given in ({}, {"batches": DataLoader(Plain(), 16)}):
-        measured = AblationAUC(memory_budget=20 * (64 * 4 + 8) + 5, orderings=1, points=2, **given)
+        measured = AblationAUC(memory_budget=20 * (64 * 4 + 8) + 5, **given)
         fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(Plain(), 16))
-        assert measured.curves[0].images == 20
+        assert measured.form["images"] == 20
         assert "GiB" in Kept.images.source
 
 
@@ -288,7 +289,7 @@ def test_augmentation_follows_from_the_seed(workers):
         random.seed(before)
         np.random.seed(before)  # noqa: NPY002
         loader = DataLoader(Augmented(noise=0.5), 16, shuffle=True, num_workers=workers)
-        fit(Own(), [AblationAUC(samples=10, seed=seed, orderings=1, points=2), Kept()], epochs=1, train=loader)
+        fit(Own(), [AblationAUC(samples=10, seed=seed), Kept()], epochs=1, train=loader)
         order = Kept.images.indices.argsort()
         seen.append(Kept.images.batches[0][0][order])
         plain = Augmented(noise=0).inputs[Kept.images.indices.sort().values]
@@ -300,15 +301,15 @@ def test_augmentation_follows_from_the_seed(workers):
 
 def test_random_augmentation_is_warned_of():
     with pytest.warns(UserWarning, match=r"augmented at random; each is measured as seed=0 draws it.*give batches="):
-        fit(Own(), [AblationAUC(orderings=1, points=2)], epochs=1, train=augmented(0.1))
-    fit(Own(), [AblationAUC(orderings=1, points=2)], epochs=1, train=augmented(0))  # a warning would be an error
+        fit(Own(), [AblationAUC()], epochs=1, train=augmented(0.1))
+    fit(Own(), [AblationAUC()], epochs=1, train=augmented(0))  # a warning would be an error
 
     class Noise(Own):
         def on_after_batch_transfer(self, batch, dataloader_idx):
             return batch[0] + torch.rand_like(batch[0]), batch[1]
 
     with pytest.warns(UserWarning, match="augmented at random"):
-        fit(Noise(), [AblationAUC(orderings=1, points=2)], epochs=1, train=augmented(0))
+        fit(Noise(), [AblationAUC()], epochs=1, train=augmented(0))
 
 
 @pytest.mark.filterwarnings("ignore:.*augmented at random")
@@ -323,8 +324,8 @@ def test_augmentation_that_is_not_the_same_after_a_resume_is_warned_of(tmp_path)
 
     for data in (OwnGenerator, lambda: Augmented(noise=0.5)):
         saver = ModelCheckpoint(tmp_path / str(data), filename="last", save_on_train_epoch_end=True)
-        fit(Own(), [AblationAUC(orderings=1, points=2), saver], epochs=1, train=DataLoader(data(), 16))
-        resumed = AblationAUC(orderings=1, points=2)
+        fit(Own(), [AblationAUC(), saver], epochs=1, train=DataLoader(data(), 16))
+        resumed = AblationAUC()
         again = {"epochs": 2, "train": DataLoader(data(), 16), "checkpoint": saver.best_model_path}
         if data is OwnGenerator:
             with pytest.warns(UserWarning, match="the images are not those measured before"):
@@ -365,10 +366,10 @@ def test_a_file_that_is_opened_at_the_first_read_is_not_opened_in_this_process(z
     """Workers that are forked later would share its position: BadZipFile, or the wrong images."""
     loader = DataLoader(zipped, 8, shuffle=True, num_workers=2)
     batches = DataLoader(Subset(zipped, range(40)), 8) if given else None
-    measured = AblationAUC(batches=batches, orderings=1, points=2)
+    measured = AblationAUC(batches=batches)
     fit(Own(lr=1e-6), [measured], epochs=3, train=loader)
     assert zipped.file is None
-    assert measured.curves[2].images == (40 if given else 120)
+    assert measured.form["images"] == (40 if given else 120)
 
 
 def test_a_worker_prepares_its_data_set_as_in_training(zipped):
@@ -382,9 +383,9 @@ def test_a_worker_prepares_its_data_set_as_in_training(zipped):
         data.file = data.opened = zipfile.ZipFile(data.path)
 
     data = Opened(zipped.path, 120)
-    measured = AblationAUC(orderings=1, points=2)
+    measured = AblationAUC()
     fit(Own(lr=1e-6), [measured], epochs=1, train=DataLoader(data, 40, num_workers=1, worker_init_fn=open_file))
-    assert measured.curves[0].images == 120
+    assert measured.form["images"] == 120
 
 
 def test_start_line_says_what_is_measured(caplog):
@@ -393,19 +394,20 @@ def test_start_line_says_what_is_measured(caplog):
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
-        callbacks=[AblationAUC(samples=40, orderings=3, points=5)],
+        callbacks=[AblationAUC(samples=40)],
     )
     with caplog.at_level(logging.INFO), warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         trainer.fit(Own(), DataLoader(Plain(), 16, shuffle=True))
     [line] = [record.getMessage() for record in caplog.records if "AblationAUC:" in record.getMessage()]
-    assert "2 sites of 24 units together, 40 images of the 96 that are trained on; 3 orderings at 5 points" in line
+    assert "2 sites, 24 units; 40 images of the 96 that are trained on; " in line
+    assert " masks, which cost " in line
 
 
 def test_replacement_is_followed():
     sampler = RandomSampler(range(IMAGES), replacement=True, num_samples=500)
     torch.manual_seed(0)
-    indices, _ = trained_on(DataLoader(Plain(), 50, sampler=sampler), 10)
+    indices = trained_on(DataLoader(Plain(), 50, sampler=sampler), 10).indices
     assert len(indices) == 500
     assert len(indices.unique()) > 80

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from single_directions.training.seeds import derived_seed
 
 _PROBED = 8
 """Images that are read twice, to see whether they are the same."""
+_ENDLESS = 2**40
+"""Images in a stream whose end is not known."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Images:
         batches: this process's share of them, on the CPU.
         number: how many all processes have together.
         indices: int64, (number,), those in the train data; None where `batches=` gave them.
+        population: how many there are where they were drawn from.
+        epoch: how many images an epoch trains on, 0 where that is not known.
         source: where they come from, and what differs from what is trained on, for a reader.
         random: whether a second reading with another seed gives other images.
         first: float32, up to 256 values of the first image, by which to know the images again.
@@ -38,6 +43,8 @@ class Images:
     batches: list[Batch]
     number: int
     indices: Tensor | None
+    population: int
+    epoch: int
     source: str
     random: bool
     first: Tensor
@@ -48,6 +55,7 @@ class Wanted:
     """Which images to measure on.
 
     Attributes:
+        enough: how many are wanted, from some of the inputs (images, ...), how many there can be, and `Images.epoch`.
         samples: how many at most.
         seed: which ones, and what their augmentation draws.
         batches: where from, or None for the train data.
@@ -56,6 +64,7 @@ class Wanted:
         indices: those in the train data, where a checkpoint tells them.
     """
 
+    enough: Callable[[Tensor, int, int], int]
     samples: int | None
     seed: int
     batches: Batches | None
@@ -79,52 +88,70 @@ def read(trainer: Any, wanted: Wanted, share: Share) -> Images:
 
 def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     loader = trainer.train_dataloader
-    pool, note = trained_on(loader, trainer.num_training_batches)
+    pool = trained_on(loader, trainer.num_training_batches)
+    number = len(pool.indices)
     generator = torch.Generator().manual_seed(derived_seed(wanted.seed, "measured images"))
-    chosen = pool[torch.randperm(len(pool), generator=generator)][: wanted.samples]
-    notes = [note] if note else []
-
-    def pairs(indices: Tensor, seed: int) -> Iterator[Batch]:
-        return _pairs(trainer, by_index(loader, indices, seed), wanted, seed, as_trained=True)
-
+    chosen = pool.indices[torch.randperm(number, generator=generator)][: wanted.samples]
+    notes = [pool.note] if pool.note else []
     if len(chosen) < share[1]:
         raise BadInput(f"train data: {len(chosen)} images to measure on are fewer than the {share[1]} processes")
 
-    def of_this_process() -> Tensor:
-        return chosen[share[0] :: share[1]]
+    def pairs(seed: int, images: int | None = None) -> Iterator[Batch]:
+        loaded = by_index(loader, chosen[share[0] :: share[1]][:images], seed)
+        return _pairs(trainer, loaded, wanted, seed, as_trained=True)
 
-    probe = next(pairs(of_this_process()[:_PROBED], wanted.seed + 1))
+    probe = next(pairs(wanted.seed + 1, _PROBED))
+    chosen = chosen[: max(share[1], wanted.enough(probe[0], len(chosen), pool.epoch))]
     room = share[1] * max(1, wanted.memory // _bytes(probe))
     if room < len(chosen):
         chosen = chosen[:room]
-        notes.append(f"no more, as one process keeps {wanted.memory / 2**30:.3g} GiB of images at most")
+        notes.append(_full(wanted))
     before = wanted.indices
     if before is not None and len(before) == len(chosen) and int(before.max()) < len(loader.dataset):
         chosen = before  # a sampler that draws at random may have drawn others now
-        probe = next(pairs(of_this_process()[:_PROBED], wanted.seed + 1))
+        probe = next(pairs(wanted.seed + 1, _PROBED))
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
-    batches = list(pairs(of_this_process(), wanted.seed))
+    batches = list(pairs(wanted.seed))
     alike = all(a.equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
-    source = f"of the {len(pool)} that are trained on" + "".join(f"; {note}" for note in notes)
-    return Images(batches, len(chosen), chosen, source, not alike, _values(batches[0][0]))
+    source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
+    return Images(batches, len(chosen), chosen, number, pool.epoch, source, not alike, _values(batches[0][0]))
 
 
 def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if isinstance(wanted.batches, Dataset):
         raise BadInput(f"batches: {type(wanted.batches).__name__} gives single images; give a DataLoader of it")
     batches = without_handles(wanted.batches, trainer.train_dataloader)  # type: ignore[arg-type]
-    pairs = _pairs(trainer, batches, wanted, wanted.seed, as_trained=False)
-    first = next(pairs, None)
+    seen = 0
+
+    def pairs() -> Iterator[Batch]:
+        nonlocal seen
+        for inputs, targets in _pairs(trainer, batches, wanted, wanted.seed, as_trained=False):
+            seen += len(targets)
+            yield inputs, targets
+
+    stream = pairs()
+    first = next(stream, None)
     if first is None:
         raise BadInput("batches: there are no images to measure on")
+    try:
+        epoch = trained_on(trainer.train_dataloader, trainer.num_training_batches).epoch
+    except BadInput:  # data without an index, for which these batches are given
+        known = trainer.num_training_batches != inf
+        epoch = int(trainer.num_training_batches) * len(first[1]) * share[1] if known else 0
     room = max(1, wanted.memory // _bytes(first))
-    drawn = list(some_of(chain([first], pairs), min(room, wanted.samples or room), wanted.seed))
+    enough = max(share[1], wanted.enough(first[0][:_PROBED], wanted.samples or _ENDLESS, epoch))
+    drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))
     number = sum(len(targets) for _, targets in drawn)
     if number < share[1]:
         raise BadInput(f"batches: {number} images to measure on are fewer than the {share[1]} processes")
-    note = f"; no more, as {wanted.memory / 2**30:.3g} GiB of them are kept at most" if number == room else ""
-    return Images(list(of_process(drawn, share)), number, None, f"given by batches={note}", False, _values(drawn[0][0]))
+    note = f"; {_full(wanted)}" if number == room < min(enough, seen) else ""
+    source = f"of the {seen:,} given by batches={note}"
+    return Images(list(of_process(drawn, share)), number, None, seen, epoch, source, False, _values(drawn[0][0]))
+
+
+def _full(wanted: Wanted) -> str:
+    return f"no more, as a process keeps at most {wanted.memory / 2**30:.3g} GiB of them (memory_budget)"
 
 
 def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_trained: bool) -> Iterator[Batch]:

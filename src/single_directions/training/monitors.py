@@ -1,7 +1,7 @@
 """Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
 
 from collections.abc import Iterator
-from math import ceil, isfinite, lcm
+from math import ceil, inf, isfinite, lcm
 from typing import TYPE_CHECKING, Any
 
 from single_directions.training.frameworks import in_each
@@ -20,8 +20,10 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
         if not monitored.startswith(f"{name}/"):
             continue
         kind = type(callback).__name__
-        if getattr(callback, "mode", "max") == "min" and monitored != f"{name}/auc_std":
-            yield f'{kind}: mode="min" takes the lowest {monitored} for the best; set mode="max"'
+        mode, best = getattr(callback, "mode", None), "min" if monitored == f"{name}/fall" else "max"
+        if mode not in (None, best) and not monitored.endswith("_se"):
+            lowest = "lowest" if mode == "min" else "highest"
+            yield f'{kind}: mode="{mode}" takes the {lowest} {monitored} for the best; set mode="{best}"'
         if isinstance(callback, EARLY_STOPPING):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
@@ -29,7 +31,14 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
                     "once after each epoch; set check_on_train_epoch_end=True"
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
-            if patience < checks or patience % checks:
+            if monitored == f"{name}/fall":
+                epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else inf
+                if callback.divergence_threshold is None or patience < epochs * checks_an_epoch(callback, trainer):
+                    yield (
+                        f"{kind}: {monitored} is 0 or above, and 0 at first, so it never improves; to stop once it is "
+                        f"above 3 set divergence_threshold=3 and patience={10**6}"
+                    )
+            elif patience < checks or patience % checks:
                 waited, several = max(1, patience), checks_an_epoch(callback, trainer) > 1
                 often = f" and val_check_interval={trainer.val_check_interval}" if several else ""
                 yield (

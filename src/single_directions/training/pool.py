@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence, Sized
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,37 +22,47 @@ from single_directions.errors import BadInput
 GIVE_BATCHES = "give the images to measure on: batches=[(inputs, targets), ...] or a DataLoader"
 
 
-def trained_on(loader: Any, batches: float) -> tuple[Tensor, str]:
+@dataclass(frozen=True)
+class Pool:
+    """What a training trains on.
+
+    Attributes:
+        indices: int64, (images,), in the loader's data set.
+        epoch: how many images an epoch trains on.
+        note: what a reader should know of them, "" if nothing.
+    """
+
+    indices: Tensor
+    epoch: int
+    note: str = ""
+
+
+def trained_on(loader: Any, batches: float) -> Pool:
     """The images that an epoch of `batches` batches trains on, in all processes together.
 
     Where each epoch shuffles all images anew, these are all images, even if an epoch ends before it has seen them all.
     Else they are what a copy of the sampler draws in one epoch; an image drawn twice is there twice. The caller seeds
     the global generators, which samplers may draw from, and all processes call this together.
 
-    Returns:
-        int64, (images,), indices in the loader's data set; and what a reader should know of them, "" if nothing.
-
     Raises:
         BadInput: images cannot be taken by index.
     """
     check(loader)
     images = len(loader.dataset)
-    note = ""
     indices = _shuffled(loader)
     if indices is not None:
-        epoch = batches * (loader.batch_size or 1) * getattr(loader.sampler, "num_replicas", 1)
-        if epoch < len(indices) - (loader.batch_size or 1):
-            note = f"an epoch trains on {int(epoch)} of these {len(indices)}, others each time"
-    else:
-        try:
-            indices = _epoch(loader, batches, images)
-        except (TypeError, RecursionError) as error:  # what copy and pickle raise of open files, locks, generators
-            sampler = type(loader.batch_sampler or loader.sampler).__name__
-            note = f"drawn from all images of the data set, as {sampler} cannot be copied ({error})"
-            indices = torch.arange(images)
-    if not len(indices):
-        raise BadInput(f"train data: their sampler draws no image; {GIVE_BATCHES}")
-    return _of_all_processes(indices), note
+        size = loader.batch_size or 1
+        epoch = min(len(indices), batches * size * getattr(loader.sampler, "num_replicas", 1))
+        note = f"an epoch trains on {int(epoch)} of these {len(indices)}, others each time"
+        return Pool(indices, int(epoch), note if epoch <= len(indices) - size else "")
+    note = ""
+    try:
+        indices = _epoch(loader, batches, images)
+    except (TypeError, RecursionError) as error:  # what copy and pickle raise of open files, locks, generators
+        sampler = type(loader.batch_sampler or loader.sampler).__name__
+        note = f"drawn from all images of the data set, as {sampler} cannot be copied ({error})"
+        indices = torch.arange(images)
+    return _of_all_processes(indices, note)
 
 
 def check(loader: Any) -> None:
@@ -80,7 +91,7 @@ def _shuffled(loader: DataLoader[Any]) -> Tensor | None:
         return torch.arange(len(sampler.dataset))  # type: ignore[arg-type]
     # Lightning's sampler for several processes wraps the user's own.
     sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
-    if type(sampler) is SubsetRandomSampler:
+    if type(sampler) is SubsetRandomSampler and len(sampler.indices):
         return torch.as_tensor(sampler.indices, dtype=torch.int64)
     if type(sampler) is RandomSampler and not sampler.replacement:
         return torch.arange(len(sampler.data_source))
@@ -99,16 +110,17 @@ def _epoch(loader: DataLoader[Any], batches: float, images: int) -> Tensor:
         drawn.extend(map(int, batch))
         if batches == float("inf") and len(drawn) >= images:
             break
-    return torch.tensor(drawn, dtype=torch.int64)
+    if not drawn:
+        raise BadInput(f"train data: their sampler draws no image; {GIVE_BATCHES}")
+    return torch.tensor(drawn)
 
 
-def _of_all_processes(indices: Tensor) -> Tensor:
+def _of_all_processes(indices: Tensor, note: str) -> Pool:
     """The same on each process: once each index that no process draws twice, else all that are drawn; sorted."""
     parts = [indices]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         parts = [indices] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, indices)
     together = torch.cat(parts)
-    if all(len(part.unique()) == len(part) for part in parts):
-        return together.unique()
-    return together.sort().values
+    once = all(len(part.unique()) == len(part) for part in parts)
+    return Pool(together.unique() if once else together.sort().values, len(together), note)
