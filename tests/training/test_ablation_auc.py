@@ -172,6 +172,11 @@ def test_training_that_was_measured_otherwise_before_is_not_gone_on_with(tmp_pat
             fit(module(), [callback(**changed)], epochs=4, checkpoint=saver.best_model_path)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_refused():
+    with pytest.raises(BadInput, match=r"the checkpoint is of an earlier version, .* train anew"):
+        callback().load_state_dict({"curves": {}, "seconds": 0.0})
+
+
 def test_a_new_training_forgets_the_curves_of_the_last():
     measured = callback()
     fit(module(), [measured], epochs=3)
