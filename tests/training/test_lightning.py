@@ -43,7 +43,7 @@ def module(framework, forward=True):
     return Forward() if forward else Own()
 
 
-def fit(framework, callbacks, own=None, epochs=2, validation=False, checkpoint=None):
+def fit(framework, callbacks, own=None, epochs=2, validation=False, checkpoint=None, saving=False):
     """Train, with the callbacks as they are given."""
     with quiet():
         trainer = framework.Trainer(
@@ -51,7 +51,7 @@ def fit(framework, callbacks, own=None, epochs=2, validation=False, checkpoint=N
             accelerator="cpu",
             callbacks=callbacks,
             logger=False,
-            enable_checkpointing=None,
+            enable_checkpointing=saving,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -89,7 +89,7 @@ def test_stock_callbacks_stop_and_are_warned_of(framework):
 def test_a_saver_of_stale_values_is_warned_of(framework, tmp_path):
     saver = framework.callbacks.ModelCheckpoint(tmp_path, monitor="ablation/auc", mode="max", save_top_k=2)
     with pytest.warns(UserWarning, match=r"set ModelCheckpoint\(every_n_epochs=2\)"):
-        fit(framework, [AblationAUC(every_n_epochs=2), saver], epochs=1)
+        fit(framework, [AblationAUC(every_n_epochs=2), saver], epochs=1, saving=True)
 
 
 @both
