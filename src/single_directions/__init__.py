@@ -6,10 +6,28 @@ from typing import TYPE_CHECKING, Any
 from single_directions.errors import BadInput
 
 if TYPE_CHECKING:
-    from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites, unit_importance
+    from single_directions.ablation import (
+        AblationCurve,
+        AblationEstimate,
+        Site,
+        ablation_auc,
+        ablation_curve,
+        resolve_sites,
+        unit_importance,
+    )
     from single_directions.training import AblationAUC
 
-__all__ = ["AblationAUC", "AblationCurve", "BadInput", "Site", "ablation_curve", "resolve_sites", "unit_importance"]
+__all__ = [
+    "AblationAUC",
+    "AblationCurve",
+    "AblationEstimate",
+    "BadInput",
+    "Site",
+    "ablation_auc",
+    "ablation_curve",
+    "resolve_sites",
+    "unit_importance",
+]
 
 
 def __getattr__(name: str) -> Any:

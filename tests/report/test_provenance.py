@@ -67,6 +67,8 @@ def test_how_the_auc_was_measured_during_training():
     runs["config.ablation.every_epoch.samples"] = [300, None, None]
     runs["every_epoch.orderings"], runs["every_epoch.images"] = [None, None, 20], [None, None, 500]
     assert "; during training 5, 20 orderings x 21 points on 300, 500 of the training images" in _measured(runs)
+    runs["every_epoch.masks"], runs["every_epoch.images"] = 9000, 3000
+    assert _measured(runs).endswith("; during training 9,000 masks on 3,000 of the training images")
 
 
 def test_columns_that_are_missing_are_not_fatal():

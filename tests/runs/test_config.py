@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
-from single_directions.runs.config import check, differing_keys, is_neutral, resolved
+from single_directions.runs.config import _check_early_stopping, check, differing_keys, is_neutral, resolved
+from single_directions.training.signal import LOGGED
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def without(config, *keys):
     ("key", "overrides", "other"),
     [
         ("seed", (), "seed=1"),
-        ("ablation.every_epoch", (), "ablation.every_epoch={orderings: 3}"),
+        ("ablation.every_epoch", (), "ablation.every_epoch={cost: 0.1}"),
         ("network.hidden", ("scale=paper",), "network.hidden=[128,128]"),
         ("network.width", ("network=convnet",), "network.width=0.5"),
         ("data.corruption_kind", ("data=image_folder", "data.root=x"), "data.corruption_kind=uniform"),
@@ -153,7 +154,9 @@ def test_at_scale_takes_the_value_of_the_scale():
         (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
         (["early_stopping=test_loss", "+early_stopping.foo=1"], "^early_stopping: .*'foo'"),
         (["early_stopping=test_loss", "+early_stopping.min_delta=x"], "early_stopping.min_delta must be a number"),
-        (["ablation.every_epoch={orderings: 0}"], "ablation.every_epoch: orderings=0"),
+        (["ablation.every_epoch={cost: 0}"], "ablation.every_epoch: cost=0"),
+        (["ablation.every_epoch={orderings: 9}"], r"ablation.every_epoch.orderings is no key any more: .*every_epoch.cost"),
+        (["ablation.every_epoch={points: 9}"], "ablation.every_epoch.points is no key any more"),
         (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
         (["ablation.every_epoch={name: x}"], "ablation.every_epoch: .*name"),
     ],
@@ -161,3 +164,9 @@ def test_at_scale_takes_the_value_of_the_scale():
 def test_what_cannot_be_stopped_by_is_refused(settings, overrides, told):
     with pytest.raises(BadInput, match=told):
         build(settings(*overrides))
+
+
+def test_everything_that_the_callback_logs_can_stop_a_training():
+    """The names are written in the configuration too, as looking them up would import torch."""
+    for name in LOGGED:
+        _check_early_stopping({"monitor": f"ablation/{name}", "mode": "max", "patience": 1}, measured=True)

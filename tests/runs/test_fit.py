@@ -39,7 +39,7 @@ def test_data_near_a_device_are_the_same_data(settings):
 
 def test_checkpoint_knows_the_best_of_its_own_epoch(settings, place):
     """Else a run that is resumed from it takes a later, worse epoch for the best."""
-    every = ["ablation.every_epoch={orderings: 2, points: 5}", "early_stopping=auc", "checkpoint.every_n_epochs=1"]
+    every = ["ablation.every_epoch={samples: 50}", "early_stopping=auc", "checkpoint.every_n_epochs=1"]
     execute(settings(*every, "trainer.max_epochs=3", "checkpoint.keep=all"), folder := RunFolder(place))
     callbacks = torch.load(folder.checkpoint, weights_only=True)["callbacks"]
     [score] = [

@@ -80,7 +80,7 @@ def test_summary_agrees_with_the_tables(settings, folders):
 
 def test_summary_holds_the_newest_auc_where_the_last_epoch_has_none(settings, folders):
     folder = folders("one")
-    every = "ablation.every_epoch={every_n_epochs: 3, samples: 50, orderings: 2, points: 5}"
+    every = "ablation.every_epoch={every_n_epochs: 3, samples: 50}"
     summary = execute(settings(every), folder)
     measured = pd.read_csv(folder.metrics)["ablation/auc"]
     assert measured.isna().tolist() == [False, True]
@@ -287,14 +287,18 @@ def test_threads_are_those_asked_for(settings, folders):
 
 def test_every_epoch_is_measured_where_it_is_asked_for(settings, folders):
     folder = folders("one")
-    execute(settings("ablation.every_epoch={orderings: 3, samples: 150}", "trainer.max_epochs=3"), folder)
+    summary = execute(settings("ablation.every_epoch={cost: 0.1, samples: 150}", "trainer.max_epochs=3"), folder)
     metrics, table = pd.read_csv(folder.metrics), pd.read_csv(folder.epoch_curves)
     assert list(table["epoch"].unique()) == [1, 2, 3]
     for (_, epoch), row in zip(table.groupby("epoch"), metrics.itertuples(), strict=True):
         curve = AblationCurve.from_frame(epoch)
-        assert curve.accuracy.shape == (3, 21)
-        assert metrics.loc[row.Index, "ablation/auc"] == pytest.approx(curve.auc.mean().item(), rel=1e-6)
-        assert metrics.loc[row.Index, "ablation/auc_std"] == pytest.approx(curve.auc.std().item(), rel=1e-6)
+        assert curve.accuracy.shape == (1, 25)
+        assert metrics.loc[row.Index, "ablation/auc"] == pytest.approx(curve.auc.item(), rel=1e-6)
+        assert metrics.loc[row.Index, "ablation/accuracy"] == pytest.approx(curve.accuracy[0, 0].item(), rel=1e-6)
+        assert 0 < metrics.loc[row.Index, "ablation/auc_se"] < 0.05
+        assert metrics.loc[row.Index, "ablation/fall"] >= 0
+    assert summary["every_epoch"]["images"] == 150
+    assert summary["every_epoch"]["masks"] >= 150
     # Measuring changes nothing: the training is that of a run without it.
     execute(settings("trainer.max_epochs=3"), folders("two"))
     without = pd.read_csv(folders("two").metrics)

@@ -78,7 +78,7 @@ def curve(accuracy):
 
 
 def test_offline_run_holds_config_history_summary_and_curves(settings, place):
-    every_epoch = "ablation.every_epoch={orderings:2,points:5}"
+    every_epoch = "ablation.every_epoch={samples:50}"
     config, folder = settings("tracking=wandb", "seed=3", every_epoch), RunFolder(place)
     summary = execute(config, folder)
     assert not {"WANDB_MODE", "WANDB_DATA_DIR"} & os.environ.keys()  # they would decide about every later run

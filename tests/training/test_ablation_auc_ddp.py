@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from ddp_training import SAMPLES, Plain
-from own_training import IMAGES, Augmented
-from torch.utils.data import DataLoader
+from own_training import IMAGES
 
-from single_directions import ablation_curve
-from single_directions.training.subset import drawn
+from single_directions import AblationEstimate, ablation_auc
+from single_directions.training.seeds import derived_seed
 
 
 @pytest.fixture(scope="module")
@@ -28,29 +27,46 @@ def known(tmp_path_factory):
 
 def test_all_processes_know_the_same(known):
     one, other = known
-    for name, curves in one["accuracy"].items():
-        assert curves.keys() == other["accuracy"][name].keys() == set(range(one["epochs"]))
-        assert all(curve.equal(other["accuracy"][name][epoch]) for epoch, curve in curves.items())
+    for name, curves in one["curves"].items():
+        assert curves.keys() == other["curves"][name].keys() == set(range(one["epochs"]))
+        assert all(curve.equal(other["curves"][name][epoch]) for epoch, curve in curves.items())
+        assert one["values"][name] == other["values"][name]
     assert one["logged"] == other["logged"]
     assert one["epochs"] == other["epochs"] < 12
 
 
-def test_counts_are_summed_over_processes(known):
-    """(2 + 3) / 8 and (1 + 0) / 8."""
-    for process in known:
-        accuracy, images = process["summed"]
-        assert accuracy.tolist() == [[5 / 8, 1 / 8]]
-        assert images == 8
+def test_all_processes_draw_from_all_images(known):
+    """Also though each process's sampler gives it only its share."""
+    one, other = (process["indices"]["ablation"] for process in known)
+    assert one.equal(other)
+    assert len(one.unique()) == SAMPLES
+    assert {int(i) % 2 for i in one} == {0, 1}
 
 
 @pytest.mark.parametrize(("name", "clamp"), [("ablation", "zero"), ("mean", "mean"), ("given", "zero")])
-def test_curve_is_that_of_one_process(known, name, clamp):
+def test_estimate_is_that_of_one_process(known, name, clamp):
+    """It is the two processes' own together, which have masks of their own."""
     network = Plain()
     network.load_state_dict(known[0]["weights"])
-    data = Augmented(noise=0)
-    batches = drawn(DataLoader(data, batch_size=8), SAMPLES, 0) if name != "given" else [(data.inputs, data.labels)]
-    curve = ablation_curve(network, list(batches), orderings=2, points=5, clamp=clamp)
-    last = known[0]["accuracy"][name][known[0]["epochs"] - 1]
-    assert last.equal(curve.accuracy)
-    assert known[0]["images"][name] == {IMAGES if name == "given" else SAMPLES}
-    assert known[0]["logged"][f"{name}/auc"] == pytest.approx(curve.auc.mean().item())
+    images, masks = (known[0]["form"][name][key] for key in ("images", "masks"))
+    assert images == (IMAGES if name == "given" else SAMPLES)
+    parts = []
+    for rank in range(1 if clamp == "mean" else 2):
+        seed = 0 if clamp == "mean" else derived_seed(0, "masks", rank)
+        batches = known[rank]["batches"][name]
+        own = sum(len(targets) for _, targets in batches)
+        each = masks // images
+        population = IMAGES
+        parts.append(
+            ablation_auc(
+                network, batches, masks=own * each, masks_per_image=each, clamp=clamp, seed=seed, population=population
+            )
+        )
+    together = AblationEstimate.joined(parts)
+    assert together.images == images
+    assert together.points[0].tolist() != together.points[len(parts[0].intact) % images].tolist() or clamp == "mean"
+    last = known[0]["epochs"] - 1
+    assert known[0]["curves"][name][last].equal(torch.stack([together.curve, together.curve_se], dim=1))
+    assert known[0]["values"][name][last]["auc"] == together.auc
+    assert known[0]["logged"][f"{name}/auc"] == pytest.approx(together.auc)
+    assert known[0]["logged"][f"{name}/auc_se"] == pytest.approx(together.auc_se)

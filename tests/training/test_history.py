@@ -28,7 +28,7 @@ def test_rows_survive_a_checkpoint_that_holds_only_data(data, network, trained, 
 
 def test_epoch_that_did_not_measure_has_no_auc(network, data, trained):
     """Lightning keeps the last value for stoppers; as a row of its own it would be counted as a measurement."""
-    history, measured = History(), AblationAUC(every_n_epochs=2, orderings=2, points=3)
+    history, measured = History(), AblationAUC(every_n_epochs=2)
     trained(network, data, epochs=5, callbacks=[history, measured])
     rows = history.to_frame()
     assert list(rows["epoch"][rows["ablation/auc"].notna()]) == [epoch + 1 for epoch in measured.curves] == [1, 2, 4]

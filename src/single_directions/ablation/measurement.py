@@ -27,6 +27,8 @@ MEMORY_BUDGET = 2**30
 _LARGE = 100
 """The incremental method loses digits in a sum with its opposite where units are clamped far beyond activations."""
 
+MIXED = "an image's output depends on the other images of its batch"
+
 Batches = Iterable[Any]
 Clamp = str | float
 
@@ -59,7 +61,7 @@ class Measurement:
         network: with its sites.
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
-        shape: of one image.
+        first: the inputs of the first batch.
         classes: how many the network tells apart.
     """
 
@@ -68,7 +70,7 @@ class Measurement:
     values: Tensor
     method: Method
     why: str
-    shape: torch.Size
+    first: Tensor
     classes: int
 
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -98,9 +100,9 @@ class Measurement:
             raise BadInput(
                 f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {self.classes - 1}"
             )
-        if isinstance(self.method, Incremental) and inputs.shape[1:] != self.shape:
+        if isinstance(self.method, Incremental) and inputs.shape[1:] != self.first.shape[1:]:
             raise BadInput(
-                f"batches: images of shapes {tuple(self.shape)} and {tuple(inputs.shape[1:])}; "
+                f"batches: images of shapes {tuple(self.first.shape[1:])} and {tuple(inputs.shape[1:])}; "
                 'method="incremental" needs one shape, method="prefix" takes any'
             )
 
@@ -152,13 +154,13 @@ def measurement(
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
         inputs, _ = _to_device(first, parameter.device)
         sited = locate(network, sites, inputs)
-        classes = network(inputs[:1]).shape[1]
+        classes = network(inputs[:2]).shape[1]  # one image alone may be too few for batch norm
         if top_k >= classes:
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {classes}")
         values = _values(sited, batches, clamp, inputs)
         chosen, why = _choose(sited, values, inputs, method, memory_budget)
         log.info("ablation by method %s: %s", chosen.name, why)
-        yield Measurement(sited, batches, values, chosen, why, inputs.shape[1:], classes)
+        yield Measurement(sited, batches, values, chosen, why, inputs, classes)
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
@@ -217,8 +219,8 @@ def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, me
     if method == "reference":
         return Reference(sited, values), "as asked"
     obstacle = sited.untraced and f"the network cannot be traced: {sited.untraced}"
-    if not obstacle and _mixes_images(sited.network, inputs):
-        obstacle = "an image's output depends on the other images of its batch"
+    if not obstacle and mixes_images(sited.network, inputs):
+        obstacle = MIXED
     if obstacle:
         if method != "auto":
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
@@ -233,7 +235,7 @@ def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, me
     return Prefix(sited, values, inputs, memory_budget), why
 
 
-def _mixes_images(network: nn.Module, inputs: Tensor) -> bool:
+def mixes_images(network: nn.Module, inputs: Tensor) -> bool:
     """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
         return True

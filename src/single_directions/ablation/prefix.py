@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.operations import folded, recognise
+from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork, clamp
 from single_directions.ablation.trace import out_of_place
 
@@ -31,22 +32,29 @@ class Prefix:
             if node in flow.fixed and (node in flow.site_of or any(user not in flow.fixed for user in node.users))
         ]
         # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
-        self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
+        self.stacked_nodes = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
         self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
         example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
-        self.interpreter = _Rest(network, flow, _without_norms(flow, example))
+        self.interpreter = _Rest(network, flow, _without_norms(flow, example), zero=not values.any())
         varying = [value for node, value in example.items() if not flow.is_steady(node)]
         self.images_at_once: int | None = images_at_once(varying, 1, inputs.device, memory_budget)
+        fixed = [value for node, value in example.items() if flow.is_steady(node)]
+        self.fixed_at_once = images_at_once(fixed, 1, inputs.device, memory_budget)
 
     def _one_row_an_image(self, inputs: Tensor) -> bool:
-        rows = self.flow.run(ancestors(self.rows), inputs, self.rows).values()
+        rows = self.flow.run(ancestors(self.stacked_nodes), inputs, self.stacked_nodes).values()
         return all(isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) for value in rows)
 
     def start(self, inputs: Tensor) -> None:
-        """Run the fixed part on images (images, ...)."""
+        """Run the fixed part on images (images, ...), as many at once as it likes."""
         self.images = len(inputs)
         self.inputs = inputs
-        self.cache = self.flow.run(ancestors(self.border), inputs, self.border)
+        at_once = self.fixed_at_once if self.stackable else self.images
+        parts = [self.flow.run(ancestors(self.border), some, self.border) for some in inputs.split(at_once)]
+        self.cache = {
+            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.stacked_nodes else value
+            for node, value in parts[0].items()
+        }
         self.stacked = max(1, (self.images_at_once or 1) // self.images) if self.stackable else 1
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
@@ -71,9 +79,12 @@ class Prefix:
 
     def _stack(self, group: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
         masks = torch.stack([mask for _, mask in group])
-        logits = self.interpreter.logits(self.inputs, self.cache, self.rows, masks, self.values)
-        for (key, _), rows in zip(group, logits.split(self.images), strict=True):
-            yield key, rows
+        yield from zip((key for key, _ in group), self.logits(masks.unsqueeze(1)), strict=True)
+
+    def logits(self, masks: Tensor) -> Tensor:
+        """Logits (masks, images, classes) for masks (masks, 1, units), or (masks, images, units), one an image."""
+        logits = self.interpreter.logits(self.inputs, self.cache, self.stacked_nodes, masks, self.values)
+        return logits.unflatten(0, (len(masks), self.images))
 
 
 def _without_norms(flow: Dataflow, example: dict[fx.Node, Any]) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
@@ -99,15 +110,15 @@ class _Rest(fx.Interpreter):
     """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
 
     def __init__(
-        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]]
+        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]], zero: bool
     ) -> None:
         super().__init__(network.network, graph=network.graph)
-        self.network, self.flow, self.instead = network, flow, instead
+        self.network, self.flow, self.instead, self.zero = network, flow, instead, zero
 
     def logits(
         self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
     ) -> Tensor:
-        """(masks * images, classes), mask by mask, for masks (masks, units)."""
+        """(masks * images, classes), mask by mask, for masks (masks, images or 1, units)."""
         self.masks, self.values = self.network.split(masks), values
         env: dict[fx.Node, Any] = dict.fromkeys(node for node in self.graph.nodes if node.op != "output")
         for node in self.flow.needed:
@@ -131,7 +142,7 @@ class _Rest(fx.Interpreter):
         mask, constants = self.masks[number], self.values[number]
         if len(mask) == 1:
             return clamp(value, mask[0], constants)
-        shape = (len(mask), 1, -1) + (1,) * (value.dim() - 2)
+        shape = (*mask.shape, *[1] * (value.dim() - 2))
         stacked = value.view(len(mask), -1, *value.shape[1:])
-        constants = constants.to(value.dtype).view(1, *shape[1:])
-        return torch.where(mask.view(shape), constants, stacked).flatten(0, 1)
+        constants = constants.to(value.dtype).view(1, 1, -1, *shape[3:])
+        return select(mask.view(shape), constants, stacked, self.zero).flatten(0, 1)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
+from single_directions.ablation.select import select
 from single_directions.ablation.trace import is_relu, out_of_place, trace
 from single_directions.ablation.untraced import called_relus
 from single_directions.errors import BadInput
@@ -107,7 +108,7 @@ class SitedNetwork:
 
         Args:
             inputs: (images, ...).
-            clamped: bool, (units,), which units are clamped.
+            clamped: bool, (units,) or (images, units), which units are clamped.
             values: (units,), what they are clamped to.
 
         Returns:
@@ -118,9 +119,14 @@ class SitedNetwork:
 
 
 def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
-    """Replace the activation (images, units, ...) of units that are clamped (units,) by their values (units,)."""
-    shape = (1, -1) + (1,) * (activation.dim() - 2)
-    return torch.where(clamped.view(shape), values.to(activation.dtype).view(shape), activation)
+    """Replace the activation (images, units, ...) of clamped units by their values (units,).
+
+    `clamped` is bool, (units,), the same for all images, or (images, units).
+    """
+    positions = [1] * (activation.dim() - 2)
+    choose = select if clamped.dim() > 1 else torch.where
+    constants = values.to(activation.dtype).view(1, -1, *positions)
+    return choose(clamped.view(-1, len(values), *positions), constants, activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:

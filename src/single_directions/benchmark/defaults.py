@@ -36,9 +36,8 @@ from single_directions.benchmark.watch import FINEST, OF_THE_GRID, PORTION, TRAI
 from single_directions.errors import BadInput
 from single_directions.report.claims.early_stopping import TURNED
 from single_directions.runs.folder import write_text
-from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
-DEFAULT: Setting = (ORDERINGS, int(POINTS), int(SAMPLES))
+DEFAULT: Setting = (20, 21, 500)
 
 PAGE = """\
 # What the defaults of `AblationAUC` rest on

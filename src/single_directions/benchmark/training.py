@@ -15,12 +15,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from single_directions.ablation import ablation_curve
+from single_directions.ablation import ablation_auc
 from single_directions.benchmark.clock import Record, surroundings, timed
 from single_directions.data import DataSet, Images
 from single_directions.networks import MLP
 from single_directions.training import Classifier, Loaders, quiet
-from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
 IMAGES, BATCH, SHAPE, CLASSES = 60_000, 128, (1, 28, 28), 10
 LR, MOMENTUM = 0.01, 0.9
@@ -146,9 +145,10 @@ def _per_sample(network: nn.Module, pixels: Tensor, labels: Tensor, device: str)
 
 
 def _auc(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
-    batch = held.__getitems__(torch.arange(min(SAMPLES, len(held))))
+    masks = max(1000, int(0.05 * 3 * len(held)))
+    batch = held.__getitems__(torch.arange(min(masks, len(held))))
 
     def measure() -> None:
-        ablation_curve(network.to(device), [batch], orderings=ORDERINGS, points=POINTS)
+        ablation_auc(network.to(device), [batch], masks=masks)
 
     return lambda: timed(measure, device)

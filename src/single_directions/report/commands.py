@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import pandas as pd
@@ -15,12 +15,7 @@ from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.sweeps import defaults, overrides, swept_keys
 from single_directions.runs.config import composed, conf_folder, flat, is_neutral
 from single_directions.runs.sweep import sweep_size
-from single_directions.training.ablation_auc import ORDERINGS, POINTS, SAMPLES
 
-UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
-"""The defaults by which the AUC was measured during training while summaries did not say how."""
-_BY_DEFAULT = {"orderings": ORDERINGS, "points": POINTS, "samples": SAMPLES}
-EVERY_EPOCH = "ablation.every_epoch"
 _ROUNDING = ("channels_last", "compile", "trainer.devices", "trainer.strategy")
 """Settings that a run's name leaves out since its results are the same, or nearly so, without them."""
 PLACE = "FOLDER"
@@ -87,20 +82,6 @@ def _unsaid(row: Mapping[Any, Any], said: Mapping[str, str], experiment: str, wo
             had = _first(row.get(f"config.{key}"), defaults().get(key, value))
             if not _same(had, value):
                 found[key] = _text(had)
-    return {**found, **_unsaid_of_epochs(row, made)}
-
-
-def _unsaid_of_epochs(row: Mapping[Any, Any], made: Mapping[str, Any]) -> dict[str, str]:
-    """How the AUC was measured during training, where that is not as it would be now."""
-    if not any(key.startswith(f"{EVERY_EPOCH}.") for key in made):
-        return {}
-    found = {}
-    most = {"samples": row.get("train_images"), "points": _first(row.get("units"), inf) + 1}
-    for key, default in _BY_DEFAULT.items():
-        recorded = row.get(f"every_epoch.{'images' if key == 'samples' else key}")
-        had, now = (min(value, _first(most.get(key), inf)) for value in (_first(recorded, UNRECORDED[key]), default))
-        if f"{EVERY_EPOCH}.{key}" not in made and had != now:
-            found[f"{EVERY_EPOCH}.{key}"] = _text(had)
     return found
 
 

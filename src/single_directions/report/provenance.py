@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from single_directions.report.commands import EVERY_EPOCH, PLACE, UNRECORDED, commands
+from single_directions.report.commands import PLACE, commands
 from single_directions.report.experiments import IMAGES
 from single_directions.report.markup import Markup, tag
 from single_directions.report.section import Section
@@ -14,6 +14,8 @@ from single_directions.report.wording import count, duration
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
 """Settings that change nothing, or that the provenance tells in lines of their own."""
+_UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
+"""The defaults by which the AUC was measured during training while summaries did not say how."""
 
 
 def provenance(section: Section) -> Iterator[tuple[str, Any]]:
@@ -117,14 +119,18 @@ def _measured(runs: pd.DataFrame) -> str:
 
 def _every_epoch(runs: pd.DataFrame) -> str:
     """How the AUC was measured during training, where it was."""
-    config = f"config.{EVERY_EPOCH}"
-    keys = [f"{config}.{key}" for key in ("every_n_epochs", *UNRECORDED)]
+    if "every_epoch.masks" in runs and runs["every_epoch.masks"].notna().any():
+        during = runs.dropna(subset=["every_epoch.masks"])
+        images, masks = _values(during, "every_epoch.images"), _values(during, "every_epoch.masks")
+        return f"; during training {masks} masks on {images} of the training images"
+    config = "config.ablation.every_epoch"
+    keys = [f"{config}.{key}" for key in ("every_n_epochs", *_UNRECORDED)]
     during = runs[runs.reindex(columns=keys).notna().any(axis=1)]
     if during.empty:
         return ""
 
     def told(name: str, key: str) -> str:
-        values = pd.Series(UNRECORDED[key], during.index)
+        values = pd.Series(_UNRECORDED[key], during.index)
         for column in (f"{config}.{key}", f"every_epoch.{name}"):
             if column in during:
                 values = during[column].combine_first(values)

@@ -91,7 +91,12 @@ def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
     """The measurement during training that the configuration's `ablation` keys ask for."""
     if keys["every_epoch"] is None:
         return None
-    shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "seed", "method")}
+    for old in sorted({"orderings", "points", "method"} & keys["every_epoch"].keys()):
+        raise BadInput(
+            f"ablation.every_epoch.{old} is no key any more: during training each image has masks of its own; leave it "
+            "out, and say by ablation.every_epoch.cost=0.05 what share of an epoch's arithmetic to spend"
+        )
+    shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "seed")}
     try:
         return AblationAUC(network="network", name="ablation", **{**shared, **keys["every_epoch"]})
     except (TypeError, BadInput) as error:

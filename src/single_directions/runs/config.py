@@ -90,6 +90,9 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     except HydraException as error:
         raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
+_ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
+"""What `AblationAUC` logs, each with its standard error; written here again, as reading it there would import torch."""
+
 
 def check(config: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key whose value cannot be."""
@@ -182,7 +185,7 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
             f"early_stopping.monitor={monitored} is measured only during training: add ablation.every_epoch={{}}"
         )
     logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")]
-    logged += ["ablation/auc", "ablation/auc_normalized", "ablation/auc_corrected"]
+    logged += [f"ablation/{name}{se}" for se in ("", "_se") for name in _ESTIMATED] + ["ablation/fall"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
 

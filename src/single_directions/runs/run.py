@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,7 @@ from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
-from single_directions.training import NonFiniteLoss, measuring_loader
+from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
 
 def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -94,10 +94,11 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     )
 
 
-def epoch_curves(curves: Mapping[int, AblationCurve]) -> pd.DataFrame:
-    """The curves of a training as one table: `epoch` (1 is the first), then the columns of each."""
-    frames = [curve.to_frame() for curve in curves.values()]
-    return pd.concat(frames, keys=[epoch + 1 for epoch in curves], names=["epoch"]).reset_index("epoch")
+def epoch_curves(during: AblationAUC) -> pd.DataFrame:
+    """The mean curves of a training as one table: `epoch` (1 is the first), `ordering` (0), then as `to_frame`."""
+    frame = during.to_frame()
+    frame.insert(1, "ordering", 0)
+    return frame
 
 
 def _trained_and_measured(
@@ -108,7 +109,7 @@ def _trained_and_measured(
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
     summary = summarize(config, parts, training, curve, measuring)
-    during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch.curves)
+    during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)
     record(logger, summary, curve.to_frame(), during)
     if lease is not None:
         lease.check()

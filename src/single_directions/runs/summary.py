@@ -21,7 +21,7 @@ def summarize(
 
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
     (null where they are not defined). Accuracies and losses are those of the last epoch, `ablation_auc`
-    and the like those of the last epoch that measured them, by the orderings, points and images of `every_epoch`.
+    and the like those of the last epoch that measured them, on the images and by the masks of `every_epoch`.
     """
     history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
@@ -54,7 +54,7 @@ def summarize(
         "points": len(curve.units_ablated),
         "images_measured": curve.images,
         "method": curve.method,
-        "every_epoch": _form(during.curves[max(during.curves)]) if during and during.curves else None,
+        "every_epoch": during.form if during else None,
         "seconds_of_every_epoch": None if during is None else round(during.seconds, 3),
         "seconds": {"training": round(history.seconds, 3), "measuring": round(measuring, 3)},
         "device": {
@@ -65,11 +65,6 @@ def summarize(
         },
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
     }
-
-
-def _form(curve: AblationCurve) -> dict[str, int | None]:
-    orderings, points = curve.accuracy.shape
-    return {"orderings": orderings, "points": points, "images": curve.images}
 
 
 def _number(value: torch.Tensor) -> float | None:

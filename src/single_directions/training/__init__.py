@@ -2,7 +2,6 @@
 
 from single_directions.training.ablation_auc import AblationAUC
 from single_directions.training.classifier import Classifier, NonFiniteLoss
-from single_directions.training.counts import CurveCounts
 from single_directions.training.history import History
 from single_directions.training.loaders import EpochOrder, Loaders, measuring_loader
 from single_directions.training.progress import Progress
@@ -12,7 +11,6 @@ from single_directions.training.stop import StayStopped, StopAtAccuracy
 __all__ = [
     "AblationAUC",
     "Classifier",
-    "CurveCounts",
     "EpochOrder",
     "History",
     "Loaders",

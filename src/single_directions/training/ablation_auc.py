@@ -2,70 +2,93 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from operator import attrgetter
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites
-from single_directions.ablation.measurement import Batches, Clamp
-from single_directions.ablation.orderings import Points
+from single_directions.ablation import AblationEstimate, ablation_auc
+from single_directions.ablation.estimate import Plan
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, mixes_images
+from single_directions.ablation.orderings import grid
 from single_directions.ablation.sites import as_written, undisturbed
-from single_directions.data.images import Batch
 from single_directions.errors import BadInput
-from single_directions.training.counts import CurveCounts
+from single_directions.training.budget import plan_for, told_cost, with_masks_for
+from single_directions.training.estimates import estimate_from_state, estimate_of_all, estimate_state
+from single_directions.training.frameworks import Callback, in_each
+from single_directions.training.images import Images, Wanted, read
 from single_directions.training.monitors import doubtful_monitors
-from single_directions.training.subset import AtMost, drawn, pair, shared
+from single_directions.training.seeds import derived_seed
+from single_directions.training.signal import diverged, fall, is_better, logged
 
-SAMPLES, ORDERINGS, POINTS = AtMost(500), 20, AtMost(21)
-"""The defaults; docs/defaults.md says what they are good for."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import pytorch_lightning as pl
+
+SIGNALS = ("auc", "auc_normalized", "auc_corrected")
+SWA = in_each("callbacks", "StochasticWeightAveraging")
+AVERAGING = SWA + in_each("callbacks", "WeightAveraging")
 _REHEARSED = 64
 """Images that are measured before the first epoch, to see that measuring works."""
 
 
-class AblationAUC(pl.Callback):
-    """Measures the ablation curve of the network that is trained, and logs the area under it (section 3.2, Figure 3).
+class AblationAUC(Callback):
+    """Estimates the area under the ablation curve of the network that is trained, and logs it (section 3.2, Figure 3).
 
-    Logged are `ablation/auc` (mean over orderings), `ablation/auc_std` (their standard deviation, where there are two
-    or more) and `ablation/accuracy` (nothing ablated), all on training images with the labels trained with: at the end
-    of the validation loop in epochs that have one, else at the end of the epoch. Lightning's own callbacks find them:
-    ``EarlyStopping("ablation/auc", mode="max")``, ``ModelCheckpoint(monitor="ablation/auc", mode="max")``. Where
-    validation runs several times an epoch (``Trainer(val_check_interval=0.25)``), so does the measurement, each time at
-    the full cost; a stopper then sees a new value at each check, and its patience counts these.
+    Logged are `ablation/auc`, `ablation/auc_normalized`, `ablation/auc_corrected` and `ablation/accuracy` (nothing
+    ablated), each with its standard error, `ablation/auc_se` and so on, all on training images with the labels trained
+    with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change. So a
+    stock callback stops only on what noise does not explain (epochs whose accuracy is not above chance do not count):
 
-    Images and orderings are the same after every epoch. Training goes on as if nothing had been measured: modes, random
-    states and statistics are left as they were. Only a data set that draws from a random generator of its own notices
-    that it was read. Logits that are not finite give an AUC of NaN, at which `EarlyStopping` stops.
+    ``EarlyStopping("ablation/fall", mode="min", divergence_threshold=3, patience=1000)``
 
-    Of several processes each measures its share of the images, and all log the one curve. With ``clamp="mean"`` each
+    Values are logged after the validation loop in epochs that have one, else at the end of the epoch. If validation
+    runs several times an epoch (``Trainer(val_check_interval=0.25)``), so does the measurement, each time at the full
+    cost. It works with `pytorch_lightning` and with `lightning` (``import lightning as L``), version 2.6 or newer.
+
+    Images and masks are the same after every epoch: each image has a few masks of its own (`ablation_auc`). One line at
+    the start says how many, and what they cost. Training goes on as if nothing had been measured: modes, random states
+    and statistics are left as they were. With callbacks that average weights (`WeightAveraging`, `EMAWeightAveraging`,
+    `StochasticWeightAveraging`) the weights that are trained are measured, never the averages. A network that has no
+    accuracy to lose (`auc_corrected`, where accuracy is not above chance) counts as 0. Logits that are not finite give
+    NaN, at which `EarlyStopping` stops.
+
+    The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
+    `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
+    drawn from `seed`. The data set is read in worker processes if the training does so. Images are kept in memory.
+
+    Of several processes each measures its share of the images, and all log the one estimate. With ``clamp="mean"`` each
     measures all images. The network is run in the precision of its weights, under mixed precision in float32.
 
     Args:
-        sites: as `ablation_curve`; ``None`` is the network's ``default_sites``, or every ReLU.
+        sites, clamp, top_k: as `ablation_auc`.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
-        samples: how many training images; ``None`` for all. The default is 500, or all where there are fewer.
-        orderings, points, clamp, top_k, method: as `ablation_curve`; the default is 21 points, or all where there are
-            fewer.
-        batches: measure on these instead of a part of the train data, such as images without augmentation. They are
-            read once, at the start of training, and kept in memory, as the part of the train data is.
-        seed: which images and orderings.
+        cost: share of an epoch's arithmetic that a measurement takes: ``cost * 3`` forward passes for each image that
+            an epoch trains on. At least 1,000 passes and masks are spent, which is more of a small epoch.
+        samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
+        batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
+            the start of training, and pass through the same hooks, in validation.
+        seed: which images and masks.
         network: the name of the attribute of the LightningModule that is the network, such as ``"net"`` or
             ``"model.backbone"``; ``None`` is the LightningModule itself, which needs a `forward` then.
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
+        signal: whose fall is logged: ``"auc_normalized"``, ``"auc"`` or ``"auc_corrected"``.
         name: what the names of logged values begin with.
+        memory_budget: bytes that the images may take in each process, and as `ablation_auc`. If they take more, fewer
+            images are measured, with more masks each.
 
     Attributes:
-        curves: the whole curve of each epoch measured, by `trainer.current_epoch`, which is 0 in the first; the last of
-            several in an epoch. They travel in checkpoints.
+        values: what was logged, by `trainer.current_epoch`, which is 0 in the first; the last of several in an epoch.
+        curves: float64, (points, 2), accuracy at each point and its standard error, by epoch, as `values`.
+        latest: the newest `AblationEstimate`, None before there is one.
         seconds: spent measuring at the ends of epochs, over all parts of a training that was cut off.
+
+    All but `latest` travel in checkpoints.
 
     Raises:
         BadInput: before the first epoch, for all that would keep it from measuring.
@@ -75,166 +98,271 @@ class AblationAUC(pl.Callback):
         self,
         sites: Sequence[str] | None = None,
         every_n_epochs: int = 1,
-        samples: int | None = SAMPLES,
-        orderings: int = ORDERINGS,
-        points: Points = POINTS,
+        cost: float = 0.05,
+        samples: int | None = None,
         clamp: Clamp = "zero",
         top_k: int = 1,
         batches: Batches | None = None,
         seed: int = 0,
         network: str | None = None,
         batch_to_xy: Callable[[Any], Any] | None = None,
-        method: str = "auto",
+        signal: str = "auc_normalized",
         name: str = "ablation",
+        memory_budget: int = MEMORY_BUDGET,
     ) -> None:
-        for key, number in (("every_n_epochs", every_n_epochs), ("samples", samples), ("orderings", orderings)):
-            if number is not None and (not isinstance(number, int) or number < 1):
+        numbers = {"every_n_epochs": every_n_epochs, "memory_budget": memory_budget}
+        for key, number in {**numbers, "samples": 1 if samples is None else samples}.items():
+            if not isinstance(number, int) or number < 1:
                 raise BadInput(f"{key}={number!r}: a whole number of at least 1 is needed")
+        if not isinstance(cost, int | float) or not 0 < cost < float("inf"):
+            raise BadInput(f"cost={cost!r}: a number above 0 is needed, the share of an epoch's arithmetic")
         if not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
-        self.sites, self.orderings, self.points, self.clamp = sites, orderings, points, clamp
-        self.top_k, self.method, self.seed = top_k, method, seed
-        self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches
-        self.network, self.batch_to_xy, self.name = network, batch_to_xy, name
-        self.curves: dict[int, AblationCurve] = {}
+        if signal not in SIGNALS:
+            raise BadInput(f"signal={signal!r}: one of {', '.join(SIGNALS)}")
+        self.sites, self.clamp, self.top_k, self.cost, self.seed = sites, clamp, top_k, cost, seed
+        self.every_n_epochs, self.samples, self.batches, self.memory_budget = (
+            every_n_epochs,
+            samples,
+            batches,
+            memory_budget,
+        )
+        self.network, self.batch_to_xy, self.signal, self.name = network, batch_to_xy, signal, name
+        self._forget()
+
+    def _forget(self) -> None:
+        self.values: dict[int, dict[str, float]] = {}
+        self.curves: dict[int, Tensor] = {}
+        self.latest: AblationEstimate | None = None
         self.seconds = 0.0
-        self._images: list[Batch] = []
-        self._rehearsal: AblationCurve | None = None
+        self._best: AblationEstimate | None = None
+        self._units_ablated = torch.empty(0, dtype=torch.int64)
+        self._units = 0
+        self._known: dict[str, Any] = {}
+        self._images: Images | None = None
+        self._plan: Plan | None = None
         self._validated: int | None = None
+        self._fresh: dict[str, float] | None = None
 
     @property
     def state_key(self) -> str:
         """Tells apart callbacks of different names in a checkpoint."""
         return self._generate_state_key(name=self.name)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Forgets the curves of another training, before those of a checkpoint are loaded."""
-        if stage == "fit" and trainer.current_epoch == 0:
-            self.curves, self.seconds = {}, 0.0
+    def to_frame(self) -> "pd.DataFrame":
+        """The curves of all epochs: epoch (1 is the first), units_ablated, fraction_ablated, accuracy, accuracy_se."""
+        import pandas as pd
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        number = len(self._units_ablated)
+        curves = torch.stack(list(self.curves.values())) if self.curves else torch.empty(0, number, 2)
+        return pd.DataFrame(
+            {
+                "epoch": torch.tensor(list(self.curves), dtype=torch.int64).repeat_interleave(number).numpy() + 1,
+                "units_ablated": self._units_ablated.repeat(len(curves)).numpy(),
+                "fraction_ablated": (self._units_ablated.double() / max(1, self._units)).repeat(len(curves)).numpy(),
+                "accuracy": curves[..., 0].flatten().numpy(),
+                "accuracy_se": curves[..., 1].flatten().numpy(),
+            }
+        )
+
+    @property
+    def form(self) -> dict[str, int]:
+        """How many images, masks and points each epoch measures; empty before training has started."""
+        return self._known.get("form", {})
+
+    def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
+        """Forgets the values of another training, before those of a checkpoint are loaded."""
+        if stage == "fit" and trainer.current_epoch == 0:
+            self._forget()
+
+    def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
-        self._validated = None
+        self._validated = self._fresh = None
         network = find_network(pl_module, self.network)
         with _aside(trainer.strategy.root_device):
-            self._images = self._read(trainer)
-            self._rehearsal = self._rehearse(network, trainer.strategy.root_device)
-        if self.curves:
-            self._check_alike(self.curves[max(self.curves)], self._rehearsal, trainer.world_size)
+            images = self._read(trainer, network)
+            inputs, targets = images.batches[0]
+            plan = self._planned(network, inputs, images.number, images.epoch, trainer.world_size)
+            with undisturbed(network):
+                if mixes_images(network, inputs.to(trainer.strategy.root_device)):  # a batch shares its masks
+                    plan = with_masks_for(plan, len(images.batches))
+            self._rehearse(network, inputs[:_REHEARSED], targets[:_REHEARSED])
+        form = {
+            "images": images.number,
+            "masks": images.number * plan.masks_per_image,
+            "processes": self._parts(trainer),
+        }
+        self._check_alike(form)
+        if self.values:
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
-            newest = self._named(self.curves[max(self.curves)])
+            newest = self._named(self.values[max(self.values)])
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in newest.items()})
-        for warning in doubtful_monitors(trainer, self.name, self.every_n_epochs):
-            rank_zero_warn(warning)
+        self._tell(trainer, images, plan)
+        self._units = sum(site.units for site in plan.sites)
+        self._units_ablated = grid(self._units)
+        self._images, self._plan = images, plan
+        self._known = {"form": form, "indices": images.indices, "first": images.first}
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measures where a validation loop ends, for callbacks that look at what is logged after it."""
+    def on_validation_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        """Measures before validation, for which callbacks may put averaged weights in the place of those trained."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._measure_and_log(trainer, pl_module)
+            self._measure_if_due(trainer, pl_module)
             self._validated = trainer.current_epoch
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measures in an epoch without a validation loop."""
-        if self._validated != trainer.current_epoch:
-            self._measure_and_log(trainer, pl_module)
+    def on_validation_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        """Logs where a validation loop ends, for callbacks that look at what is logged after it."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._log(pl_module)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_train_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        """Measures and logs in an epoch without a validation loop."""
+        if self._validated != trainer.current_epoch:
+            self._measure_if_due(trainer, pl_module)
+            self._log(pl_module)
+
+    def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         """Lets go of the images."""
-        self._images = []
+        self._images = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The curves as tensors, numbers and strings, which a checkpoint can be searched for without running code."""
-        curves = {epoch: curve_state(curve) for epoch, curve in self.curves.items()}
-        return {"curves": curves, "seconds": self.seconds}
+        """What was measured as tensors, numbers and strings, for which a checkpoint needs to run no code."""
+        return {
+            "values": {epoch: dict(values) for epoch, values in self.values.items()},
+            "curves": dict(self.curves),
+            "units_ablated": self._units_ablated,
+            "units": self._units,
+            "best": None if self._best is None else estimate_state(self._best),
+            "known": self._known,
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where a checkpoint ended."""
-        self.curves = {epoch: curve_from_state(state) for epoch, state in state_dict["curves"].items()}
-        self.seconds = state_dict.get("seconds", 0.0)
+        if "values" not in state_dict:
+            raise BadInput(
+                f"{type(self).__name__}: the checkpoint is of an earlier version, which measured in another way; train "
+                "anew"
+            )
+        self.values, self.curves = dict(state_dict["values"]), dict(state_dict["curves"])
+        self._units_ablated, self._units = state_dict["units_ablated"], state_dict["units"]
+        self._best = None if state_dict["best"] is None else estimate_from_state(state_dict["best"])
+        self._known, self.seconds = state_dict["known"], state_dict["seconds"]
 
-    def _check_alike(self, before: AblationCurve, now: AblationCurve, processes: int) -> None:
-        """Raises `BadInput` where a resumed training would go on with areas that are not comparable to those so far."""
-        images = sum(len(targets) for _, targets in self._images)
-        if before.accuracy.shape == now.accuracy.shape and (processes > 1 or before.images == images):
-            return
-        orderings, points = before.accuracy.shape
-        raise BadInput(
-            f"AblationAUC: this training was measured by {orderings} orderings at {points} points on {before.images} "
-            f"images before it was cut off, and would be by {' at '.join(map(str, now.accuracy.shape))} on {images} "
-            f"now: set orderings={orderings}, points={points} and samples={before.images}, or train anew"
+    def _parts(self, trainer: "pl.Trainer") -> int:
+        """How many processes share the images: with a mean over all images each process needs them all."""
+        return 1 if self.clamp == "mean" else trainer.world_size
+
+    def _read(self, trainer: "pl.Trainer", network: nn.Module) -> Images:
+        processes = trainer.world_size
+
+        def enough(inputs: Tensor, available: int, epoch: int) -> int:
+            return self._planned(network, inputs, available, epoch, processes).images
+
+        indices = self._known.get("indices")
+        wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, indices)
+        return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
+
+    def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
+        return plan_for(network, inputs, available, self.sites, self.cost * 3 * epoch, processes, self.memory_budget)
+
+    def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+        """Measures a few images at two points, for the errors that it meets."""
+        ablation_auc(network, [(inputs, targets)], self.sites, 1, 2, self.clamp, self.top_k, self.seed)
+
+    def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
+        """Says what is measured, and what its user may not expect."""
+        name = type(self).__name__
+        sites, masks = len(plan.sites), images.number * plan.masks_per_image
+        line = (
+            f"{name}: {sites} site{'s' * (sites != 1)}, {sum(site.units for site in plan.sites):,} units; "
+            f"{images.number:,} images {images.source}; {masks:,} masks, {told_cost(plan.passes, images.epoch)}"
         )
+        averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, AVERAGING)]  # type: ignore[attr-defined]
+        if averaging:
+            line += f"; the weights trained are measured, not the averages of {', '.join(averaging)}"
+        rank_zero_info(line)
+        if images.random:
+            rank_zero_warn(
+                f"{name}: the training images are augmented at random; each is measured as seed={self.seed} draws it, "
+                "after every epoch the same. To measure plain images, give batches="
+            )
+        first = self._known.get("first")
+        if self.values and first is not None and not _alike(first, images.first):
+            rank_zero_warn(
+                f"{name}: the images are not those measured before the training was cut off; values before and after "
+                "cannot be compared. Is their augmentation drawn from a generator of its own?"
+            )
+        for warning in doubtful_monitors(trainer, self.name, self.every_n_epochs):
+            rank_zero_warn(warning)
 
-    def _measure_and_log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _check_alike(self, now: dict[str, int]) -> None:
+        """Raises `BadInput` where a resumed training would go on with values that those so far do not compare to."""
+        before = self._known.get("form", now)
+        if self.values and before != now:
+            told = [
+                f"{one['images']} images with {one['masks']} masks by {one['processes']} processes"
+                for one in (before, now)
+            ]
+            raise BadInput(
+                f"{type(self).__name__}: this training was measured on {told[0]} before it was cut off, and would be "
+                f"on {told[1]} now: set cost, samples and devices as they were, or train anew"
+            )
+
+    def _measure_if_due(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         epoch = trainer.current_epoch
-        if is_due(epoch, self.every_n_epochs, self.curves):
+        if is_due(epoch, self.every_n_epochs, self.values) and not _only_updates_averages(trainer):
             start = perf_counter()
-            self.curves[epoch] = self._measure(trainer, find_network(pl_module, self.network))
+            self._keep(epoch, self._measure(trainer, find_network(pl_module, self.network)))
             self.seconds += perf_counter() - start
+
+    def _log(self, pl_module: "pl.LightningModule") -> None:
+        if self._fresh is not None:
             # All processes have the same values; Lightning warns of what it is not asked to average over them.
-            pl_module.log_dict(self._named(self.curves[epoch]), sync_dist=True)
+            pl_module.log_dict(self._named(self._fresh), sync_dist=True)
+            self._fresh = None
 
-    def _named(self, curve: AblationCurve) -> dict[str, Any]:
-        return {f"{self.name}/{name}": value for name, value in logged(curve).items()}
+    def _named(self, values: dict[str, float]) -> dict[str, float]:
+        return {f"{self.name}/{name}": value for name, value in values.items()}
 
-    def _measure(self, trainer: pl.Trainer, network: nn.Module) -> AblationCurve:
-        assert self._rehearsal is not None
+    def _measure(self, trainer: "pl.Trainer", network: nn.Module) -> AblationEstimate | None:
+        """The estimate over the images of all processes; None where the network's answers are not finite."""
+        assert self._images is not None
+        assert self._plan is not None
+        batches, each = self._images.batches, self._plan.masks_per_image
+        processes, seed = self._parts(trainer), self.seed
+        if processes > 1:  # else images of different processes would have the same masks
+            seed = derived_seed(self.seed, "masks", trainer.global_rank)
         with _aside(trainer.strategy.root_device):
-            if _finite(network, self._images[0][0]):
-                curve = self._curve(network, self._images, self._rehearsal.units_ablated.tolist())
-            else:
-                nan = torch.full_like(self._rehearsal.accuracy, torch.nan)
-                curve = replace(self._rehearsal, accuracy=nan, images=sum(len(y) for _, y in self._images))
-            curve = summed(curve, trainer, repeated=self.clamp == "mean")
-        # The orderings of all epochs are the same: kept, and saved, once.
-        return replace(curve, orderings=self._rehearsal.orderings, units_ablated=self._rehearsal.units_ablated)
+            own = None
+            if _finite(network, batches[0][0]):
+                own = ablation_auc(
+                    network,
+                    batches,
+                    self.sites,
+                    masks=max(1, each) * sum(len(targets) for _, targets in batches),
+                    masks_per_image=each or None,
+                    clamp=self.clamp,
+                    top_k=self.top_k,
+                    seed=seed,
+                    population=self._images.population,
+                    memory_budget=self.memory_budget,
+                )
+            return own if processes == 1 else estimate_of_all(own)
 
-    def _curve(self, network: nn.Module, images: Sequence[Batch], points: Points) -> AblationCurve:
-        return ablation_curve(
-            network,
-            images,
-            sites=self.sites,
-            orderings=self.orderings,
-            points=points,
-            clamp=self.clamp,
-            top_k=self.top_k,
-            generator=torch.Generator().manual_seed(self.seed),
-            method=self.method,
-        )
-
-    def _rehearse(self, network: nn.Module, device: torch.device) -> AblationCurve:
-        """The curve of a few images, for its form and for the errors that it meets."""
-        inputs, targets = (part[:_REHEARSED] for part in self._images[0])
-        points = self.points
-        try:
-            sites = resolve_sites(network, self.sites, inputs.to(device))
-        except BadInput:
-            raise
-        except Exception as error:  # somebody's own forward()
-            shape, cause = tuple(inputs.shape), str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
-        if isinstance(points, AtMost):
-            points = min(points, 1 + sum(site.units for site in sites))
-        curve = self._curve(network, [(inputs, targets)], points)
-        logged(curve)  # there is no area unless the points reach from none to all
-        return curve
-
-    def _read(self, trainer: pl.Trainer) -> list[Batch]:
-        """This process's images, on the CPU."""
-        # A mean is that of all images, so each process needs them all.
-        share = (0, 1) if self.clamp == "mean" else (trainer.global_rank, trainer.world_size)
-        if self.batches is None:
-            loader = drawn(trainer.train_dataloader, self.samples, self.seed, share)
-            images = [pair(batch, self.batch_to_xy) for batch in loader]
-        elif isinstance(self.batches, Dataset):
-            raise BadInput(f"batches: {type(self.batches).__name__} gives single images; give a DataLoader of it")
+    def _keep(self, epoch: int, estimate: AblationEstimate | None) -> None:
+        self.latest = estimate
+        if estimate is None:
+            self._fresh = diverged()
+            self.curves[epoch] = torch.full((len(self._units_ablated), 2), torch.nan, dtype=torch.float64)
         else:
-            images = list(shared((pair(batch, self.batch_to_xy) for batch in self.batches), share))
-        if not images:
-            raise BadInput(f"batches: there are no images to measure on, or fewer than the {share[1]} processes")
-        return [(trainer.precision_plugin.convert_input(inputs), targets) for inputs, targets in images]
+            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal)}
+            self.curves[epoch] = torch.stack([estimate.curve, estimate.curve_se], dim=1)
+            if is_better(estimate, self._best, self.signal):
+                self._best = estimate
+        self.values[epoch] = self._fresh
 
 
-def find_network(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
+def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
     """The network in a LightningModule: the attribute of this (dotted) name, or the LightningModule itself.
 
     Raises:
@@ -242,7 +370,7 @@ def find_network(pl_module: pl.LightningModule, name: str | None) -> nn.Module:
     """
     children = ", ".join(name for name, _ in pl_module.named_children())
     if name is None:
-        if type(pl_module).forward is pl.LightningModule.forward:
+        if type(pl_module).forward in [vars(kind)["forward"] for kind in in_each("core.module", "LightningModule")]:
             raise BadInput(
                 f"network: {type(pl_module).__name__} has no forward() to measure; "
                 f"name the attribute that is the network. There are: {children}"
@@ -264,32 +392,14 @@ def is_due(epoch: int, every_n_epochs: int, measured: Iterable[int]) -> bool:
     return (epoch + 1) % every_n_epochs == 0 or min(measured, default=epoch) >= epoch
 
 
-def logged(curve: AblationCurve) -> dict[str, float]:
-    """What is logged of a curve."""
-    areas = {"auc": curve.auc, "auc_normalized": curve.auc_normalized, "auc_corrected": curve.auc_corrected}
-    values = {name: area.mean().item() for name, area in areas.items()}
-    values["accuracy"] = curve.accuracy[:, 0].mean().item()
-    return values | ({"auc_std": curve.auc.std().item()} if len(curve.auc) > 1 else {})
+def _only_updates_averages(trainer: "pl.Trainer") -> bool:
+    """Whether this is the epoch that `StochasticWeightAveraging` adds for batch norm, with the averages as weights."""
+    swa = [one for one in trainer.callbacks if isinstance(one, SWA)]  # type: ignore[attr-defined]
+    return any(one._max_epochs != -1 and trainer.current_epoch > one.swa_end for one in swa)
 
 
-def summed(curve: AblationCurve, trainer: pl.Trainer, repeated: bool) -> AblationCurve:
-    """The curve over the images of all processes, or the mean of their curves where each has measured all images."""
-    if trainer.world_size == 1:
-        return curve
-    counts = CurveCounts(*curve.accuracy.shape).to(trainer.strategy.root_device)
-    counts.update(curve)
-    accuracy, images = counts.compute()
-    return replace(curve, accuracy=accuracy, images=int(images) // (trainer.world_size if repeated else 1))
-
-
-def curve_state(curve: AblationCurve) -> dict[str, Any]:
-    """A curve as tensors, numbers and strings."""
-    return {**vars(curve), "sites": [(site.name, site.units) for site in curve.sites]}
-
-
-def curve_from_state(state: dict[str, Any]) -> AblationCurve:
-    """The curve again."""
-    return AblationCurve(**{**state, "sites": tuple(Site(*site) for site in state["sites"])})
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-2, atol=1e-2)
 
 
 def _finite(network: nn.Module, inputs: Tensor) -> bool:

@@ -45,7 +45,7 @@ class History(pl.Callback):
         stale = tuple(
             f"{callback.name}/"
             for callback in trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(callback, AblationAUC) and epoch - 1 not in callback.curves
+            if isinstance(callback, AblationAUC) and epoch - 1 not in callback.values
         )
         if epoch % (trainer.check_val_every_n_epoch or 1):
             stale += tuple(f"{split}/" for split in SPLITS)

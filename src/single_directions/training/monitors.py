@@ -1,29 +1,44 @@
 """Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
 
 from collections.abc import Iterator
-from math import ceil, isfinite
+from math import ceil, inf, isfinite, lcm
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping
+from single_directions.training.frameworks import in_each
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+EARLY_STOPPING = in_each("callbacks", "EarlyStopping")
+MODEL_CHECKPOINT = in_each("callbacks", "ModelCheckpoint")
 
 
-def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> Iterator[str]:
+def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> Iterator[str]:
     """What to set in callbacks that monitor what is logged as `name/...`, but do not do what their user will want."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitored = str(getattr(callback, "monitor", None))
         if not monitored.startswith(f"{name}/"):
             continue
         kind = type(callback).__name__
-        if getattr(callback, "mode", "max") == "min" and monitored != f"{name}/auc_std":
-            yield f'{kind}: mode="min" takes the lowest {monitored} for the best; set mode="max"'
-        if isinstance(callback, EarlyStopping):
+        mode, best = getattr(callback, "mode", None), "min" if monitored == f"{name}/fall" else "max"
+        if mode not in (None, best) and not monitored.endswith("_se"):
+            lowest = "lowest" if mode == "min" else "highest"
+            yield f'{kind}: mode="{mode}" takes the {lowest} {monitored} for the best; set mode="{best}"'
+        if isinstance(callback, EARLY_STOPPING):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
                     f"{kind}: without a validation loop it never looks at {monitored}, as validation is not to be run "
                     "once after each epoch; set check_on_train_epoch_end=True"
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
-            if patience < checks or patience % checks:
+            if monitored == f"{name}/fall":
+                epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else inf
+                if callback.divergence_threshold is None or patience < epochs * checks_an_epoch(callback, trainer):
+                    yield (
+                        f"{kind}: {monitored} is 0 or above, and 0 at first, so it never improves; to stop once it is "
+                        f"above 3 set divergence_threshold=3 and patience={10**6}"
+                    )
+            elif patience < checks or patience % checks:
                 waited, several = max(1, patience), checks_an_epoch(callback, trainer) > 1
                 often = f" and val_check_interval={trainer.val_check_interval}" if several else ""
                 yield (
@@ -33,14 +48,34 @@ def doubtful_monitors(trainer: pl.Trainer, name: str, every_n_epochs: int) -> It
                     f"set patience={waited * checks}"
                 )
 
+        if isinstance(callback, MODEL_CHECKPOINT) and saves_stale_values(callback, trainer, every_n_epochs):
+            yield (
+                f"{kind}: it saves epochs under a {monitored} that was measured in an earlier one, as with "
+                f"every_n_epochs={every_n_epochs} not each epoch that it looks at is measured; "
+                f"set {kind}(every_n_epochs={every_n_epochs})"
+            )
 
-def checks_a_measurement(stopper: EarlyStopping, trainer: pl.Trainer, every_n_epochs: int) -> int:
+
+def saves_stale_values(saver: Any, trainer: "pl.Trainer", every_n_epochs: int) -> bool:
+    """Whether a `ModelCheckpoint` may save weights under a value that was measured on those of an earlier epoch."""
+    if not saver.save_top_k:
+        return False
+    if saver._every_n_train_steps or saver._train_time_interval is not None:
+        return True
+    looks = saver._every_n_epochs
+    if not saver._should_save_on_train_epoch_end(trainer):
+        looks = lcm(looks, trainer.check_val_every_n_epoch or 1)
+    # Where it looks at once at each measurement and keeps one, a value that it has seen before is no improvement.
+    return looks % every_n_epochs != 0 and not (looks == 1 and saver.save_top_k == 1)
+
+
+def checks_a_measurement(stopper: Any, trainer: "pl.Trainer", every_n_epochs: int) -> int:
     """How often a stopper looks, from one epoch that is measured to the next: at the same value, if once an epoch."""
     between = 1 if stopper._check_on_train_epoch_end else trainer.check_val_every_n_epoch or 1
     return ceil(every_n_epochs / between) * checks_an_epoch(stopper, trainer)
 
 
-def checks_an_epoch(stopper: EarlyStopping, trainer: pl.Trainer) -> int:
+def checks_an_epoch(stopper: Any, trainer: "pl.Trainer") -> int:
     """How often a stopper looks in an epoch that is validated: several times where validation runs several times."""
     batches, interval = trainer.num_training_batches, trainer.val_check_batch
     if stopper._check_on_train_epoch_end or not trainer.enable_validation or not interval or not isfinite(batches):

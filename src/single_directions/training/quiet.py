@@ -7,11 +7,14 @@ from contextlib import contextmanager
 
 from lightning_fabric.utilities.warnings import PossibleUserWarning
 
+_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+"""Of both names of Lightning: if both are imported, each may log under the other's."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within it Lightning's advice and announcements are left out; warnings stay."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

@@ -1,0 +1,169 @@
+"""Logits of images that each have a mask of their own, and what they cost."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
+from single_directions.ablation.measurement import MIXED
+from single_directions.ablation.prefix import Prefix
+from single_directions.ablation.sites import SitedNetwork
+
+OPERATIONS_A_BYTE = 25
+"""Multiplications and additions of a large product that take as long as a node needs for a byte of what it gives."""
+_WORTH_CACHING = 0.05
+"""Share of a forward pass before the first site from which on it pays to keep its result for several masks."""
+_MASKS_TO_IMAGES = 10.0
+"""Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 4 (MLP, MNIST)
+to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
+_MOST_MASKS_AN_IMAGE = 32
+
+
+class Rows(Protocol):
+    """A way to run a network on images with a mask each. All give the same, at different cost."""
+
+    name: str
+    images_at_once: int | None
+    """Rows (images times masks) in one forward pass; ``None``: as many images as there are in a batch."""
+    together: bool
+    """All images of a batch share one mask, since the output of one depends on the others."""
+    constant: bool
+    """With all units clamped all images are known to be answered alike."""
+    cost: "Cost"
+
+    def start(self, inputs: Tensor) -> None:
+        """Take the images (images, ...) that the next calls measure on."""
+
+    def logits(self, masks: Tensor) -> Tensor:
+        """(masks, images, classes) for masks (masks, images, units), bool."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What measuring costs, in forward passes of the whole network.
+
+    Attributes:
+        image: of each image once: what lies before the first site, and the passes without a mask and with all units
+            clamped.
+        mask: of each further mask.
+    """
+
+    image: float
+    mask: float
+
+    def masks_an_image(self) -> int:
+        """How many masks an image make the standard error smallest for a given cost."""
+        return max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(_MASKS_TO_IMAGES * self.image / self.mask))))
+
+    def passes(self, images: int, per_image: int) -> float:
+        """The cost of a measurement."""
+        return images * (self.image + per_image * self.mask)
+
+
+class WholePasses:
+    """A forward pass of the whole network for each image and mask. Takes any network, traced or not."""
+
+    name = "reference"
+
+    def __init__(
+        self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int, constant: bool, together: bool
+    ) -> None:
+        self.network, self.values, self.constant, self.together = network, values, constant, together
+        self.cost = Cost(image=1.0 if constant else 2.0, mask=1.0)
+        self.images_at_once: int | None = None
+        if network.graph is not None and not together:
+            flow = Dataflow(network)
+            example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
+            self.images_at_once = images_at_once(example.values(), 1, inputs.device, memory_budget)
+
+    def start(self, inputs: Tensor) -> None:
+        """As `Rows.start`."""
+        self.inputs = inputs
+
+    def logits(self, masks: Tensor) -> Tensor:
+        """As `Rows.logits`."""
+        if self.together:  # a batch with a mask is a batch
+            return torch.stack([self.network.clamped(self.inputs, mask[0], self.values) for mask in masks])
+        rows = self.inputs.repeat(len(masks), *[1] * (self.inputs.dim() - 1))
+        return self.network.clamped(rows, masks.flatten(0, 1), self.values).unflatten(0, masks.shape[:2])
+
+
+class CachedPrefix:
+    """What lies before the first site once an image, the rest for each mask. For traced networks."""
+
+    name = "prefix"
+    together = False
+
+    def __init__(self, prefix: Prefix, constant: bool, cost: Cost) -> None:
+        self.prefix, self.constant, self.cost = prefix, constant, cost
+        self.images_at_once = prefix.images_at_once
+
+    def start(self, inputs: Tensor) -> None:
+        """As `Rows.start`."""
+        self.prefix.start(inputs)
+
+    def logits(self, masks: Tensor) -> Tensor:
+        """As `Rows.logits`."""
+        return self.prefix.logits(masks)
+
+
+def choose_rows(
+    network: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, together: bool
+) -> tuple[Rows, str]:
+    """The cheapest way by arithmetic, or the one asked for where it can be had, and why.
+
+    Args:
+        together: whether an image's output depends on the other images of its batch.
+    """
+    flow = None if network.graph is None or together else Dataflow(network)
+    constant = flow is not None and is_cut(flow)
+    whole = WholePasses(network, values, inputs, memory_budget, constant, together)
+    if method == "reference":
+        return whole, "as asked"
+    obstacle = MIXED if together else network.untraced and f"the network cannot be traced: {network.untraced}"
+    if obstacle:
+        if method != "auto":
+            warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=3)
+        return whole, f"since {obstacle}"
+    assert flow is not None
+    share = _share_before(flow, inputs[:1])
+    prefix = Prefix(network, values, inputs, memory_budget)
+    why = f"since {share:.0%} of a forward pass lies before the first site"
+    if not prefix.stackable or (method == "auto" and share < _WORTH_CACHING):
+        return whole, why
+    cost = Cost(image=1.0 if constant else 2.0 - share, mask=max(1 - share, 1e-3))
+    return CachedPrefix(prefix, constant, cost), why
+
+
+def is_cut(flow: Dataflow) -> bool:
+    """Whether every way from the inputs to the logits leads through a site: all clamped, all images answer alike."""
+    found, waiting = {flow.output}, [flow.output]
+    while waiting:
+        node = waiting.pop()
+        if node in flow.site_of:
+            continue
+        if node.op == "placeholder":
+            return False
+        waiting += set(node.all_input_nodes) - found
+        found.update(node.all_input_nodes)
+    return True
+
+
+def _share_before(flow: Dataflow, inputs: Tensor) -> float:
+    """The share of a forward pass that no clamp reaches, by its arithmetic, 0 to 1."""
+    before = operations(flow, ancestors(node for node in flow.needed if node in flow.fixed), inputs)
+    return before / operations(flow, flow.needed, inputs)
+
+
+def operations(flow: Dataflow, nodes: Sequence[fx.Node], inputs: Tensor) -> float:
+    """What it takes to run some nodes on some inputs: operations of products and convolutions, and bytes written."""
+    with FlopCounterMode(display=False) as counter:
+        values = flow.run(nodes, inputs, keep=nodes)
+    written = sum(value.nbytes for node, value in values.items() if isinstance(value, Tensor) and node.all_input_nodes)
+    return counter.get_total_flops() + OPERATIONS_A_BYTE * written

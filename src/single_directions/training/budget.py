@@ -1,0 +1,64 @@
+"""How many images and masks `AblationAUC` measures for what it may cost."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from single_directions.ablation.estimate import Plan, plan_auc
+from single_directions.ablation.orderings import DEFAULT_POINTS
+from single_directions.errors import BadInput
+
+LEAST = 1000
+"""Masks that are measured, and forward passes of an image that they may take, however few an epoch's share is."""
+_ROUNDING = 1.25
+"""How much more than asked a measurement of all images may take, rather than one of nearly all."""
+
+
+def plan_for(
+    network: nn.Module,
+    inputs: Tensor,
+    available: int,
+    sites: Sequence[str] | None,
+    passes: float,
+    processes: int,
+    memory_budget: int,
+) -> Plan:
+    """What to measure of `available` images like `inputs` (images, ...) for so many forward passes of one image.
+
+    It follows from the network, not from how fast the machine is: the same training is measured alike everywhere.
+
+    Raises:
+        BadInput: the sites cannot be, or the network cannot take the inputs.
+    """
+    least = LEAST * max(1.0, processes / 2)  # each process needs some masks at each point
+    passes = max(passes, least)
+
+    def plan(images: int) -> Plan:
+        return plan_auc(network, inputs, images, sites, passes=passes, least=round(least), memory_budget=memory_budget)
+
+    try:
+        chosen = plan(available)
+    except BadInput:
+        raise
+    except Exception as error:  # somebody's own forward()
+        shape, cause = tuple(inputs.shape), str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
+    if chosen.images == available and chosen.passes > 2 * passes:  # images share masks, and all are measured
+        return plan(max(1, int(available * passes / chosen.passes)))
+    cost = chosen.passes / chosen.images * available
+    return replace(chosen, images=available, passes=cost) if cost <= _ROUNDING * passes else chosen
+
+
+def with_masks_for(plan: Plan, batches: int) -> Plan:
+    """The plan, with as many masks as each point needs where all images of a batch share theirs."""
+    each = max(plan.masks_per_image, -(-2 * DEFAULT_POINTS // batches))
+    passes = plan.passes * (1 + each) / (1 + plan.masks_per_image)
+    return replace(plan, masks_per_image=each, passes=passes)
+
+
+def told_cost(passes: float, epoch: int) -> str:
+    """A measurement's cost in words."""
+    if not epoch:
+        return f"which cost {passes:,.0f} forward passes of an image"
+    return f"which cost {passes / (3 * epoch):.2%} of an epoch's arithmetic"

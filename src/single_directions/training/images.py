@@ -1,0 +1,189 @@
+"""The images that `AblationAUC` measures on: drawn from the train data, or given."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from single_directions.ablation.measurement import Batches
+from single_directions.ablation.sites import undisturbed
+from single_directions.data.images import Batch
+from single_directions.errors import BadInput
+from single_directions.training.pool import trained_on
+from single_directions.training.reading import Share, by_index, of_process, pair, some_of, without_handles
+from single_directions.training.seeds import derived_seed
+
+_PROBED = 8
+"""Images that are read twice, to see whether they are the same."""
+_ENDLESS = 2**40
+"""Images in a stream whose end is not known."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is measured after every epoch.
+
+    Attributes:
+        batches: this process's share of them, on the CPU.
+        number: how many all processes have together.
+        indices: int64, (number,), those in the train data; None where `batches=` gave them.
+        population: how many there are where they were drawn from.
+        epoch: how many images an epoch trains on, 0 where that is not known.
+        source: where they come from, and what differs from what is trained on, for a reader.
+        random: whether a second reading with another seed gives other images.
+        first: float32, up to 256 values of the first image, by which to know the images again.
+    """
+
+    batches: list[Batch]
+    number: int
+    indices: Tensor | None
+    population: int
+    epoch: int
+    source: str
+    random: bool
+    first: Tensor
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which images to measure on.
+
+    Attributes:
+        enough: how many are wanted, from some of the inputs (images, ...), how many there can be, and `Images.epoch`.
+        samples: how many at most.
+        seed: which ones, and what their augmentation draws.
+        batches: where from, or None for the train data.
+        batch_to_xy: turns a batch into (inputs, targets).
+        memory: bytes that the images of one process may take.
+        indices: those in the train data, where a checkpoint tells them.
+    """
+
+    enough: Callable[[Tensor, int, int], int]
+    samples: int | None
+    seed: int
+    batches: Batches | None
+    batch_to_xy: Callable[[Any], Any] | None
+    memory: int
+    indices: Tensor | None = None
+
+
+def read(trainer: Any, wanted: Wanted, share: Share) -> Images:
+    """Reads this process's share; all processes call it together. The caller keeps the random states.
+
+    What the module or data module does to a batch before and after its transfer to the device is done: to the train
+    data as in training, to `batches` as in validation.
+
+    Raises:
+        BadInput: there are no such images, or a batch is no pair of tensors.
+    """
+    torch.manual_seed(derived_seed(wanted.seed, "sampler"))
+    return (_from_train_data if wanted.batches is None else _given)(trainer, wanted, share)
+
+
+def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
+    loader = trainer.train_dataloader
+    pool = trained_on(loader, trainer.num_training_batches)
+    number = len(pool.indices)
+    generator = torch.Generator().manual_seed(derived_seed(wanted.seed, "measured images"))
+    chosen = pool.indices[torch.randperm(number, generator=generator)][: wanted.samples]
+    notes = [pool.note] if pool.note else []
+    if len(chosen) < share[1]:
+        raise BadInput(f"train data: {len(chosen)} images to measure on are fewer than the {share[1]} processes")
+
+    def pairs(seed: int, images: int | None = None) -> Iterator[Batch]:
+        loaded = by_index(loader, chosen[share[0] :: share[1]][:images], seed)
+        return _pairs(trainer, loaded, wanted, seed, as_trained=True)
+
+    probe = next(pairs(wanted.seed + 1, _PROBED))
+    chosen = chosen[: max(share[1], wanted.enough(probe[0], len(chosen), pool.epoch))]
+    room = share[1] * max(1, wanted.memory // _bytes(probe))
+    if room < len(chosen):
+        chosen = chosen[:room]
+        notes.append(_full(wanted))
+    before = wanted.indices
+    if before is not None and len(before) == len(chosen) and int(before.max()) < len(loader.dataset):
+        chosen = before  # a sampler that draws at random may have drawn others now
+        probe = next(pairs(wanted.seed + 1, _PROBED))
+    if trainer.reload_dataloaders_every_n_epochs:
+        notes.append("those of the training's first loader")
+    batches = list(pairs(wanted.seed))
+    alike = all(a.equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
+    return Images(batches, len(chosen), chosen, number, pool.epoch, source, not alike, _values(batches[0][0]))
+
+
+def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
+    if isinstance(wanted.batches, Dataset):
+        raise BadInput(f"batches: {type(wanted.batches).__name__} gives single images; give a DataLoader of it")
+    batches = without_handles(wanted.batches, trainer.train_dataloader)  # type: ignore[arg-type]
+    seen = 0
+
+    def pairs() -> Iterator[Batch]:
+        nonlocal seen
+        for inputs, targets in _pairs(trainer, batches, wanted, wanted.seed, as_trained=False):
+            seen += len(targets)
+            yield inputs, targets
+
+    stream = pairs()
+    first = next(stream, None)
+    if first is None:
+        raise BadInput("batches: there are no images to measure on")
+    try:
+        epoch = trained_on(trainer.train_dataloader, trainer.num_training_batches).epoch
+    except BadInput:  # data without an index, for which these batches are given
+        known = trainer.num_training_batches != inf
+        epoch = int(trainer.num_training_batches) * len(first[1]) * share[1] if known else 0
+    room = max(1, wanted.memory // _bytes(first))
+    enough = max(share[1], wanted.enough(first[0][:_PROBED], wanted.samples or _ENDLESS, epoch))
+    drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))
+    number = sum(len(targets) for _, targets in drawn)
+    if number < share[1]:
+        raise BadInput(f"batches: {number} images to measure on are fewer than the {share[1]} processes")
+    note = f"; {_full(wanted)}" if number == room < min(enough, seen) else ""
+    source = f"of the {seen:,} given by batches={note}"
+    return Images(list(of_process(drawn, share)), number, None, seen, epoch, source, False, _values(drawn[0][0]))
+
+
+def _full(wanted: Wanted) -> str:
+    return f"no more, as a process keeps at most {wanted.memory / 2**30:.3g} GiB of them (memory_budget)"
+
+
+def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_trained: bool) -> Iterator[Batch]:
+    """(inputs, targets), on the CPU, as the network gets them."""
+    convert = trainer.precision_plugin.convert_input
+    for number, batch in enumerate(batches):
+        with _stage(trainer, as_trained):
+            torch.manual_seed(derived_seed(seed, "batch", number))
+            batch = trainer.lightning_module._on_before_batch_transfer(convert(batch), dataloader_idx=0)
+            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            inputs, targets = pair(batch, wanted.batch_to_xy)
+        yield convert(inputs), targets
+
+
+@contextmanager
+def _stage(trainer: Any, as_trained: bool) -> Iterator[None]:
+    """Within it hooks see a training, or a validation."""
+    stage = trainer.state.stage
+    with torch.no_grad(), nullcontext() if as_trained else undisturbed(trainer.lightning_module):
+        try:
+            if not as_trained:
+                trainer.state.stage = type(stage).VALIDATING
+            yield
+        finally:
+            trainer.state.stage = stage
+
+
+def _bytes(batch: Batch) -> int:
+    """What an image takes."""
+    return batch[0][0].nbytes + batch[1][0].nbytes
+
+
+def _values(inputs: Tensor) -> Tensor:
+    values = inputs[0].flatten().float()
+    return values[:: -(-len(values) // 256)].clone()

@@ -1,0 +1,151 @@
+"""Reads the images that are measured, so that the training does not notice."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from single_directions.data.images import Batch
+from single_directions.errors import BadInput
+from single_directions.training.pool import described
+from single_directions.training.seeds import derived_seed
+
+Share = tuple[int, int]
+"""(Number of this process, processes)."""
+Keyed = tuple[Tensor, Tensor, Tensor]
+"""Some images: random keys (images,), inputs (images, ...), targets (images,)."""
+
+
+class Seeded(Dataset):
+    """A data set whose augmentation, where it draws from the global generators, follows from `seed` and the image.
+
+    All else is that of `dataset`, as a worker's `worker_init_fn` may ask for it, or set it.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.__dict__.update(dataset=dataset, seed=seed)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "dataset" not in self.__dict__:  # while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.dataset, name, value)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._draw_from(index)
+        return self.dataset[index]
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        many = getattr(self.dataset, "__getitems__", None)
+        if many is None or isinstance(self.dataset, Subset):
+            return [self[index] for index in indices]
+        self._draw_from(indices)
+        return many(indices)
+
+    def _draw_from(self, index: Any) -> None:
+        first = index[0] if isinstance(index, Sequence) else index
+        seed = derived_seed(self.seed, "augmentation", int(first))
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 what data sets draw from
+
+
+def by_index(loader: DataLoader[Any], indices: Tensor, seed: int) -> DataLoader[Any]:
+    """The images of a training's loader at `indices` (images,), batched as it batches.
+
+    Where the training reads in worker processes so does this: a data set that opens its file at the first read opens it
+    there, and no handle is left in this process, which the training's workers would inherit and share.
+    """
+    dataset = Seeded(loader.dataset, seed)
+    at_once = loader.batch_size or 128  # a loader with a batch sampler of its own does not know
+    reading = {**_workers(loader, len(indices)), "collate_fn": loader.collate_fn}
+    if loader.batch_sampler is None:  # the sampler gives lists of indices, and the data set whole batches
+        lists = [part.tolist() for part in indices.split(at_once)]
+        return DataLoader(dataset, batch_size=None, sampler=lists, **reading)
+    return DataLoader(dataset, batch_size=at_once, sampler=indices.tolist(), **reading)
+
+
+def without_handles(batches: Iterable[Any], loader: Any) -> Iterable[Any]:
+    """`batches`; read in a worker if they are a loader of the data set that the training's workers read."""
+    if not (isinstance(batches, DataLoader) and isinstance(loader, DataLoader) and loader.num_workers):
+        return batches
+    if batches.num_workers or batches.batch_sampler is None or _root(batches) is not _root(loader):
+        return batches
+    return DataLoader(
+        batches.dataset, batch_sampler=batches.batch_sampler, collate_fn=batches.collate_fn, **_workers(loader, 1)
+    )
+
+
+def _root(loader: Any) -> Any:
+    """The data set that a loader reads at last, below `Subset` and the like."""
+    while hasattr(loader, "dataset"):
+        loader = loader.dataset
+    return loader
+
+
+def _workers(loader: DataLoader[Any], images: int) -> dict[str, Any]:
+    if not loader.num_workers:
+        return {}
+    return {
+        "num_workers": min(loader.num_workers, images),
+        "multiprocessing_context": loader.multiprocessing_context,
+        "worker_init_fn": loader.worker_init_fn,
+    }
+
+
+def some_of(pairs: Iterable[Batch], samples: int, seed: int) -> Iterator[Batch]:
+    """`samples` images drawn without replacement from all of `pairs`, or all where there are fewer, in their order.
+
+    It goes through `pairs` once, and holds at most a batch more than twice as many images as it draws.
+    """
+    generator = torch.Generator().manual_seed(derived_seed(seed, "measured images"))
+    kept: list[Keyed] = []
+    held = 0
+    for inputs, targets in pairs:
+        kept.append((torch.rand(len(targets), dtype=torch.float64, generator=generator), inputs, targets))
+        held += len(targets)
+        if held > 2 * samples:
+            kept, held = _lowest(kept, samples), samples
+    if held > samples:
+        kept = _lowest(kept, samples)
+    yield from ((inputs, targets) for _, inputs, targets in kept if len(targets))
+
+
+def of_process(pairs: Iterable[Batch], share: Share) -> Iterator[Batch]:
+    """Of each batch this process's images, so that processes together measure each image once."""
+    number, processes = share
+    seen = 0
+    for inputs, targets in pairs:
+        own = slice((number - seen) % processes, None, processes)
+        seen += len(targets)
+        if len(targets[own]):
+            yield inputs[own], targets[own]
+
+
+def _lowest(kept: list[Keyed], samples: int) -> list[Keyed]:
+    """Of all rows those with the `samples` lowest keys."""
+    highest = torch.cat([keys for keys, _, _ in kept]).kthvalue(samples).values
+    return [(keys[keys <= highest], x[keys <= highest], y[keys <= highest]) for keys, x, y in kept]
+
+
+def pair(batch: Any, batch_to_xy: Callable[[Any], Any] | None = None) -> Batch:
+    """The (inputs, targets) of a batch, copied to the CPU. Raises `BadInput` where it is no such pair."""
+    try:
+        xy = batch if batch_to_xy is None else batch_to_xy(batch)
+    except Exception as error:  # somebody's own function
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BadInput(f"batch_to_xy: it cannot take a batch, which is {described(batch)} ({cause})") from error
+    if not (isinstance(xy, tuple | list) and len(xy) == 2 and all(isinstance(part, Tensor) for part in xy)):
+        what = "batch" if batch_to_xy is None else "what batch_to_xy makes of a batch"
+        raise BadInput(
+            f"{what}: a pair of tensors (inputs, targets) is needed, not {described(xy)}; "
+            "say how to get it: batch_to_xy=lambda batch: (inputs, targets)"
+        )
+    inputs, targets = xy
+    return inputs.detach().cpu(), targets.detach().cpu()

@@ -1,0 +1,361 @@
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from single_directions import AblationEstimate, BadInput, ablation_auc, ablation_curve
+from single_directions.ablation.accuracy import correct
+from single_directions.ablation.estimate import plan_auc
+from single_directions.ablation.masks import Masks, weights
+
+IMAGES, UNITS, CLASSES = 60, 6, 3
+Batch = tuple[Tensor, Tensor]
+
+
+def dense(seed: int = 1) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(4, UNITS), nn.ReLU(), nn.Linear(UNITS, CLASSES))
+        for parameter in network.parameters():
+            parameter.data.mul_(2)
+    return network
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    """Images with answers that `dense` gets right six times out of seven."""
+    inputs = torch.randn(IMAGES, 4, generator=torch.Generator().manual_seed(0))
+    targets = dense()(inputs).argmax(1)
+    targets[::7] = (targets[::7] + 1) % CLASSES
+    return inputs, targets
+
+
+def accuracy_over_all_orderings(network: nn.Sequential, batch: Batch) -> Tensor:
+    """Accuracy at each number of units, float64, (units + 1,), by going through every set of units."""
+    inputs, targets = batch
+    hidden = network[1](network[0](inputs))
+    accuracy = []
+    for number in range(UNITS + 1):
+        right = []
+        for clamped in itertools.combinations(range(UNITS), number):
+            left = hidden.clone()
+            left[:, list(clamped)] = 0
+            right.append(correct(network[2](left), targets).double().mean())
+        accuracy.append(torch.stack(right).mean())
+    return torch.stack(accuracy)
+
+
+@pytest.mark.parametrize("points", ["all", [0, 1, 4, 6]], ids=["all points", "uneven points"])
+@pytest.mark.parametrize("masks_per_image", [None, 1, 7])
+def test_is_the_mean_over_all_orderings(batch: Batch, points: str | list[int], masks_per_image: int | None) -> None:
+    network, (inputs, targets) = dense(), batch
+    many = [(inputs.repeat(100, 1), targets.repeat(100))]
+    estimate = ablation_auc(network, many, masks=30_000, points=points, masks_per_image=masks_per_image)
+    at = estimate.units_ablated
+    curve = accuracy_over_all_orderings(network, batch)[at]
+    auc = float(torch.trapezoid(curve, at / UNITS))
+    expected = {"auc": auc, "auc_normalized": auc / curve[0], "accuracy": curve[0]}
+    expected["auc_corrected"] = (auc - curve[-1]) / (curve[0] - curve[-1])
+    for name, value in expected.items():
+        assert getattr(estimate, name) == pytest.approx(float(value), abs=4 * getattr(estimate, f"{name}_se") + 1e-12)
+        assert getattr(estimate, f"{name}_se") < 0.012
+    assert (estimate.curve - curve).abs().le(4.5 * estimate.curve_se + 1e-12).all()
+    assert estimate.auc == pytest.approx(float(weights(at, UNITS) @ estimate.curve))
+
+
+def answers(network: nn.Sequential, batch: Batch) -> Tensor:
+    """Whether each image is answered right with each set of units, bool, (2 ** units, images); bit i is unit i."""
+    inputs, targets = batch
+    hidden = network[1](network[0](inputs))
+    sets = torch.arange(2**UNITS)[:, None] >> torch.arange(UNITS) & 1
+    return torch.stack([correct(network[2](hidden * (1 - clamped)), targets) for clamped in sets])
+
+
+@pytest.mark.parametrize("population", [IMAGES, 2 * IMAGES, math.inf], ids=["these images", "twice as many", "any"])
+@pytest.mark.parametrize("masks_per_image", [1, 2, 6])
+def test_intervals_cover_at_their_rate(batch: Batch, masks_per_image: int, population: float) -> None:
+    """95 % intervals hold the true value in 92 to 98.5 % of 500 simulations; 3 of their standard errors are 3 %."""
+    network = dense()
+    table, curve = answers(network, batch), accuracy_over_all_orderings(network, batch)
+    auc = float(torch.trapezoid(curve, torch.arange(UNITS + 1) / UNITS))
+    true = {"auc": auc, "auc_normalized": auc / float(curve[0]), "accuracy": float(curve[0])}
+    true["auc_corrected"] = (auc - float(curve[-1])) / float(curve[0] - curve[-1])
+    generator = torch.Generator().manual_seed(0)
+    estimates = []
+    for seed in range(500):
+        drawn = torch.arange(IMAGES)
+        if population == 2 * IMAGES:  # a population that holds each image twice
+            drawn = torch.randperm(2 * IMAGES, generator=generator)[:IMAGES] % IMAGES
+        elif population == math.inf:
+            drawn = torch.randint(IMAGES, (IMAGES,), generator=generator)
+        masks = Masks(UNITS, tuple(range(UNITS + 1)), IMAGES, masks_per_image, seed, torch.device("cpu"))
+        points, clamped = masks.block(0)
+        sets = (clamped[1:-1] * 2 ** torch.arange(UNITS)).sum(-1)
+        estimates.append(
+            AblationEstimate(
+                intact=table[0, drawn],
+                ablated=table[-1, drawn],
+                right=table[sets, drawn].t(),
+                points=points.t(),
+                cluster=torch.arange(IMAGES),
+                units_ablated=torch.arange(UNITS + 1),
+                units=UNITS,
+                population=population,
+            )
+        )
+    for name, value in true.items():
+        found = torch.tensor([getattr(estimate, name) for estimate in estimates], dtype=torch.float64)
+        errors = torch.tensor([getattr(estimate, f"{name}_se") for estimate in estimates], dtype=torch.float64)
+        covered = ((found - value).abs() <= 1.96 * errors + 1e-12).double().mean()
+        assert covered > 0.92, name
+        if found.std() > 1e-9:
+            # Neighbouring masks differ a little by their points too, so intervals may be somewhat too long.
+            assert covered < 0.985 or population < math.inf, name
+            assert 0.9 < errors.mean() / found.std() < (1.1 if population == math.inf else 1.3), name
+            assert abs(found.mean() - value) < 4 * found.std() / math.sqrt(500) + 0.004, name  # a ratio has a bias
+
+
+def test_all_methods_and_batches_give_the_same_answers(batch: Batch) -> None:
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = dense()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.network(inputs) if inputs.sum() > -1e9 else inputs
+
+    inputs, targets = batch
+    expected = ablation_auc(dense(), [batch], masks=600, seed=3)
+    assert expected.method == "prefix"
+    assert expected.cluster.tolist() == list(range(IMAGES))
+    others = [
+        ablation_auc(dense(), [batch], masks=600, seed=3, masks_per_image=10, method="reference"),
+        ablation_auc(Untraceable(), [batch], sites=["network.1"], masks=600, seed=3, masks_per_image=10),
+        ablation_auc(dense(), list(zip(inputs.split(7), targets.split(7), strict=True)), masks=600, seed=3),
+        ablation_auc(dense(), list(zip(inputs.split(1), targets.split(1), strict=True)), masks=600, seed=3),
+        ablation_auc(dense(), [batch], masks=600, seed=3, memory_budget=1),
+    ]
+    for other in others:
+        for name in ("right", "points", "intact", "ablated"):
+            assert torch.equal(getattr(other, name), getattr(expected, name)), (name, other.method)
+    assert [other.method for other in others] == ["reference", "reference", "prefix", "prefix", "prefix"]
+    assert not torch.equal(ablation_auc(dense(), [batch], masks=600, seed=4).right, expected.right)
+
+
+@pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
+def test_agrees_with_curves_of_many_orderings(clamp: str | float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = nn.Sequential(
+            *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5))
+        )
+    inputs = torch.randn(64, 1, 5, 5, generator=generator)
+    targets = torch.where(torch.arange(64) % 3 > 0, network(inputs).argmax(1), torch.arange(64) % 5)
+    batches = [(inputs, targets)]
+    curve = ablation_curve(network, batches, orderings=400, points=7, clamp=clamp, top_k=2)
+    estimate = ablation_auc(network, batches, masks=20_000, points=7, clamp=clamp, top_k=2)
+    assert estimate.sites == curve.sites
+    error = math.hypot(estimate.auc_se, float(curve.auc.std()) / 20)
+    assert estimate.auc == pytest.approx(float(curve.auc.mean()), abs=4 * error)
+    assert torch.equal(estimate.units_ablated, curve.units_ablated)
+    assert estimate.accuracy == pytest.approx(float(curve.accuracy[0, 0]))
+
+
+def test_masks_hold_the_asked_number_of_units_and_every_set_is_as_likely() -> None:
+    masks = Masks(4, (0, 1, 2, 4), images=None, per_image=6, seed=0, device=torch.device("cpu"))
+    points, clamped = masks.block(0)
+    assert points.shape == (6, masks.size)
+    assert clamped.shape == (8, masks.size, 4)
+    assert clamped[-1].all()
+    assert not clamped[0].any()
+    clamped = clamped[1:-1]
+    assert torch.equal(clamped.sum(-1), torch.tensor([0, 1, 2, 4])[points])
+    share = weights(torch.tensor([0, 1, 2, 4]), 4)
+    assert share.tolist() == [0.125, 0.25, 0.375, 0.25]
+    assert (points == 2).double().mean() == pytest.approx(0.6, abs=1 / masks.size)
+    assert (points[:2] == 1).all()  # the first masks of an image lie at its first points: strata
+    two = clamped[points == 2].double()
+    number = len(two)
+    for pair in itertools.combinations(range(4), 2):  # each of 6 with probability 1/6
+        found = two[:, list(pair)].all(1).sum()
+        assert abs(found - number / 6) < 4.5 * math.sqrt(number * 5 / 36)
+
+
+def test_masks_of_different_images_seeds_and_blocks_differ_and_are_drawn_alike_again() -> None:
+    def drawn(seed: int) -> Masks:
+        return Masks(64, (0, 32, 64), images=None, per_image=1, seed=seed, device=torch.device("cpu"))
+
+    first, again = drawn(0), drawn(0)
+    assert torch.equal(first.block(1).clamped, again.block(1).clamped)
+    rows = torch.cat([first.block(0).clamped, first.block(1).clamped, drawn(1).block(0).clamped], dim=1)[1]
+    assert len(rows.unique(dim=0)) == len(rows)
+
+
+def test_of_more_images_than_needed_some_are_drawn(batch: Batch) -> None:
+    inputs, targets = batch
+    batches = list(zip(inputs.split(8), targets.split(8), strict=True))
+    few = ablation_auc(dense(), batches, masks=60, masks_per_image=3, points="all")
+    assert (few.images, few.masks, few.population) == (20, 60, 60)
+    # A third of the images, and masks: the error counts both; of images in general it is larger.
+    general = ablation_auc(dense(), batches, masks=60, masks_per_image=3, points="all", population=math.inf)
+    assert torch.equal(general.right, few.right)
+    assert general.auc_se > few.auc_se
+    assert general.accuracy_se == pytest.approx(few.accuracy_se / math.sqrt(1 - 20 / 60))
+    p = few.accuracy
+    assert general.accuracy_se == pytest.approx(math.sqrt(p * (1 - p) / 19))
+
+
+def test_passes_buy_masks(batch: Batch) -> None:
+    inputs, targets = batch
+    many = [(inputs.repeat(50, 1), targets.repeat(50))]
+    # Before the site 24 products (48 operations) and 12 float32 written, 25 operations a byte; behind it 18 and 3.
+    behind = (36 + 25 * 12) / (84 + 25 * 60)
+    estimate = ablation_auc(dense(), many, passes=500)
+    assert estimate.passes == pytest.approx(500, rel=0.02)
+    assert estimate.why == f"since {1 - behind:.0%} of a forward pass lies before the first site"
+    per_image = estimate.masks // estimate.images
+    assert estimate.passes == pytest.approx(estimate.images * (1 + per_image * behind))
+    plan = plan_auc(dense(), inputs, available=3000, passes=500)
+    assert (plan.images, plan.masks_per_image, plan.passes) == (estimate.images, per_image, estimate.passes)
+    assert (plan.method, plan.why, plan.sites) == (estimate.method, estimate.why, estimate.sites)
+    whole = ablation_auc(dense(), many, passes=500, method="reference")
+    assert whole.passes == pytest.approx(500, rel=0.02)
+    assert whole.masks < estimate.masks
+
+
+def test_a_change_is_measured_on_the_same_pairs(batch: Batch) -> None:
+    network = dense()
+    before = ablation_auc(network, [batch], masks=600)
+    still = ablation_auc(network, [batch], masks=600).change_from(before)
+    assert all(change == (0, 0) for change in still.values())
+    network[2].bias.data[0] += 0.05
+    after = ablation_auc(network, [batch], masks=600)
+    change = after.change_from(before)
+    for name, (value, error) in change.items():
+        assert value == pytest.approx(getattr(after, name) - getattr(before, name))
+        assert error <= math.hypot(getattr(after, f"{name}_se"), getattr(before, f"{name}_se"))
+    assert 0 < change["auc"].se < after.auc_se / 2
+    with pytest.raises(BadInput, match="other images or masks"):
+        ablation_auc(network, [batch], masks=600, seed=1).change_from(before)
+
+
+def test_parts_of_several_processes_are_one_estimate(batch: Batch) -> None:
+    inputs, targets = batch
+    parts = [
+        ablation_auc(dense(), [(inputs[i::2], targets[i::2])], masks=300, seed=i, population=math.inf) for i in (0, 1)
+    ]
+    whole = AblationEstimate.joined(parts)
+    assert (whole.images, whole.masks, whole.population) == (60, 600, math.inf)
+    assert whole.passes == pytest.approx(sum(part.passes for part in parts))
+    assert whole.cluster.unique().tolist() == list(range(60))
+    assert whole.accuracy == pytest.approx(sum(part.accuracy for part in parts) / 2)
+    assert whole.auc == pytest.approx(sum(part.auc for part in parts) / 2, abs=0.01)
+    assert whole.auc_se == pytest.approx(math.hypot(*(part.auc_se for part in parts)) / 2, rel=0.1)
+
+
+def test_images_that_depend_on_their_batch_share_its_masks() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
+        )
+    inputs = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    targets = network(inputs).argmax(1)
+    batches = list(zip(inputs.split(6), targets.split(6), strict=True))
+    estimate = ablation_auc(network, batches, masks=600, points=5)
+    assert estimate.method == "reference"
+    assert "depends on the other images" in estimate.why
+    assert estimate.cluster.tolist() == torch.arange(20).repeat_interleave(6).tolist()
+    masks = Masks(8, (0, 2, 4, 6, 8), 20, estimate.right.shape[1], 0, torch.device("cpu"))
+    right = []
+    for number, (images, classes) in enumerate(batches):
+        hidden = network[:3](images)
+        clamped = masks.block(0).clamped[:, number]
+        right.append(torch.stack([correct(network[3](hidden * ~mask), classes) for mask in clamped[1:-1]], dim=1))
+    assert torch.equal(estimate.right, torch.cat(right))
+    curve = ablation_curve(network, batches, orderings=40, points=5)
+    error = math.hypot(estimate.auc_se, float(curve.auc.std()) / math.sqrt(40))
+    assert estimate.auc == pytest.approx(float(curve.auc.mean()), abs=4 * error)
+
+
+def test_a_stream_is_read_once_and_all_of_it_is_measured(batch: Batch) -> None:
+    def stream() -> Iterator[Batch]:
+        yield from zip(batch[0].split(8), batch[1].split(8), strict=True)
+
+    estimate = ablation_auc(dense(), stream(), masks_per_image=4)
+    assert (estimate.images, estimate.masks, estimate.population) == (60, 240, 60)
+
+
+def test_one_unit_has_two_points_and_nothing_to_draw(batch: Batch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 3))
+    targets = network(batch[0]).argmax(1)
+    estimate = ablation_auc(network, [(batch[0], targets)])
+    curve = ablation_curve(network, [(batch[0], targets)], orderings=1)
+    assert estimate.masks == 0
+    assert estimate.auc == pytest.approx(float(curve.auc))
+    assert estimate.auc_se == 0
+
+
+def test_what_is_not_defined_is_nan() -> None:
+    network = dense()
+    inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    wrong = (network(inputs).argmax(1) + 1) % CLASSES
+    estimate = ablation_auc(network, [(inputs, wrong)], masks=600)
+    assert estimate.accuracy == 0
+    assert math.isnan(estimate.auc_normalized)
+    assert math.isnan(estimate.auc_normalized_se)
+    assert math.isnan(estimate.auc_corrected)
+    assert estimate.auc > 0
+
+
+def test_a_network_with_a_bypass_is_run_with_all_units_clamped() -> None:
+    class Bypassed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = dense()
+            self.around = nn.Linear(4, CLASSES)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.inner(inputs) + self.around(inputs)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Bypassed()
+    inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    targets = network(inputs).argmax(1)
+    estimate = ablation_auc(network, [(inputs, targets)], masks=600)
+    curve = ablation_curve(network, [(inputs, targets)], orderings=1)
+    assert float(estimate.curve[-1]) == pytest.approx(float(curve.accuracy[0, -1]))
+
+
+def test_as_a_table(batch: Batch) -> None:
+    estimate = ablation_auc(dense(), [batch], masks=600)
+    frame = estimate.to_frame()
+    assert list(frame) == ["units_ablated", "fraction_ablated", "accuracy", "accuracy_se"]
+    assert frame["accuracy"].tolist() == estimate.curve.tolist()
+    assert frame["fraction_ablated"].tolist() == pytest.approx([k / 6 for k in range(7)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"masks": 0}, "masks=0: a whole number"),
+        ({"masks": 10}, "masks=10: too few for 7 points; at least 20"),
+        ({"masks_per_image": 0}, "masks_per_image=0"),
+        ({"passes": 0.0}, "passes=0.0: a number above 0"),
+        ({"population": -1}, "population=-1"),
+        ({"seed": -1}, "seed=-1"),
+        ({"method": "incremental"}, "method='incremental': one of auto, prefix, reference"),
+        ({"points": [1, 2]}, "points: an area needs points from 0 to 6"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(batch: Batch, settings: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as error:
+        ablation_auc(dense(), [batch], **settings)
+    assert "\n" not in str(error.value)

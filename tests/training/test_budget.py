@@ -1,0 +1,63 @@
+"""What a measurement of the callback takes, of the arithmetic of an epoch."""
+
+import pytest
+import torch
+from own_training import Augmented, Own, fit
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from single_directions import AblationAUC
+from single_directions.training.budget import plan_for, told_cost
+
+BUDGET = 2**30
+
+
+def convolutional():
+    """Its first site comes early: nearly all of a forward pass is done for each mask."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("epoch", [30_000, 60_000])
+def test_cost_is_what_was_asked_for(epoch):
+    network, inputs = convolutional(), torch.rand(8, 1, 8, 8)
+    plan = plan_for(network, inputs, epoch, None, 0.05 * 3 * epoch, 1, BUDGET)
+    assert plan.passes == pytest.approx(0.05 * 3 * epoch, rel=0.02)
+    assert plan.images * plan.masks_per_image >= 1000
+
+
+def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():
+    network, inputs = convolutional(), torch.rand(8, 1, 8, 8)
+    for processes in (1, 8):
+        plan = plan_for(network, inputs, 2000, None, 10, processes, BUDGET)
+        assert plan.images * plan.masks_per_image >= max(1000, 500 * processes)
+
+
+def test_few_images_are_all_measured_with_more_masks_each():
+    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), 100, None, 5000, 1, BUDGET)
+    assert plan.images == 100
+    assert plan.masks_per_image > 10
+    assert plan.passes == pytest.approx(5000, rel=0.3)
+
+
+def test_a_network_whose_images_share_masks_is_measured_on_some_of_them():
+    class Shared(Own):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(12, track_running_stats=False)
+
+    plan = plan_for(Shared(), torch.rand(8, 1, 8, 8), 60_000, None, 9000, 1, BUDGET)
+    assert plan.images < 60_000
+    assert plan.passes < 2.5 * 9000
+    data = Augmented(images=200, noise=0)
+    measured = AblationAUC()
+    fit(Shared(), [measured], epochs=1, train=DataLoader(TensorDataset(data.inputs.float(), data.labels), 100))
+    assert 0 < measured.values[0]["auc_se"] < 0.2
+
+
+def test_told_where_an_epoch_has_no_known_end():
+    assert told_cost(1234.4, 0) == "which cost 1,234 forward passes of an image"
+    assert told_cost(150, 1000) == "which cost 5.00% of an epoch's arithmetic"

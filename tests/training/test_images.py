@@ -1,0 +1,413 @@
+"""Which images the callback measures on: those trained on, or those given."""
+
+import logging
+import random
+import warnings
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+from own_training import IMAGES, Augmented, Own, fit
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from single_directions import AblationAUC, BadInput
+from single_directions.training.pool import trained_on
+from single_directions.training.reading import of_process, some_of
+
+
+class Plain(Augmented):
+    """The same at each reading; notes what is read."""
+
+    def __init__(self, images=IMAGES):
+        super().__init__(images, noise=0)
+        self.read = []
+
+    def __getitem__(self, i):
+        self.read.append(i)
+        return self.inputs[i].float(), self.labels[i]
+
+
+class Lists(Plain):
+    """It takes whole batches of indices."""
+
+    def __getitem__(self, i):
+        assert isinstance(i, list)
+        return super().__getitem__(i)
+
+
+class Stopped(Exception):
+    pass
+
+
+class Stop(pl.Callback):
+    """Ends a training before its first epoch."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        raise Stopped
+
+
+def measured_indices(loader, samples=None, **settings):
+    """What the callback draws from a training's data, before the first epoch."""
+    measured = AblationAUC(samples=samples)
+    with pytest.raises(Stopped):
+        fit(Own(), [measured, Stop()], train=loader, **settings)
+    return measured._images
+
+
+class Odd(Sampler):
+    """A sampler of somebody's own, which draws from the global generator and counts how often it has been asked."""
+
+    asked = 0
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        self.asked += 1
+        odd = torch.arange(1, len(self.data), 2)
+        return iter(odd[torch.randperm(len(odd))].tolist())
+
+    def __len__(self):
+        return len(self.data) // 2
+
+
+class Uncopied(Odd):
+    """It holds something that cannot be copied."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.generator = (i for i in range(3))
+
+
+def loaders(data):
+    """(loader, trainer's settings, the indices trained on, what is said of them)."""
+    odd, first = list(range(1, IMAGES, 2)), list(range(32))
+    weights = torch.arange(IMAGES) < 3
+    return {
+        "shuffled": (DataLoader(data, 16, shuffle=True), {}, list(range(IMAGES)), ""),
+        "in order": (DataLoader(data, 16), {}, list(range(IMAGES)), ""),
+        "subset": (DataLoader(Subset(data, odd), 16, shuffle=True), {}, list(range(IMAGES // 2)), ""),
+        "some indices": (DataLoader(data, 16, sampler=SubsetRandomSampler(odd)), {}, odd, ""),
+        "weighted": (DataLoader(data, 16, sampler=WeightedRandomSampler(weights.double(), 48)), {}, [0, 1, 2], ""),
+        "own sampler": (DataLoader(data, 16, sampler=Odd(data)), {}, odd, ""),
+        "own batch sampler": (DataLoader(data, batch_sampler=BatchSampler(Odd(data), 8, False)), {}, odd, ""),
+        "lists of indices": (DataLoader(Lists(), None, sampler=BatchSampler(range(32), 8, False)), {}, first, ""),
+        "limited, in order": (DataLoader(data, 16), {"limit_train_batches": 2}, first, ""),
+        "limited, last batch dropped": (DataLoader(data, 40, drop_last=True), {}, list(range(80)), ""),
+        "overfit": (DataLoader(data, 16, shuffle=True), {"overfit_batches": 2}, first, ""),
+        "limited, shuffled": (
+            DataLoader(data, 16, shuffle=True), {"limit_train_batches": 2}, list(range(IMAGES)),
+            "an epoch trains on 32 of these 96, others each time",
+        ),
+        "not copied": (
+            DataLoader(data, 16, sampler=Uncopied(data)), {}, list(range(IMAGES)),
+            "drawn from all images of the data set, as BatchSampler cannot be copied",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+@pytest.mark.parametrize("kind", loaders(Plain()))
+def test_images_are_those_an_epoch_trains_on(kind):
+    loader, settings, indices, said = loaders(Plain())[kind]
+    if kind == "lists of indices":
+        loader.dataset.__class__ = type(
+            "Lists", (Plain,), {"__getitem__": lambda self, i: (self.inputs[i], self.labels[i])}
+        )
+    images = measured_indices(loader, **settings)
+    assert sorted(set(images.indices.tolist())) == indices
+    assert said in images.source
+    assert f"of the {images.number} that are trained on" in images.source
+    if not said:
+        assert ";" not in images.source
+    # A weighted sampler's images are there as often as they are drawn.
+    assert images.number == images.population == (48 if kind == "weighted" else len(indices))
+    assert images.epoch == (32 if "limited, shuffled" in kind else images.number)
+    data = loader.dataset.dataset if isinstance(loader.dataset, Subset) else loader.dataset
+    at = torch.tensor(loader.dataset.indices)[images.indices] if isinstance(loader.dataset, Subset) else images.indices
+    assert torch.cat([inputs for inputs, _ in images.batches]).equal(data.inputs[at].float())
+    assert torch.cat([targets for _, targets in images.batches]).equal(data.labels[at])
+
+
+def test_a_sampler_is_left_as_it_was():
+    data = Plain()
+    generator = torch.Generator().manual_seed(5)
+    for sampler in (Odd(data), WeightedRandomSampler(torch.ones(IMAGES), 20, generator=generator)):
+        before = generator.get_state()
+        trained_on(DataLoader(data, 8, sampler=sampler), 3)
+        assert generator.get_state().equal(before)
+    assert Odd.asked == 0
+    assert data.read == []
+
+
+def test_a_sampler_without_an_end_is_followed_for_as_many_draws_as_there_are_images():
+    class Endless(Sampler):
+        def __iter__(self):
+            while True:
+                yield 7
+
+    indices = trained_on(DataLoader(Plain(), 10, sampler=Endless()), float("inf")).indices
+    assert indices.tolist() == [7] * 100
+
+
+def test_images_without_an_index_ask_for_batches():
+    for loader in (DataLoader(Plain(), batch_size=None), DataLoader(Plain(), sampler=SubsetRandomSampler([]))):
+        with pytest.raises(BadInput, match="give the images to measure on: batches="):
+            trained_on(loader, 4)
+
+
+def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
+    """Its generator is not in the checkpoint: without it the resumed training would measure other images."""
+    weights = torch.arange(1, IMAGES + 1).double()
+
+    def loader(seed):
+        return DataLoader(
+            Augmented(noise=0),
+            16,
+            sampler=WeightedRandomSampler(weights, 40, generator=torch.Generator().manual_seed(seed)),
+        )
+
+    def callback():
+        return AblationAUC()
+
+    class Drawn(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            seen.append(next(c for c in trainer.callbacks if isinstance(c, AblationAUC))._images.indices.tolist())
+
+    seen = []
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(Own(), [callback(), Drawn(), saver], epochs=1, train=loader(1))
+    fit(Own(), [callback(), Drawn()], epochs=2, train=loader(2), checkpoint=saver.best_model_path)
+    fit(Own(), [callback(), Drawn()], epochs=1, train=loader(2))
+    assert seen[0] == seen[1] != seen[2]
+
+
+class Transfers(Own):
+    """Batches are dicts of whole numbers until they are on the device."""
+
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        return {"x": batch[0], "y": batch[1], "validation": self.trainer.validating}
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        assert self.training != batch["validation"]
+        return batch["x"].float() / (2 if batch["validation"] else 10), batch["y"]
+
+
+@pytest.mark.parametrize("where", ["module", "datamodule"])
+def test_hooks_around_the_transfer_are_applied(where):
+    data = Plain()
+    if where == "module":
+        fit(Transfers(), [AblationAUC(), Kept()], epochs=1, train=DataLoader(data, 16))
+    else:
+
+        class Data(pl.LightningDataModule):
+            def train_dataloader(self):
+                return DataLoader(data, 16)
+
+            def on_after_batch_transfer(self, batch, dataloader_idx):
+                return batch[0] / 10, batch[1]
+
+        fit(Own(), [AblationAUC(), Kept()], epochs=1, train=Data())
+    inputs, targets = Kept.images.batches[0]
+    assert inputs.equal(data.inputs[Kept.images.indices[: len(inputs)]] / 10)
+    assert targets.equal(data.labels[Kept.images.indices[: len(inputs)]])
+
+
+class Kept(pl.Callback):
+    """Keeps what was read."""
+
+    def on_train_start(self, trainer, pl_module):
+        Kept.images = next(c for c in trainer.callbacks if isinstance(c, AblationAUC))._images
+
+
+def test_given_batches_go_through_the_hooks_as_in_validation():
+    data = Plain()
+    module = Transfers()
+    fit(module, [AblationAUC(batches=[(data.inputs, data.labels)]), Kept()], epochs=1,
+        train=DataLoader(data, 16))  # fmt: skip
+    assert Kept.images.batches[0][0].equal(data.inputs / 2)
+
+
+def test_samples_limits_given_batches():
+    data = Plain()
+    given = DataLoader(data, batch_size=10)
+    parts = []
+    for seed in (0, 0, 1):
+        measured = AblationAUC(batches=given, samples=25, seed=seed)
+        fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(data, 16))
+        assert measured.form["images"] == 25
+        parts.append(torch.cat([inputs for inputs, _ in Kept.images.batches]))
+    assert parts[0].equal(parts[1])
+    assert not parts[0].equal(parts[2])
+
+
+def test_some_of_a_stream_is_drawn_uniformly_and_shared():
+    pairs = [(torch.arange(i, i + 10), torch.arange(i, i + 10)) for i in range(0, 100, 10)]
+    counts = torch.zeros(100)
+    for seed in range(400):
+        some = torch.cat([y for _, y in some_of(pairs, 20, seed)])
+        assert len(some) == len(some.unique()) == 20
+        counts[some] += 1
+    assert (counts.view(10, 10).sum(1) - 800).abs().max() < 5 * (800 * 0.9) ** 0.5  # no part of the stream is preferred
+    shares = [torch.cat([y for _, y in of_process(some_of(pairs, 20, 0), (n, 3))]) for n in range(3)]
+    assert torch.cat(shares).sort().values.equal(torch.cat([y for _, y in some_of(pairs, 20, 0)]))
+
+
+def test_images_take_no_more_memory_than_is_allowed(caplog):
+    """An image is 64 float32 and a label of 8 bytes."""
+    for given in ({}, {"batches": DataLoader(Plain(), 16)}):
+        measured = AblationAUC(memory_budget=20 * (64 * 4 + 8) + 5, **given)
+        fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(Plain(), 16))
+        assert measured.form["images"] == 20
+        assert "GiB" in Kept.images.source
+
+
+def augmented(noise):
+    return DataLoader(Augmented(noise=noise), 16, shuffle=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*augmented at random")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_follows_from_the_seed(workers):
+    """The same whatever was drawn before, which `random`, NumPy and torch are asked for."""
+    seen = []
+    for seed, before in ((0, 1), (0, 2), (3, 1)):
+        torch.manual_seed(before)
+        random.seed(before)
+        np.random.seed(before)  # noqa: NPY002
+        loader = DataLoader(Augmented(noise=0.5), 16, shuffle=True, num_workers=workers)
+        fit(Own(), [AblationAUC(samples=10, seed=seed), Kept()], epochs=1, train=loader)
+        order = Kept.images.indices.argsort()
+        seen.append(Kept.images.batches[0][0][order])
+        plain = Augmented(noise=0).inputs[Kept.images.indices.sort().values]
+        drawn = (seen[-1] - plain).flatten(1).mean(1)
+        assert len(drawn.unique()) == 10  # each image has its own
+    assert seen[0].equal(seen[1])
+    assert not seen[0].equal(seen[2])
+
+
+def test_random_augmentation_is_warned_of():
+    with pytest.warns(UserWarning, match=r"augmented at random; each is measured as seed=0 draws it.*give batches="):
+        fit(Own(), [AblationAUC()], epochs=1, train=augmented(0.1))
+    fit(Own(), [AblationAUC()], epochs=1, train=augmented(0))  # a warning would be an error
+
+    class Noise(Own):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return batch[0] + torch.rand_like(batch[0]), batch[1]
+
+    with pytest.warns(UserWarning, match="augmented at random"):
+        fit(Noise(), [AblationAUC()], epochs=1, train=augmented(0))
+
+
+@pytest.mark.filterwarnings("ignore:.*augmented at random")
+def test_augmentation_that_is_not_the_same_after_a_resume_is_warned_of(tmp_path):
+    class OwnGenerator(Plain):
+        def __init__(self):
+            super().__init__()
+            self.generator = np.random.default_rng()
+
+        def __getitem__(self, i):
+            return (self.inputs[i] + self.generator.random()).float(), self.labels[i]
+
+    for data in (OwnGenerator, lambda: Augmented(noise=0.5)):
+        saver = ModelCheckpoint(tmp_path / str(data), filename="last", save_on_train_epoch_end=True)
+        fit(Own(), [AblationAUC(), saver], epochs=1, train=DataLoader(data(), 16))
+        resumed = AblationAUC()
+        again = {"epochs": 2, "train": DataLoader(data(), 16), "checkpoint": saver.best_model_path}
+        if data is OwnGenerator:
+            with pytest.warns(UserWarning, match="the images are not those measured before"):
+                fit(Own(), [resumed], **again)
+        else:
+            fit(Own(), [resumed], **again)
+
+
+class Zipped(torch.utils.data.Dataset):
+    """Images in a zip file that is opened at the first read, as is usual with workers; all processes are told apart."""
+
+    def __init__(self, path, images):
+        self.path, self.images, self.file = path, images, None
+
+    def __len__(self):
+        return self.images
+
+    def __getitem__(self, i):
+        if self.file is None:
+            self.file = zipfile.ZipFile(self.path)
+        image = torch.load(BytesIO(self.file.read(f"{i}.pt")), weights_only=True)
+        assert image.flatten()[0] == i
+        return image, i % 10
+
+
+@pytest.fixture
+def zipped(tmp_path):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        for i in range(120):
+            buffer = BytesIO()
+            torch.save(torch.full((1, 8, 8), float(i)), buffer)
+            file.writestr(f"{i}.pt", buffer.getvalue())
+    return Zipped(tmp_path / "images.zip", 120)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_file_that_is_opened_at_the_first_read_is_not_opened_in_this_process(zipped, given):
+    """Workers that are forked later would share its position: BadZipFile, or the wrong images."""
+    loader = DataLoader(zipped, 8, shuffle=True, num_workers=2)
+    batches = DataLoader(Subset(zipped, range(40)), 8) if given else None
+    measured = AblationAUC(batches=batches)
+    fit(Own(lr=1e-6), [measured], epochs=3, train=loader)
+    assert zipped.file is None
+    assert measured.form["images"] == (40 if given else 120)
+
+
+def test_a_worker_prepares_its_data_set_as_in_training(zipped):
+    class Opened(Zipped):
+        def __getitem__(self, i):
+            assert self.opened is self.file is not None
+            return super().__getitem__(i)
+
+    def open_file(worker):
+        data = torch.utils.data.get_worker_info().dataset
+        data.file = data.opened = zipfile.ZipFile(data.path)
+
+    data = Opened(zipped.path, 120)
+    measured = AblationAUC()
+    fit(Own(lr=1e-6), [measured], epochs=1, train=DataLoader(data, 40, num_workers=1, worker_init_fn=open_file))
+    assert measured.form["images"] == 120
+
+
+def test_start_line_says_what_is_measured(caplog):
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[AblationAUC(samples=40)],
+    )
+    with caplog.at_level(logging.INFO), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer.fit(Own(), DataLoader(Plain(), 16, shuffle=True))
+    [line] = [record.getMessage() for record in caplog.records if "AblationAUC:" in record.getMessage()]
+    assert "2 sites, 24 units; 40 images of the 96 that are trained on; " in line
+    assert " masks, which cost " in line
+
+
+def test_replacement_is_followed():
+    sampler = RandomSampler(range(IMAGES), replacement=True, num_samples=500)
+    torch.manual_seed(0)
+    indices = trained_on(DataLoader(Plain(), 50, sampler=sampler), 10).indices
+    assert len(indices) == 500
+    assert len(indices.unique()) > 80

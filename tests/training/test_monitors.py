@@ -1,0 +1,185 @@
+"""What stock callbacks do with the values that are logged, and which of it is warned of."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from own_training import Augmented, Own, fit
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from single_directions import AblationAUC, AblationEstimate
+from single_directions.training.signal import LOGGED, diverged, fall, is_better, logged
+
+PLAIN = DataLoader(Augmented(noise=0), 16)
+SAVERS = [
+    # every_n_epochs of the callback, the saver's settings, the trainer's, whether stale values may be saved
+    (1, {"save_top_k": 3}, {}, False),
+    (2, {"save_top_k": 1}, {}, False),
+    (2, {"save_top_k": 0}, {}, False),
+    (2, {"save_top_k": 3}, {}, True),
+    (2, {"save_top_k": -1}, {}, True),
+    (2, {"save_top_k": 3, "every_n_epochs": 4}, {}, False),
+    (4, {"save_top_k": 1, "every_n_epochs": 2}, {}, True),
+    (2, {"save_top_k": 3}, {"validation": True, "check_val_every_n_epoch": 2}, False),
+    (4, {"save_top_k": 3}, {"validation": True, "check_val_every_n_epoch": 2}, True),
+    (2, {"save_top_k": 1, "every_n_train_steps": 9}, {}, True),
+]
+
+
+class Watched(ModelCheckpoint):
+    """Notes under which value each epoch was saved."""
+
+    def _save_checkpoint(self, trainer, filepath):
+        auc = trainer.callback_metrics["ablation/auc"].item()
+        self.saved = {**getattr(self, "saved", {}), trainer.current_epoch: auc}
+        super()._save_checkpoint(trainer, filepath)
+
+
+@pytest.mark.parametrize(("every", "settings", "loop", "stale"), SAVERS)
+def test_a_checkpoint_under_a_value_of_an_earlier_epoch_is_warned_of(every, settings, loop, stale, tmp_path):
+    saver = Watched(tmp_path, monitor="ablation/auc", mode="max", **settings)
+    ablation = AblationAUC(every_n_epochs=every)
+    training = {"epochs": 8, "train": PLAIN, **loop}
+    if stale:
+        with pytest.warns(
+            UserWarning, match=rf"Watched: it saves epochs under .* set Watched\(every_n_epochs={every}\)"
+        ):
+            fit(Own(), [ablation, saver], **training)
+    else:
+        fit(Own(), [ablation, saver], **training)  # a warning would be an error
+    fresh = {epoch: values["auc"] for epoch, values in ablation.values.items()}
+    kept = getattr(saver, "saved", {})
+    assert stale != (kept.items() <= {e: pytest.approx(fresh.get(e, -1), rel=1e-5) for e in kept}.items()) or not kept
+
+
+class AtFirstNothing(Own):
+    """Its answer is one class for all images in the first two epochs."""
+
+    def forward(self, images):
+        logits = super().forward(images)
+        if self._trainer is not None and self.trainer.current_epoch < 2:
+            logits = 1e-9 * logits + nn.functional.one_hot(torch.tensor(0), 10)
+        return logits
+
+
+@pytest.mark.parametrize("signal", ["auc_corrected", "auc_normalized"])
+def test_a_network_with_nothing_to_lose_neither_stops_a_training_nor_is_its_best(signal, tmp_path):
+    labels = torch.cat([torch.zeros(10), 1 + torch.arange(86) % 9]).long()[torch.randperm(96)]
+    inputs = nn.functional.one_hot(labels, 64).view(-1, 1, 8, 8) + 0.0
+    if signal == "auc_normalized":  # then nothing is right in the first epochs
+        labels, inputs = labels[labels > 0], inputs[labels > 0]
+    train = DataLoader(TensorDataset(inputs, labels), 16)
+    stopper = EarlyStopping(f"ablation/{signal}", mode="max", patience=3)
+    saver = ModelCheckpoint(tmp_path, monitor=f"ablation/{signal}", mode="max", filename="{epoch}")
+    ablation = AblationAUC(batches=[(inputs, labels)])
+    trainer = fit(AtFirstNothing(lr=0.5), [ablation, stopper, saver], epochs=6, train=train)
+    assert ablation.values[0][signal] == ablation.values[1][signal] == 0
+    assert trainer.current_epoch > 2
+    assert stopper.best_score > 0
+    assert not Path(saver.best_model_path).stem.startswith(("epoch=0", "epoch=1"))
+
+
+def estimate(accuracy, images, seed=0, clear=0.0):
+    """One of these accuracies at 0, 1 and 2 of 2 units ablated; `clear` moves those with a unit ablated."""
+    generator = torch.Generator().manual_seed(seed)
+    right = torch.arange(images)[:, None] < torch.tensor(accuracy) * images
+    right[:, 1] = torch.rand(images, generator=generator) < accuracy[1] + clear
+    points = torch.ones(images, 1, dtype=torch.int64)
+    return AblationEstimate(
+        right[:, 0], right[:, 2], right[:, 1:2], points, torch.arange(images), torch.arange(3), units=2
+    )
+
+
+def test_a_ratio_of_noise_counts_as_nothing():
+    """0.11 of 100 images are no more than the floor of 0.1, but of 100,000 images they are."""
+    few, many = estimate([0.11, 0.2, 0.1], 100), estimate([0.11, 0.2, 0.1], 100_000)
+    assert few.auc_corrected > 2
+    assert logged(few)["auc_corrected"] == logged(few)["auc_corrected_se"] == 0
+    assert logged(many)["auc_corrected"] == many.auc_corrected > 2
+    clear = estimate([0.5, 0.3, 0.1], 1000)
+    assert logged(clear) == {name: getattr(clear, name) for name in LOGGED if name != "fall"}
+    assert logged(clear)["auc_normalized"] == pytest.approx(0.6, abs=0.05)
+    assert diverged().keys() == {*LOGGED}
+
+
+def test_fall_is_in_standard_errors_of_the_paired_change():
+    best = estimate([0.9, 0.6, 0.1], 1000, clear=0.1)
+    same = estimate([0.9, 0.6, 0.1], 1000, clear=0.1)
+    lower = estimate([0.9, 0.6, 0.1], 1000)
+    assert fall(best, None, "auc") == fall(same, best, "auc") == fall(best, lower, "auc") == 0
+    change = lower.change_from(best)["auc"]
+    assert fall(lower, best, "auc") == pytest.approx(-change.value / change.se)
+    assert change.se < 0.7 * (lower.auc_se**2 + best.auc_se**2) ** 0.5  # the same draws: most of the noise is in both
+    assert fall(lower, best, "auc") > 3
+    assert is_better(best, lower, "auc")
+    assert not is_better(lower, best, "auc")
+
+
+def test_a_network_that_guesses_is_not_the_best_although_its_normalized_auc_is_one():
+    guessing, learned = estimate([0.1, 0.1, 0.1], 1000), estimate([0.9, 0.5, 0.1], 1000)
+    assert guessing.auc_normalized > 0.9 > learned.auc_normalized
+    assert not is_better(guessing, None, "auc_normalized")
+    assert is_better(learned, None, "auc_normalized")
+    assert fall(guessing, learned, "auc_normalized") == 0
+
+
+def test_fall_stops_a_training_that_falls_and_no_other():
+    """From the third epoch on a part of the units is taken away, a bit more after each."""
+
+    class Falls(Own):
+        falling = True
+
+        def on_train_epoch_start(self):
+            if self.falling and self.current_epoch >= 2:
+                with torch.no_grad():
+                    self.head.weight[:, : self.current_epoch + 2] *= 3
+
+    for falling in (True, False):
+        module, ablation = Falls(lr=0.02), AblationAUC(seed=1, signal="auc")
+        module.falling = falling
+        stopper = EarlyStopping("ablation/fall", mode="min", divergence_threshold=3, patience=1000)
+        trainer = fit(module, [ablation, stopper], epochs=12, train=PLAIN)
+        falls = [values["fall"] for values in ablation.values.values()]
+        assert (trainer.current_epoch < 12) == falling == (falls[-1] > 3)
+        assert all(before <= 3 for before in falls[:-1])
+
+
+def test_fall_goes_on_from_the_best_value_after_a_resume(tmp_path):
+    class Falls(Own):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 4:
+                nn.init.constant_(self.second.weight, 0.0)
+                nn.init.normal_(self.first.weight)
+
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    torch.manual_seed(0)
+    first, second = AblationAUC(signal="auc"), AblationAUC(signal="auc")
+    fit(Falls(), [first, saver], epochs=4, train=PLAIN)
+    fit(Falls(), [second], epochs=5, train=PLAIN, checkpoint=saver.best_model_path)
+    assert second._best.auc == max(values["auc"] for values in first.values.values())
+    change = second.latest.change_from(second._best)["auc"]
+    assert second.values[4]["fall"] == pytest.approx(-change.value / change.se)
+    assert second.values[4]["fall"] > 3
+
+
+FALL = {"mode": "min", "divergence_threshold": 3, "patience": 1000}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, None),
+        ({"mode": "max", "stopping_threshold": 3}, 'takes the highest ablation/fall for the best; set mode="min"'),
+        ({"patience": 3}, "set divergence_threshold=3 and patience=1000000"),
+        ({"divergence_threshold": None}, "set divergence_threshold=3 and patience=1000000"),
+    ],
+)
+def test_a_stopper_that_would_stop_at_no_fall_is_warned_of(changed, says):
+    callbacks = [AblationAUC(every_n_epochs=3), EarlyStopping("ablation/fall", **{**FALL, **changed})]
+    if says is None:
+        fit(Own(), callbacks, epochs=4, train=PLAIN)  # a warning would be an error
+    else:
+        with pytest.warns(UserWarning, match=says):
+            fit(Own(), callbacks, epochs=4, train=PLAIN)
