@@ -38,6 +38,13 @@ def chain() -> nn.Module:
     )
 
 
+def wide() -> nn.Module:
+    """So wide that it pays to update its layers."""
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(32, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 4)),
+    )
+
+
 @pytest.mark.parametrize("method", ["auto", "reference"])
 def test_compiled_network_is_measured_as_it_was_written(method: str) -> None:
     network, batches = seeded(chain), [(images(6, 2, 4, 4), torch.arange(6) % 4)]
@@ -154,7 +161,7 @@ def test_with_everything_clamped_equal_outputs_are_the_lowest_classes(method: st
 
 
 def test_clamps_far_beyond_activations_are_not_left_to_a_sum_with_its_opposite() -> None:
-    network, data = seeded(chain), batches()
+    network, data = seeded(wide), [(images(200, 2, 4, 4), torch.arange(200) % 4)]
     curve = ablation_curve(network, data, clamp=1e6, points=5, verify=50)
     assert (curve.method, ablation_curve(network, data, clamp=1.0).method) == ("prefix", "incremental")
 
@@ -458,7 +465,7 @@ def test_an_image_that_is_not_finite_is_never_right(method: str) -> None:
 
 def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="single_directions")
-    curve = ablation_curve(seeded(chain), batches(), points=2)
+    curve = ablation_curve(seeded(wide), [(images(200, 2, 4, 4), torch.arange(200) % 4)])
     assert (curve.method, curve.why) == (
         "incremental",
         "2 of the 2 layers behind the first site are updated or sliced",

@@ -159,7 +159,7 @@ def ablation_curve(
     """
     if verify < 0:
         raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
+    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, (orderings, points)) as measured:
         units = measured.network.units
         ablated = grid(units, points)
         permutations = draw_orderings(units, orderings, generator)

@@ -23,6 +23,7 @@ from single_directions.ablation.measurement import (
     Batches,
     Clamp,
     Measurement,
+    counted,
     measurement,
     mixes_images,
 )
@@ -437,16 +438,6 @@ def _check(masks: int, passes: float | None, masks_per_image: int | None, popula
             raise BadInput(f"{name}={amount!r}: a number above 0 is needed")
     if not isinstance(seed, int) or seed < 0:
         raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed")
-
-
-def counted(batches: Batches) -> int | None:
-    """How many images there are in batches, or None where that is not known before they are read."""
-    if isinstance(batches, Sequence):
-        return sum(len(targets) for _, targets in batches)
-    size, sampler = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
-    if size is None or not isinstance(sampler, Sized):
-        return None
-    return len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
 
 
 def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:

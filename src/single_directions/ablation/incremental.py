@@ -23,12 +23,14 @@ To read: `Incremental` is the plan for a network, made once; `_lay_out` is its h
 portion of images. `_LinearStep` is facts 2 and 3. `single` clamps one unit alone, for its importance.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from single_directions.ablation.cost import OPERATIONS_A_BYTE, OPERATIONS_A_CALL, Curve
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.operations import (
     NARROW,
@@ -90,6 +92,9 @@ class Incremental:
         self.cached_path = ancestors(self.cached)
         varying = [self.example[node] for node in self.needed if not flow.is_steady(node)]
         self.images_at_once: int | None = images_at_once(varying, 4, self.device, memory_budget)
+        self.bytes = {
+            node: value[:1].nbytes for node, value in self.example.items() if isinstance(value, Tensor) and value.dim()
+        }
         del self.example
 
     def _recognise(self) -> tuple[dict[fx.Node, Operation], dict[fx.Node, list[fx.Node]]]:
@@ -200,6 +205,46 @@ class Incremental:
         return (
             f"{len(helped)} of the {len(linear)} layers behind the first site are updated or sliced" if helped else ""
         )
+
+    def cost(self, each: dict[fx.Node, float], curve: Curve) -> float:
+        """What a curve costs, where each site has its share of the clamped units; `each` is `cost.operations`."""
+        alive = 1 - curve.fractions
+
+        def width(layout: Layout) -> Tensor:
+            """Of all channels of a tensor in a layout, the part that is computed at each point."""
+            if layout is None:
+                return torch.ones_like(alive)
+            units = self.network.sites[layout].units
+            return ((alive * units / _ROUND_TO).ceil().clamp_min(1) * _ROUND_TO / units).clamp_max(1)
+
+        work = sum(each[node] for node in self.cached_path)
+        weights = 0.0
+        for node, _ in self.steps:
+            shape, operation = self.shapes[node], self.operations[node]
+            parts = width(self.layout[node])
+            if isinstance(operation, Linear):
+                assert shape is not None
+                product = 2 * math.prod(shape[1:]) * operation.weight[0].numel()
+                source = self.sources[node][0]
+                reads = self.layout.get(source) if source in self.constants else None
+                grows = source in self.masked
+                work += curve.orderings * product * (1.0 if grows else float((parts * width(reads)).sum()))
+                permuted = (self.layout[node] is not None) + (reads is not None)
+                weights += permuted * operation.weight.nbytes
+            if shape is not None:
+                passed = 3 if isinstance(operation, Linear) and self.sources[node][0] in self.masked else 1
+                work += curve.orderings * OPERATIONS_A_BYTE * passed * self.bytes.get(node, 0) * float(parts.sum())
+        for node in self.masked:
+            work += (
+                curve.orderings
+                * OPERATIONS_A_BYTE
+                * self.bytes.get(node, 0)
+                * (1 + float(width(self.layout[node]).sum()))
+            )
+        portions = math.ceil(curve.images / (self.images_at_once or curve.images))
+        sweeps = curve.orderings * portions
+        calls = 2 * sweeps * len(curve.fractions) * (len(self.steps) + len(self.masked)) + len(self.cached_path)
+        return curve.images * work + sweeps * 2 * OPERATIONS_A_BYTE * weights + OPERATIONS_A_CALL * calls
 
     def start(self, inputs: Tensor) -> None:
         """As `Method.start`: run what no clamp reaches."""

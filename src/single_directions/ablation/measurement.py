@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from single_directions.ablation.cost import Curve, operations, prefix_cost, reference_cost
 from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork, as_written, locate, undisturbed
@@ -28,6 +30,9 @@ _LARGE = 100
 """The incremental method loses digits in a sum with its opposite where units are clamped far beyond activations."""
 
 MIXED = "an image's output depends on the other images of its batch"
+
+_GAIN = 0.9
+"""A method other than the definition must cost at most this part of it to be chosen."""
 
 Batches = Iterable[Any]
 Clamp = str | float
@@ -133,8 +138,11 @@ def measurement(
     top_k: int,
     method: str,
     memory_budget: int,
+    form: tuple[int, Points] | None = None,
 ) -> Iterator[Measurement]:
     """Prepare to measure; within it the network, as it was written, is undisturbed (see `sites.undisturbed`).
+
+    `form` is the number of orderings and the points of a curve, by which ``method="auto"`` counts what it would cost.
 
     Raises:
         BadInput: as `sites.locate`; or an unknown method or clamp, no batch, batches that are not (inputs, targets),
@@ -158,7 +166,11 @@ def measurement(
         if top_k >= classes:
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {classes}")
         values = _values(sited, batches, clamp, inputs)
-        chosen, why = _choose(sited, values, inputs, method, memory_budget)
+        curve = None
+        if form is not None:
+            fractions = grid(sited.units, form[1]).double() / sited.units
+            curve = Curve(form[0], fractions, images=counted(batches) or len(inputs), batch=len(inputs))
+        chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation by method %s: %s", chosen.name, why)
         yield Measurement(sited, batches, values, chosen, why, inputs, classes)
 
@@ -214,7 +226,9 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
     return means
 
 
-def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int) -> tuple[Method, str]:
+def _choose(
+    sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, curve: Curve | None
+) -> tuple[Method, str]:
     """The method asked for where it can be had, else the next best one, and why."""
     if method == "reference":
         return Reference(sited, values), "as asked"
@@ -225,14 +239,46 @@ def _choose(sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, me
         if method != "auto":
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
         return Reference(sited, values), f"since {obstacle}"
-    if method == "auto" and values.abs().max() > _LARGE:
-        return Prefix(sited, values, inputs, memory_budget), f"since clamping to more than {_LARGE} would cost digits"
-    if method != "prefix":
-        incremental = Incremental(sited, values, inputs, memory_budget)
-        if method == "incremental" or incremental.gains:
-            return incremental, "as asked" if method == "incremental" else incremental.gains
-    why = "as asked" if method == "prefix" else "since no layer that reads a site can be updated or sliced"
-    return Prefix(sited, values, inputs, memory_budget), why
+    if method == "incremental":
+        return Incremental(sited, values, inputs, memory_budget), "as asked"
+    prefix = Prefix(sited, values, inputs, memory_budget)
+    if method == "prefix":
+        return prefix, "as asked"
+    if values.abs().max() > _LARGE:
+        return prefix, f"since clamping to more than {_LARGE} would cost digits"
+    incremental = Incremental(sited, values, inputs, memory_budget)
+    if not incremental.gains:
+        return prefix, "since no layer that reads a site can be updated or sliced"
+    if curve is None:
+        return incremental, incremental.gains
+    return _cheapest(Reference(sited, values), prefix, incremental, inputs, curve)
+
+
+def _cheapest(
+    reference: Reference, prefix: Prefix, incremental: Incremental, inputs: Tensor, curve: Curve
+) -> tuple[Method, str]:
+    """The method that takes the fewest operations; the definition unless another one saves a tenth of them."""
+    flow, each = incremental.flow, operations(incremental.flow, inputs[:1])
+    at_once = (prefix.images_at_once or 1) if prefix.stackable else curve.batch
+    definition = reference_cost(each, curve)
+    others: list[tuple[float, Method, str]] = [
+        (prefix_cost(flow, each, curve, at_once), prefix, "since for so small a curve layers are not worth updating"),
+        (incremental.cost(each, curve), incremental, incremental.gains),
+    ]
+    cost, chosen, why = min(others, key=lambda other: other[0])
+    if cost > _GAIN * definition:
+        return reference, "since for so small a curve no other method saves a tenth of the arithmetic"
+    return chosen, why
+
+
+def counted(batches: Batches) -> int | None:
+    """How many images there are in batches, or None where that is not known before they are read."""
+    if isinstance(batches, Sequence):
+        return sum(len(targets) for _, targets in batches)
+    size, sampler = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
+    if size is None or not isinstance(sampler, Sized):
+        return None
+    return len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
 
 
 def mixes_images(network: nn.Module, inputs: Tensor) -> bool:

@@ -2,21 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, fx
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
+from single_directions.ablation.cost import operations
+from single_directions.ablation.dataflow import Dataflow, images_at_once
 from single_directions.ablation.measurement import MIXED
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.sites import SitedNetwork
 
-OPERATIONS_A_BYTE = 25
-"""Multiplications and additions of a large product that take as long as a node needs for a byte of what it gives."""
 _WORTH_CACHING = 0.05
 """Share of a forward pass before the first site from which on it pays to keep its result for several masks."""
 _MASKS_TO_IMAGES = 10.0
@@ -157,13 +154,5 @@ def is_cut(flow: Dataflow) -> bool:
 
 def _share_before(flow: Dataflow, inputs: Tensor) -> float:
     """The share of a forward pass that no clamp reaches, by its arithmetic, 0 to 1."""
-    before = operations(flow, ancestors(node for node in flow.needed if node in flow.fixed), inputs)
-    return before / operations(flow, flow.needed, inputs)
-
-
-def operations(flow: Dataflow, nodes: Sequence[fx.Node], inputs: Tensor) -> float:
-    """What it takes to run some nodes on some inputs: operations of products and convolutions, and bytes written."""
-    with FlopCounterMode(display=False) as counter:
-        values = flow.run(nodes, inputs, keep=nodes)
-    written = sum(value.nbytes for node, value in values.items() if isinstance(value, Tensor) and node.all_input_nodes)
-    return counter.get_total_flops() + OPERATIONS_A_BYTE * written
+    costs = operations(flow, inputs)
+    return sum(costs[node] for node in flow.fixed) / sum(costs.values())
