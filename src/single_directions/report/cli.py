@@ -62,7 +62,8 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
     if wandb:
         _track(tables, sections, shown, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
-        print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
+        why = [f" ({reason})" if state == "broken" else "" for reason in others["reason"]]
+        print(f"{len(others)} {state}, left out: {', '.join(map(''.join, zip(others['run'], why, strict=True)))}")
     shown_reasons = {claim["reason"] for claim in claims}
     if unused := [name for name, text in reasons.items() if text not in shown_reasons]:
         print(f"{REASONS}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "

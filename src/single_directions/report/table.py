@@ -30,7 +30,6 @@ _NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "u
             *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
               "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
 """What a run that is done may lack but not have as text."""
-_CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,18 +167,16 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _read_folder(folder: RunFolder) -> _Run:
-    config, trouble = _config(folder)
+    config, trouble = _config(folder), _without_paths(folder.trouble())
     row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
+    if trouble and folder.holder() is None:
+        row |= {"state": "broken", "reason": trouble}
     row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
-            if trouble:
-                raise ValueError(trouble)
             row["finished"] = folder.read_status().get("since")
             summary = {key: value for key, value in _cells(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
-            if not folder.is_done():
-                raise ValueError(_CUT_SHORT)
             if texts := [key for key in _NUMBERS if isinstance({**row, **summary}.get(key), str)]:
                 raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
@@ -190,12 +187,12 @@ def _read_folder(folder: RunFolder) -> _Run:
     return _Run(row, pd.DataFrame(), pd.DataFrame())
 
 
-def _config(folder: RunFolder) -> tuple[dict[str, Any], str]:
-    """A run's configuration, or none and why."""
+def _config(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration, or none where it cannot be read."""
     try:
-        return folder.read_config(), ""
-    except (OSError, BadInput) as error:
-        return {}, f"{folder.config.name} cannot be read" if isinstance(error, OSError) else _line(error)
+        return folder.read_config()
+    except (OSError, BadInput):
+        return {}
 
 
 def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:

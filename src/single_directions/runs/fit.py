@@ -14,7 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
@@ -92,7 +92,7 @@ def fit(
                 checkpoints.write_held()
             raise
         except MisconfigurationException as error:
-            raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error
+            raise BadInput(f"trainer: {one_line(error)}") from error
     if not history.rows:
         raise BadInput("trainer: its settings leave no epoch to train, as trainer.max_steps=0 does")
     parts.network.to(memory_format=torch.contiguous_format)
@@ -154,4 +154,4 @@ def _trainer(
             enable_model_summary=False,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"trainer: {one_line(error)}") from error

@@ -20,7 +20,7 @@ from single_directions.errors import BadInput
 from single_directions.runs import deaths
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
-from single_directions.runs.sweep import check_place
+from single_directions.runs.keys import check_keys
 
 
 def prepare(config: DictConfig) -> None:
@@ -29,9 +29,9 @@ def prepare(config: DictConfig) -> None:
     Raises `BadInput` for a launcher that is not there, and for resources that it cannot give.
     """
     name, launcher = config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher
-    check_place(config.runs)  # before Hydra makes a folder of that name
-    trainer = config.trainer
-    check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    check_keys(own, config.hydra)  # before Hydra makes a folder
+    check_one_device(OmegaConf.to_container(config.trainer, resolve=True))
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in ("ray", "slurm"):
@@ -66,8 +66,6 @@ def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
 
 def check_one_device(trainer: Any) -> None:
     """Raises `BadInput` where a run of a sweep asks for several devices, each of which would start the sweep anew."""
-    if not isinstance(trainer, dict):
-        raise BadInput(f"trainer must have keys such as max_epochs, not be {trainer!r}")
     devices = trainer.get("devices")
     if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")

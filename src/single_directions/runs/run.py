@@ -12,7 +12,9 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from single_directions.ablation import AblationCurve, ablation_curve
+from single_directions.errors import BadInput
 from single_directions.runs.build import Parts, build
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, write_json
@@ -32,7 +34,15 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     if folder.holds(config) and folder.is_done():
         return folder.read_summary()
     folder.check_free()  # before anything expensive
-    parts = build(config)
+    try:
+        parts = build(config)
+    except BadInput as error:
+        if isinstance(error, CodeFailed):
+            folder.fail(error, traceback.format_exc())
+        raise
+    except Exception as error:
+        folder.fail(error, traceback.format_exc())
+        raise
     with folder.leased() as lease:
         if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
             return folder.read_summary()

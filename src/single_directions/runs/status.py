@@ -16,7 +16,7 @@ from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import BEAT, silence
 from single_directions.runs.sweep import noted, sweep_file
 
-STATES = ("done", "running", "failed", "cut off", "missing")
+STATES = ("done", "running", "failed", "broken", "cut off", "missing")
 """In the order shown."""
 ROWS = 20
 """Of one sweep and state at most, unless all are asked for; those that are done are only counted."""
@@ -118,17 +118,19 @@ def _counts(runs: Any) -> str:
 
 
 def _status(folder: RunFolder) -> RunStatus:
-    holder, state = folder.holder(), folder.state()
-    if folder.is_done():
+    holder, state, trouble = folder.holder(), folder.state(), folder.trouble()
+    if state == "done" and not trouble:
         shown = "done", _numbers(folder)
     elif holder is not None:
         silent = 0.0 if holder.certain else silence(folder.lease)
         doubt = f", no sign of life for {_duration(silent)}" if silent > 2 * BEAT else ""
         shown = "running", f"{_progress(holder.told)}  {holder}{doubt}"
+    elif trouble:
+        shown = "broken", trouble
     elif state == "failed":
         shown = "failed", str(folder.read_status().get("error", ""))
     elif folder.path.exists():
-        shown = "cut off", "some of its files are missing or broken" if state == "done" else _epochs(folder)
+        shown = "cut off", _epochs(folder)
     else:
         shown = "missing", ""
     return RunStatus(folder.path.parent, folder.path.name, *shown)
