@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.report.album import Picture, pictures
 from single_directions.report.claims import as_text, judge, write_claims
@@ -40,7 +41,7 @@ def report() -> None:
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
     tables, reasons = read_tables(inputs), read_reasons(inputs)
     if not (tables.runs["state"] == "done").any():
-        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
+        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} tells why")
     try:
         _clear(output)
         tables.write(output, small)

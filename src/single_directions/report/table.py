@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.ablation import AblationCurve
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
 from single_directions.runs.config import flat, is_neutral
@@ -93,7 +94,7 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
                 chosen[run.row["run"]] = run
     if not chosen:
         places = ", ".join(map(str, inputs))
-        raise BadInput(f"no runs in {places}: make some, with python scripts/train.py -m experiment=memorization")
+        raise BadInput(f"no runs in {places}: make some, with {called('train')} -m experiment=memorization")
     ordered = [chosen[name] for name in sorted(chosen)]
     runs = _normal(_in_order(pd.DataFrame([run.row for run in ordered])))
     runs.insert(len(_FIRST), "variant", variants(runs))
@@ -115,7 +116,7 @@ def _read(path: Path) -> Iterator[_Run]:
     """The runs of one input."""
     if not path.is_dir():
         raise BadInput(
-            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes, "
+            f"{path} is not a folder: name one of runs, as {called('train')} -m experiment=memorization makes, "
             "or that of an earlier report"
         )
     if (path / FILES["runs"]).is_file():

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, Subset
 
 from single_directions.ablation import Site, resolve_sites
+from single_directions.ablation.measurement import METHODS
 from single_directions.ablation.orderings import grid
 from single_directions.data import DataSet, collate
 from single_directions.data.images import Batch
@@ -21,6 +22,7 @@ from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
 from single_directions.runs.causes import cause_of, failed
 from single_directions.runs.config import check
+from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
 
@@ -70,6 +72,8 @@ def build(config: dict[str, Any]) -> Parts:
     ablation = config["ablation"]
     if ablation["top_k"] >= data.classes:
         raise BadInput(f"ablation.top_k must be below the number of classes, {data.classes}, not {ablation['top_k']}")
+    if ablation["method"] not in METHODS:
+        raise BadInput(f"ablation.method must be one of {', '.join(METHODS)}, not {ablation['method']!r}")
     sites = _sites(network, ablation["sites"], data)
     _check_points(sum(site.units for site in sites), ablation["points"])
     optimizer = made("optimizer", config["optimizer"])
@@ -134,7 +138,8 @@ def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[
     except Exception as error:  # of data of the user's own
         raise failed(f"data: its first {len(images)} training images cannot be read", error) from error
     try:
-        return resolve_sites(network, names, inputs)
+        with in_keys():
+            return resolve_sites(network, names, inputs)
     except BadInput:
         raise
     except Exception as error:  # of a network of the user's own, or one made for other shapes
@@ -144,9 +149,12 @@ def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[
 def _check_points(units: int, points: int | str | list[int] | None) -> None:
     """Raises `BadInput` for points that there cannot be, or that leave the area under the curve undefined."""
     try:
-        ablated = grid(units, points)
+        with in_keys():
+            ablated = grid(units, points)
+    except BadInput:
+        raise
     except (TypeError, ValueError) as error:
-        raise BadInput(f"ablation.{error}" if isinstance(error, BadInput) else f"ablation.points: {error}") from error
+        raise BadInput(f"ablation.points: {error}") from error
     if ablated[0] != 0 or ablated[-1] != units:
         raise BadInput(
             f"ablation.points must reach from 0 to all {units} units, for the area under the curve: {points}"

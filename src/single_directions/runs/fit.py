@@ -19,6 +19,7 @@ from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.wording import in_keys
 from single_directions.training import (
     Classifier,
     History,
@@ -79,12 +80,13 @@ def fit(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
         try:
-            trainer.fit(
-                classifier,
-                datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
-                ckpt_path=readable(folder.checkpoint),
-                weights_only=True,  # nothing in a checkpoint can run code
-            )
+            with in_keys(config["ablation"]["every_epoch"] or ()):
+                trainer.fit(
+                    classifier,
+                    datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
+                    ckpt_path=readable(folder.checkpoint),
+                    weights_only=True,  # nothing in a checkpoint can run code
+                )
         except (KeyboardInterrupt, SystemExit):  # by hand, or by a cluster that wants its machine back
             with suppress(OSError, UnderLease):
                 if lease is not None:

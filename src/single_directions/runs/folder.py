@@ -1,6 +1,7 @@
 """A run's folder: the one place that names the files of a run and says how they are written."""
 
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -166,7 +167,10 @@ class RunFolder:
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
-            raise self._cannot_be_written(error) from error
+            unwritten = self._cannot_be_written(error)
+            with suppress(OSError):
+                self.set_state("failed", str(unwritten))
+            raise unwritten from error
 
     def set_state(self, state: State, error: str = "") -> None:
         """Write `status.json`."""
@@ -251,8 +255,13 @@ class RunFolder:
             raise ValueError(f"{self.summary} is not a summary")
         return summary
 
+    def full(self, error: OSError) -> BadInput:
+        """What to tell where the disk has become full in the midst of the run."""
+        return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command goes on")
+
     def _cannot_be_written(self, error: OSError) -> BadInput:
-        return BadInput(f"{self.path} cannot be written ({one_line(error)}): choose another folder with runs=")
+        how = "make room, or choose" if is_full(error) else "choose"
+        return BadInput(f"{self.path} cannot be written ({one_line(error)}): {how} another folder with runs=")
 
 
 def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
@@ -306,7 +315,10 @@ def _cut(name: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception."""
+    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception.
+
+    Raises `OSError` where the disk is full, also for what does not say so, such as torch's writer.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     os.close(handle)
     beside = Path(name)
@@ -314,8 +326,32 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.chmod(0o644)  # mkstemp's files are for their owner alone
         beside.replace(path)
+    except Exception as error:
+        full = not isinstance(error, OSError) and _has_no_room(beside)
+        with suppress(OSError):
+            os.truncate(beside, 0)  # whatever still holds it open keeps no room
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _has_no_room(file: Path) -> bool:
+    """Whether nothing more can be written to a file, since its disk or its owner's share of it is full."""
+    try:
+        with file.open("ab") as more:
+            more.write(bytes(1 << 16))
+            more.flush()
+            os.fsync(more.fileno())
+    except OSError as error:
+        return is_full(error)
+    return False
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,11 +16,15 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.runs import deaths
+from single_directions.runs.build import build
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
 from single_directions.runs.keys import check_keys
+from single_directions.runs.sweep import Job
 
 
 def prepare(config: DictConfig) -> None:
@@ -39,13 +43,48 @@ def prepare(config: DictConfig) -> None:
             raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
         return
     if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
-        raise BadInput(f"hydra/launcher={name} is not installed: pip install '.[{name}]', in the checkout")
+        raise BadInput(f"hydra/launcher={name} is not installed: {_installing(name)}")
     if name == "ray":
         _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
     elif shutil.which("srun") is None:
         raise BadInput("hydra/launcher=slurm: there is no srun here; start the sweep where Slurm's commands are")
     elif resources["gpus_per_run"] not in (None, 0, 1):
         raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
+
+
+def _installing(extra: str) -> str:
+    """How to install what an extra of this package names."""
+    wheel = called("train").startswith("single-directions")
+    return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
+
+
+def look(jobs: Sequence[Job]) -> None:
+    """Raises `BadInput` where all runs of a sweep would be refused alike, as where their data are missing.
+
+    Up to the first run that would not, each is built as it would be at its start.
+    """
+    told = set()
+    for job in jobs if len(jobs) > 1 else ():
+        try:
+            build(job.config)
+        except CodeFailed:  # whose traceback each run keeps
+            return
+        except BadInput as error:
+            told.add(str(error))
+        except Exception:  # which the run itself will tell
+            return
+        else:
+            return
+        if len(told) > 1:
+            return
+    if told:
+        raise BadInput(f"{told.pop()} (the same for all {len(jobs)} runs)")
+
+
+def is_here(launcher: DictConfig) -> bool:
+    """Whether runs are executed on this machine, so that what they read can be looked at before."""
+    address = OmegaConf.select(launcher, "ray.init.address")
+    return "submitit" not in str(launcher.get("_target_")) and address in (None, "local")
 
 
 def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:

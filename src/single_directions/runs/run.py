@@ -17,10 +17,11 @@ from single_directions.runs.build import Parts, build
 from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
-from single_directions.runs.folder import RunFolder, write_json
+from single_directions.runs.folder import RunFolder, is_full, write_json
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
+from single_directions.runs.wording import in_keys
 from single_directions.training import NonFiniteLoss, measuring_loader
 
 
@@ -57,6 +58,10 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
             with suppress(OSError):
                 folder.set_state("cut off")
             raise
+        except OSError as error:
+            told = folder.full(error) if is_full(error) else error
+            folder.fail(told, traceback.format_exc())
+            raise told from error
         except BaseException as error:
             folder.fail(error, traceback.format_exc())
             raise
@@ -90,18 +95,19 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     """
     keys = config["ablation"]
     parts = parts.near(torch.device(device))
-    return ablation_curve(
-        parts.network.to(device),
-        measuring_loader(parts.data, parts.measured),
-        sites=keys["sites"],
-        orderings=keys["orderings"],
-        points=keys["points"],
-        clamp=keys["clamp"],
-        top_k=keys["top_k"],
-        generator=torch.Generator().manual_seed(keys["seed"]),
-        method=keys["method"],
-        progress=progress,
-    )
+    with in_keys():
+        return ablation_curve(
+            parts.network.to(device),
+            measuring_loader(parts.data, parts.measured),
+            sites=keys["sites"],
+            orderings=keys["orderings"],
+            points=keys["points"],
+            clamp=keys["clamp"],
+            top_k=keys["top_k"],
+            generator=torch.Generator().manual_seed(keys["seed"]),
+            method=keys["method"],
+            progress=progress,
+        )
 
 
 def epoch_curves(curves: Mapping[int, AblationCurve]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import BEAT, silence
@@ -64,7 +65,7 @@ def read_status(root: Path) -> list[RunStatus]:
     sweeps = {file.parent for file in root.rglob("sweep.json")}
     found |= {sweep / name for sweep in sweeps for name in noted(sweep)}
     if not found:
-        raise BadInput(f"no runs in {root}: make some, with python scripts/train.py -m experiment=memorization")
+        raise BadInput(f"no runs in {root}: make some, with {called('train')} -m experiment=memorization")
     return [_status(RunFolder(path)) for path in sorted(found, key=_natural)]
 
 
