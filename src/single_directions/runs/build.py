@@ -98,7 +98,7 @@ def made(group: str, config: dict[str, Any], **given: Any) -> Any:
         if isinstance(cause, BadInput):
             raise cause from None
         if missing:
-            raise BadInput(f"{group}._target_: {missing}") from error
+            raise BadInput(f"{group}: {missing}") from error
         hint = f"; it is called with {', '.join(given)} and the keys of {group}" if isinstance(cause, TypeError) else ""
         raise failed(group, cause, hint if given else "") from error
     kind, name = _KINDS.get(group, (object, ""))
