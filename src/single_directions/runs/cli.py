@@ -95,7 +95,7 @@ def _train(config: DictConfig) -> str | None:
 
 def _told(error: BaseException) -> str:
     """What Hydra, OmegaConf or this project says, in one line, without what helps little here."""
-    behind = error.__cause__ or error.__context__
+    behind = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, BadInput):  # as of a resolver
             return str(behind)
@@ -115,7 +115,7 @@ def _kept(folder: RunFolder) -> str:
 
 
 def _is_of_composing(error: BaseException) -> bool:
-    """Whether an exception came up as Hydra or OmegaConf read the configuration, not all are of a kind of theirs.
+    """Whether an exception came up while Hydra or OmegaConf read the configuration: not all are of a kind of theirs.
 
     What a run raises is told before it comes to that.
     """

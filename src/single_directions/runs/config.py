@@ -94,7 +94,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise BadInput(f"{error.full_key}: {one_line(error)}; set it with {error.full_key}=...") from error
+        told = one_line(error)
+        if (own := told.removeprefix("BadInput raised while resolving interpolation: ")) != told:
+            raise BadInput(own) from error
+        raise BadInput(f"{error.full_key}: {told}; set it with {error.full_key}=...") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

@@ -37,12 +37,9 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     folder.check_free()  # before anything expensive
     try:
         parts = build(config)
-    except BadInput as error:
-        if isinstance(error, CodeFailed):
-            folder.fail(error, traceback.format_exc())
-        raise
     except Exception as error:
-        folder.fail(error, traceback.format_exc())
+        if isinstance(error, CodeFailed) or not isinstance(error, BadInput):
+            folder.fail(error, traceback.format_exc())
         raise
     with folder.leased() as lease:
         if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
@@ -58,11 +55,11 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
             with suppress(OSError):
                 folder.set_state("cut off")
             raise
-        except OSError as error:
-            told = folder.full(error) if is_full(error) else error
-            folder.fail(told, traceback.format_exc())
-            raise told from error
         except BaseException as error:
+            if isinstance(error, OSError) and is_full(error):
+                full = folder.full(error)
+                folder.fail(full, traceback.format_exc())
+                raise full from error
             folder.fail(error, traceback.format_exc())
             raise
     return summary
