@@ -19,7 +19,7 @@ class Sweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
-        from single_directions.runs.launchers import launched
+        from single_directions.runs.launchers import is_here, launched, look
         from single_directions.runs.sweep import check_swept, finish, jobs
 
         assert self.config is not None
@@ -29,4 +29,5 @@ class Sweeper(BasicSweeper):
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         check_swept(overrides)
         [sweep] = self.split_arguments(overrides, None)
-        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left))
+        before = look if is_here(self.config.hydra.launcher) else None
+        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left), before)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 
 
 def train() -> None:
@@ -34,6 +35,16 @@ def benchmark() -> None:
 def precision() -> None:
     """Find out what the defaults of `AblationAUC` rest on."""
     _run("benchmark.defaults", "defaults")
+
+
+def called(name: str) -> str:
+    """How a command is called here: by its script in a checkout, by its own name where a wheel was installed.
+
+    >>> called("train") in ("python scripts/train.py", "single-directions-train")
+    True
+    """
+    installed = (Path(__file__).parent / "conf").is_dir()  # which a wheel alone has there
+    return f"single-directions-{name}" if installed else f"python scripts/{name}.py"
 
 
 def _run(module: str, name: str) -> None:

@@ -1,5 +1,15 @@
-"""The one exception for input that a user can mend."""
+"""The one exception for input that a user can mend, and one way to tell any exception in one line."""
 
 
 class BadInput(ValueError):
     """Bad input, told in one line: the key or file at fault, and what to do about it."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its kind where it has no message.
+
+    >>> one_line(ValueError("width must be above 0\\nand more")), one_line(ValueError())
+    ('width must be above 0', 'ValueError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -8,6 +8,9 @@ import pytest
 from single_directions.errors import BadInput
 from single_directions.report.table import Tables, read_tables
 from single_directions.runs.folder import RunFolder
+from single_directions.runs.status import read_status
+
+CURVE = "ordering,units_ablated,fraction_ablated,accuracy\n"
 
 
 def equal(one: Tables, other: Tables) -> bool:
@@ -124,16 +127,19 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("summary", "{", "Expecting property name"),
-        ("summary", "[1, 2]", "is not a summary"),
-        ("curves", "", "curves.csv cannot be read"),
-        ("curves", "ordering,units_ablated\n0,0\n", "curves.csv has no column accuracy"),
-        ("curves", "ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n1,4,1,0\n", "lacks a point"),
-        ("epoch_curves", "epoch\n1\n", "epoch_curves.csv has no column accuracy"),
-        ("curves", "ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,x\n0,4,1,y\n", "in column accuracy"),
-        ("metrics", "a\n1\n", "metrics.csv has no column epoch"),
-        ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "other than numbers in column test/loss"),
-        ("config", "[", "config.yaml"),
+        ("summary", "{", "summary.json is missing or broken"),
+        ("summary", "[1, 2]", "summary.json is missing or broken"),
+        ("summary", "{}", "summary.json lacks orderings"),
+        ("curves", "", "curves.csv: it has no column accuracy"),
+        ("curves", "ordering,units_ablated\n0,0\n", "curves.csv: it has no column accuracy"),
+        ("curves", f"{CURVE}0,0,0,1\n1,4,1,0\n", "curves.csv: it has 2 rows, not the 4 of summary.json"),
+        ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: some of the 2 orderings lacks a point"),
+        ("curves", f"{CURVE}0,0,0,1\n0,4,1,\n1,0,0,1\n1,4,1,0\n", "curves.csv: some cell is no number"),
+        ("epoch_curves", "epoch\n1\n", "epoch_curves.csv: it has no column accuracy"),
+        ("curves", f"{CURVE}0,0,0,x\n0,4,1,y\n1,0,0,x\n1,4,1,y\n", "curves.csv: some cell is no number"),
+        ("metrics", "a\n1\n2\n", "metrics.csv: it has no column epoch"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "metrics.csv: some cell is no number"),
+        ("config", "[", "config.yaml cannot be read"),
         ("status", "", "status.json is missing or cannot be read"),
         ("status", "[]", "status.json is missing or cannot be read"),
     ],
@@ -145,6 +151,10 @@ def test_broken_run_is_listed_not_fatal(made, file, content, reason):
     tables = read_tables([root])
     assert list(tables.runs["state"]) == ["broken", "done"]
     assert reason in tables.runs["reason"][0]
+    if file != "status":
+        [shown] = [row for row in read_status(root) if row.state != "done"]
+        assert shown.state == "broken"
+        assert shown.detail.split(": remove")[0] == tables.runs["reason"][0].split(": remove")[0]
     assert set(tables.curves["run"]) == set(tables.epochs["run"]) == {tables.runs["run"][1]}
 
 
@@ -167,7 +177,7 @@ def test_table_that_was_cut_short_is_not_taken_at_face_value(made, file):
     path.write_text(path.read_text()[:-2])  # the last number is another one now, and every column is there
     tables = read_tables([root])
     assert list(tables.runs["state"]) == ["broken"]
-    assert "lacks rows" in tables.runs["reason"][0]
+    assert tables.runs["reason"][0] == f"{path.name}: its last row is cut off: the same command makes it again"
     assert len(tables.curves) == len(tables.epochs) == 0
 
 

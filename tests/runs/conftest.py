@@ -1,6 +1,7 @@
 """Configurations composed as the command line composes them."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from single_directions.commands import train
 from single_directions.runs.config import conf_folder, resolved
 
 Settings = Callable[..., dict[str, Any]]
+Command = Callable[..., tuple[str | int | None, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +41,23 @@ def settings() -> Settings:
 def place(tmp_path: Path) -> Path:
     """Where a run's folder may be."""
     return tmp_path / "runs" / "single" / "demo-digits" / "default"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+    # Hydra takes what measures coverage for a debugger, and would raise what it reports otherwise.
+    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
+
+    def run(*arguments: str) -> tuple[str | int | None, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        code = None
+        try:
+            train()
+        except SystemExit as exit:
+            code = exit.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import sys
 import weakref
 from pathlib import Path
 
@@ -12,31 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from single_directions.commands import train
 from single_directions.runs.config import _composed
 from single_directions.runs.folder import RunFolder
 
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
-    monkeypatch.chdir(tmp_path)
-    # Hydra takes what measures coverage for a debugger, and would raise what it reports otherwise.
-    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        code = None
-        try:
-            train()
-        except SystemExit as exit:
-            code = exit.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def test_one_run(command, tmp_path):
@@ -86,13 +64,13 @@ def test_sweep_goes_on_after_a_failure_and_tells_of_it(command, tmp_path):
 
 
 def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tmp_path):
-    arguments = ("-m", *QUICK, "data=mnist", "data.root=digits", "seed=0,1")
-    place = tmp_path / "runs" / "single" / "demo-mnist"
+    arguments = ("-m", *QUICK, "batch_size=0,-1")
+    place = tmp_path / "runs" / "single" / "demo-digits"
     assert command(*arguments)[0] == 1
     first, second = sorted(place.glob("*/status.json"))
     status = json.loads(first.read_text())
     assert status["state"] == "failed"
-    assert status["error"].startswith("MNIST is not in ")
+    assert status["error"].startswith("batch_size must be a whole number of at least 1, not ")
     assert [file.name for file in first.parent.iterdir()] == ["status.json"]
 
     first.write_text("{}")
@@ -167,7 +145,9 @@ def test_bad_input_is_one_line(command, tmp_path, arguments, told):
         (["scale=large"], "Could not find 'scale/large'"),
         (["seed=1", "network=null"], "seed=1 network=null: ValueError: Config group override must be a string"),
         (["-m", "data=null"], "-m data=null: ValueError: Config group override must be a string"),
-        (["-m", "trainer=null"], "trainer must have keys such as max_epochs, not be None"),
+        (["-m", "trainer=null"], "trainer is None: it must have keys, as trainer.max_epochs"),
+        (["scale=demo", "~tracking"], "tracking is missing, which a run needs"),
+        (["~ablation.orderings"], "ablation.orderings is missing, which a run needs"),
         (["-m", "~trainer.devices"], "trainer.devices=None: a run of a sweep uses one device"),
         (["runs=null"], "runs must be the path of a folder, not None"),
         (["-m", "runs=null"], "runs must be the path of a folder, not None"),

@@ -148,14 +148,20 @@ def test_at_scale_takes_the_value_of_the_scale():
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["early_stopping=auc"], r"ablation/auc_normalized is measured only during training: add ablation.every_epoch={}"),
+        (
+            ["early_stopping=auc"],
+            r"ablation/auc_normalized is measured only during training: add ablation.every_epoch={}",
+        ),
         (["early_stopping=test_loss", "early_stopping.monitor=test/los"], "early_stopping.monitor must be one of"),
         (["early_stopping=test_loss", "early_stopping.mode=most"], "early_stopping.mode must be min or max"),
         (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
         (["early_stopping=test_loss", "+early_stopping.foo=1"], "^early_stopping: .*'foo'"),
         (["early_stopping=test_loss", "+early_stopping.min_delta=x"], "early_stopping.min_delta must be a number"),
         (["ablation.every_epoch={cost: 0}"], "ablation.every_epoch: cost=0"),
-        (["ablation.every_epoch={orderings: 9}"], r"ablation.every_epoch.orderings is no key any more: .*every_epoch.cost"),
+        (
+            ["ablation.every_epoch={orderings: 9}"],
+            r"ablation.every_epoch.orderings is no key any more: .*every_epoch.cost",
+        ),
         (["ablation.every_epoch={points: 9}"], "ablation.every_epoch.points is no key any more"),
         (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
         (["ablation.every_epoch={name: x}"], "ablation.every_epoch: .*name"),

@@ -130,7 +130,10 @@ def test_full_disk_fails_runs_which_are_finished_once_there_is_room(tmp_path, un
     disk.mkdir()
     mounted("-t", "tmpfs", "-o", "size=160k", "tmpfs", disk)
     assert ended(started(tmp_path, tmp_path / "log", SWEEP)) == 1
-    assert "No space left on device" in (tmp_path / "log").read_text()
+    assert "its disk is full (No space left on device): make room" in (tmp_path / "log").read_text()
+    assert "enforce fail" not in (tmp_path / "log").read_text()
+    states = {json.loads(file.read_text())["state"] for file in tmp_path.glob("runs/*/*/*/status.json")}
+    assert states == {"done", "failed"}
     done = tables(tmp_path)
     assert 0 < len(done) < 24
     for file in tmp_path.rglob("*.csv"):  # whole or not there

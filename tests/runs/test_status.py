@@ -23,7 +23,8 @@ def run(tmp_path):
     def make(name, state="done", sweep="ensemble/demo-digits", error=None):
         folder = RunFolder(tmp_path / "runs" / sweep / name)
         folder.path.mkdir(parents=True)
-        folder.curves.write_text("ordering,accuracy\n0,1\n0,0\n")
+        folder.config.write_text("data: {}\n")
+        folder.curves.write_text("ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n0,5,1,0\n")
         folder.metrics.write_text("epoch\n1\n")
         write_json(folder.summary, {**SUMMARY, **NUMBERS})
         folder.set_state(state)
@@ -69,17 +70,17 @@ def test_every_state_is_told(run, command, tmp_path):
     lease.beat()
     run("seed=2", error=ValueError("the loss is nan\nand more"))
     run("seed=3", "running")
-    run("seed=4").curves.write_text("ordering,accuracy\n0,1\n0,")
+    run("seed=4").curves.write_text("ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n0,")
     names = [f"seed={i}" for i in range(6)]
     write_json(tmp_path / "runs" / "ensemble" / "demo-digits" / "sweep.json", {"runs": names})
     assert command("runs") == (
         1,
         [
-            "runs/ensemble/demo-digits: 6 runs: 1 done, 1 running, 1 failed, 2 cut off, 1 missing",
+            "runs/ensemble/demo-digits: 6 runs: 1 done, 1 running, 1 failed, 1 broken, 1 cut off, 1 missing",
             f"  running  seed=1  epoch 3/40, 2 min left  process {os.getpid()} on {os.uname().nodename}",
             "  failed   seed=2  ValueError: the loss is nan",
+            "  broken   seed=4  curves.csv: its last row is cut off: the same command makes it again",
             "  cut off  seed=3  after epoch 1",
-            "  cut off  seed=4  some of its files are missing or broken",
             "  missing  seed=5",
             "  missing ones are noted in runs/ensemble/demo-digits/sweep.json; delete it to forget them",
         ],

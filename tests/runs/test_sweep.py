@@ -106,7 +106,7 @@ def places(tmp_path, settings):
         def finishes(self, job):
             with job.folder.leased():
                 job.folder.begin(job.config)
-                job.folder.curves.write_text("ordering,accuracy\n0,1\n")
+                job.folder.curves.write_text("ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n")
                 job.folder.metrics.write_text("epoch\n1\n")
                 job.folder.summary.write_text('{"orderings": 1, "points": 1, "epochs": 1}')
                 job.folder.set_state("done")

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import tally
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import Points, draw_orderings, grid
-from single_directions.ablation.sites import Site
+from single_directions.ablation.sites import Site, as_written
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
 
@@ -129,6 +130,8 @@ def ablation_curve(
     progress: bool = False,
     verify: int = 0,
     memory_budget: int = MEMORY_BUDGET,
+    batch_to_xy: BatchToXY | None = None,
+    output: Output | None = None,
 ) -> AblationCurve:
     """Clamp ever more units of a network in random order and measure its accuracy (section 2, "Ablations").
 
@@ -152,6 +155,10 @@ def ablation_curve(
         progress: show a bar.
         verify: check so many random (ordering, point) pairs against the definition, on all images.
         memory_budget: bytes that the fast methods may use beyond the network and a batch.
+        batch_to_xy: makes a pair (inputs, targets) of a batch of another form, as
+            ``lambda batch: (batch["image"], batch["label"])``.
+        output: where the logits are in what the network gives, if that is more than they: a key, a place or the name of
+            an attribute, as ``"logits"``, or a function of it.
 
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
@@ -159,6 +166,7 @@ def ablation_curve(
     """
     if verify < 0:
         raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
+    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(network, batches, sites, clamp, top_k, method, memory_budget, (orderings, points)) as measured:
         units = measured.network.units
         ablated = grid(units, points)

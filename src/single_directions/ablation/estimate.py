@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import correct
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.masks import Masks, draw_masks, weights
 from single_directions.ablation.measurement import (
     MEMORY_BUDGET,
@@ -29,7 +30,7 @@ from single_directions.ablation.measurement import (
 )
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.rows import Cost, Rows, choose_rows
-from single_directions.ablation.sites import Site
+from single_directions.ablation.sites import Site, as_written
 from single_directions.errors import BadInput
 
 if TYPE_CHECKING:
@@ -300,6 +301,8 @@ def ablation_auc(
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
+    output: Output | None = None,
+    batch_to_xy: BatchToXY | None = None,
 ) -> AblationEstimate:
     """Estimate the area under the ablation curve, with its standard error (section 3.2; Figures 2b and 3).
 
@@ -316,7 +319,7 @@ def ablation_auc(
     1.021 +- 0.024
 
     Args:
-        network, sites, points, clamp, top_k, memory_budget: as `ablation_curve`.
+        network, sites, points, clamp, top_k, memory_budget, output, batch_to_xy: as `ablation_curve`.
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader. If there are more images than
             are needed, some are drawn at random; all are read.
         masks: how many pairs of an image and a mask to measure.
@@ -338,6 +341,7 @@ def ablation_auc(
     _check(masks, passes, masks_per_image, population, seed)
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
+    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(network, batches, sites, clamp, top_k, "reference", memory_budget) as measured:
         ablated = grid(measured.network.units, points)
         if ablated[0] != 0 or ablated[-1] != measured.network.units:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import correct, tally
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
+from single_directions.ablation.sites import as_written
 
 
 def unit_importance(
@@ -18,11 +20,14 @@ def unit_importance(
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
+    batch_to_xy: BatchToXY | None = None,
+    output: Output | None = None,
 ) -> Tensor:
     """What accuracy loses when one unit alone is clamped, for each unit (section 2, "Ablations").
 
     Args:
         network, batches, sites, clamp, top_k, method, progress, memory_budget: as `ablation_curve`.
+        batch_to_xy, output: the same.
 
     Returns:
         float64, (units,), accuracy with nothing clamped less accuracy with the unit clamped, -1 to 1; the units of all
@@ -31,6 +36,7 @@ def unit_importance(
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
     """
+    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
         units = range(measured.network.units)
         alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from single_directions.ablation.adapting import described
 from single_directions.ablation.cost import Curve, operations, prefix_cost, reference_cost
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.orderings import Points, grid
@@ -192,7 +193,10 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
 def _to_device(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
-        raise BadInput("batches: each must be a pair of tensors (inputs, targets)")
+        raise BadInput(
+            f"batches: each must be a pair of tensors (inputs, targets), not {described(batch)}; "
+            "say how to make one: batch_to_xy=lambda batch: (inputs, targets)"
+        )
     inputs, targets = batch
     if not len(inputs):
         raise BadInput("batches: one of them holds no image")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
+from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.select import select
 from single_directions.ablation.trace import is_relu, out_of_place, trace
 from single_directions.ablation.untraced import called_relus
@@ -188,7 +189,8 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
     if not isinstance(plain, Tensor) or plain.dim() != 2 or len(plain) != len(inputs):
         raise BadInput(
             f"network {type(network).__name__}: its output must be logits (images, classes); "
-            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}"
+            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; "
+            'name them in it, as output="logits", or give a function of it'
         )
     if not plain.isfinite().all():
         raise BadInput(f"network {type(network).__name__}: its logits are not finite; was its training?")
@@ -212,9 +214,14 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
     return sited
 
 
-def resolve_sites(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> tuple[Site, ...]:
-    """The sites that these names mean, without measuring anything; arguments and errors are those of `locate`."""
-    network = as_written(network)
+def resolve_sites(
+    network: nn.Module, sites: Sequence[str] | None, inputs: Tensor, output: Output | None = None
+) -> tuple[Site, ...]:
+    """The sites that these names mean, without measuring anything; arguments and errors are those of `locate`.
+
+    `output` says where the logits are, as for `ablation_curve`.
+    """
+    network = with_logits(as_written(network), output)
     with undisturbed(network):
         return locate(network, sites, inputs).sites
 

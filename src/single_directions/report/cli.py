@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.report.album import Picture, pictures
 from single_directions.report.claims import as_text, judge, write_claims
@@ -41,7 +42,7 @@ def report() -> None:
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
     tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
     if not (tables.runs["state"] == "done").any():
-        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: python scripts/train.py")
+        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} tells why")
     try:
         _clear(output)
         tables.write(output, small)
@@ -64,7 +65,8 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
     if wandb:
         _track(tables, sections, shown, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
-        print(f"{len(others)} {state}, left out: {', '.join(others['run'])}")
+        why = [f" ({reason})" if state == "broken" else "" for reason in others["reason"]]
+        print(f"{len(others)} {state}, left out: {', '.join(map(''.join, zip(others['run'], why, strict=True)))}")
     for name, notes, key in ((REASONS, reasons, "reason"), (HISTORY, history, "history")):
         if unused := [one for one, note in notes.items() if note not in [claim[key] for claim in claims]]:
             print(f"{name}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.sweeps import defaults, overrides, swept_keys
@@ -30,7 +31,8 @@ def commands(experiment: str, scale: str, data: str, runs: pd.DataFrame) -> list
     known = EXPERIMENTS.get(experiment)
     words = [f"experiment={experiment}"] if experiment != "single" else []
     words += [f"scale={scale}"] if scale != "demo" else []
-    if data != ("digits" if scale == "demo" else known.data if known else "mnist"):
+    own = not (conf_folder() / "experiment" / f"{experiment}.yaml").is_file()  # and so are its data
+    if own or data != ("digits" if scale == "demo" else known.data if known else "mnist"):
         words.append(f"data={data}")
     kinds: dict[frozenset[str], list[dict[str, str]]] = {}
     for row in runs.to_dict("records"):
@@ -43,13 +45,13 @@ def commands(experiment: str, scale: str, data: str, runs: pd.DataFrame) -> list
         together = keys >= _params(experiment).keys() and "trainer.devices" not in keys
         for block in _blocks(alike) if together else [[run] for run in alike]:
             values = [shlex.quote(_assignment(experiment, key, [run[key] for run in block])) for key in block[0]]
-            lines.append(" ".join(["python scripts/train.py", *(["-m"] if len(block) > 1 else []), *words, *values]))
+            lines.append(" ".join([called("train"), *(["-m"] if len(block) > 1 else []), *words, *values]))
     return lines
 
 
 def command_for(experiment: str, scale: str) -> str:
     """The command that makes all runs of an experiment."""
-    return f"python scripts/train.py -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
+    return f"{called('train')} -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
 
 
 def planned_runs(experiment: str, scale: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from single_directions.commands import called
 from single_directions.report.album import Picture
 from single_directions.report.checklist import checklist
 from single_directions.report.claims.claim import accuracy_column
@@ -114,7 +115,7 @@ def _footer() -> Markup:
         "from the run folders that their column run names. A name that was too long for a folder is cut short on the "
         "disk and ends in a hash there; the column has it whole. "
     )
-    again = tag("code", "python scripts/report.py FOLDER"), " makes this page from them again."
+    again = tag("code", f"{called('report')} FOLDER"), " makes this page from them again."
     return tag("footer", tag("p", told, again))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.ablation import AblationCurve
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
 from single_directions.runs.config import flat, is_neutral
@@ -31,7 +32,6 @@ _NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "u
             *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
               "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
 """What a run that is done may lack but not have as text."""
-_CUT_SHORT = "curves.csv, metrics.csv or epoch_curves.csv lacks rows that summary.json tells of: run it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
                 chosen[run.row["run"]] = run
     if not chosen:
         places = ", ".join(map(str, inputs))
-        raise BadInput(f"no runs in {places}: make some, with python scripts/train.py -m experiment=memorization")
+        raise BadInput(f"no runs in {places}: make some, with {called('train')} -m experiment=memorization")
     ordered = [chosen[name] for name in sorted(chosen)]
     for run in ordered:
         _complete(run)
@@ -151,7 +151,7 @@ def _read(path: Path) -> Iterator[_Run]:
     """The runs of one input."""
     if not path.is_dir():
         raise BadInput(
-            f"{path} is not a folder: name one of runs, as python scripts/train.py -m experiment=memorization makes, "
+            f"{path} is not a folder: name one of runs, as {called('train')} -m experiment=memorization makes, "
             "or that of an earlier report"
         )
     if (path / FILES["runs"]).is_file():
@@ -203,18 +203,16 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _read_folder(folder: RunFolder) -> _Run:
-    config, trouble = _config(folder)
+    config, trouble = _config(folder), _without_paths(folder.trouble())
     row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
+    if trouble and folder.holder() is None:
+        row |= {"state": "broken", "reason": trouble}
     row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
-            if trouble:
-                raise ValueError(trouble)
             row["finished"] = folder.read_status().get("since")
             summary = {key: value for key, value in _cells(folder.read_summary()).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
-            if not folder.is_done():
-                raise ValueError(_CUT_SHORT)
             if texts := [key for key in _NUMBERS if isinstance({**row, **summary}.get(key), str)]:
                 raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
@@ -225,12 +223,12 @@ def _read_folder(folder: RunFolder) -> _Run:
     return _Run(row, pd.DataFrame(), pd.DataFrame())
 
 
-def _config(folder: RunFolder) -> tuple[dict[str, Any], str]:
-    """A run's configuration, or none and why."""
+def _config(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration, or none where it cannot be read."""
     try:
-        return folder.read_config(), ""
-    except (OSError, BadInput) as error:
-        return {}, f"{folder.config.name} cannot be read" if isinstance(error, OSError) else _line(error)
+        return folder.read_config()
+    except (OSError, BadInput):
+        return {}
 
 
 def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,21 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, Subset
 
 from single_directions.ablation import Site, resolve_sites
+from single_directions.ablation.measurement import METHODS
 from single_directions.ablation.orderings import grid
 from single_directions.data import DataSet, collate
 from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
+from single_directions.runs.causes import cause_of, failed
 from single_directions.runs.config import check
+from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
 
 IMAGES_TO_TRY = 8
+_KINDS = {"data": (DataSet, "single_directions.data.DataSet"), "network": (nn.Module, "torch.nn.Module")}
+"""What groups of the configuration name."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ def build(config: dict[str, Any]) -> Parts:
     ablation = config["ablation"]
     if ablation["top_k"] >= data.classes:
         raise BadInput(f"ablation.top_k must be below the number of classes, {data.classes}, not {ablation['top_k']}")
+    if ablation["method"] not in METHODS:
+        raise BadInput(f"ablation.method must be one of {', '.join(METHODS)}, not {ablation['method']!r}")
     sites = _sites(network, ablation["sites"], data)
     _check_points(sum(site.units for site in sites), ablation["points"])
     optimizer = made("optimizer", config["optimizer"])
@@ -79,12 +86,25 @@ def build(config: dict[str, Any]) -> Parts:
 
 def made(group: str, config: dict[str, Any], **given: Any) -> Any:
     """What a group of the configuration names; whatever goes wrong is told as one line that begins with the group."""
+    target = config.get("_target_")
+    if not isinstance(target, str):
+        raise BadInput(f"{group}: it has no _target_, the dotted name of what to call: choose another with {group}=...")
+    if group in ("optimizer", "scheduler") and config.get("_partial_") is not True:
+        raise BadInput(f"{group}._partial_ must be true: {target} is called once there is a network to train")
     try:
-        return instantiate(config, **given, _convert_="all")
+        thing = instantiate(config, **given, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, BadInput):
-            raise error.__cause__ from None
-        raise BadInput(f"{group}: {str(error.__cause__ or error).splitlines()[0]}") from error
+        cause, missing = cause_of(error, target)
+        if isinstance(cause, BadInput):
+            raise cause from None
+        if missing:
+            raise BadInput(f"{group}: {missing}") from error
+        hint = f"; it is called with {', '.join(given)} and the keys of {group}" if isinstance(cause, TypeError) else ""
+        raise failed(group, cause, hint if given else "") from error
+    kind, name = _KINDS.get(group, (object, ""))
+    if not isinstance(thing, kind):
+        raise BadInput(f"{group}: {target} gives a {type(thing).__name__}, not a {name}")
+    return thing
 
 
 def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
@@ -110,27 +130,36 @@ def _stopper(keys: dict[str, Any] | None) -> StayStopped | None:
     try:
         return StayStopped(**keys)
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise BadInput(f"early_stopping: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"early_stopping: {one_line(error)}") from error
 
 
 def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[Site, ...]:
     """The sites to be ablated, found by passing a few images through the network."""
     images = range(min(IMAGES_TO_TRY, len(data.train_plain)))
-    inputs, _ = collate([data.train_plain[i] for i in images])
     try:
-        return resolve_sites(network, names, inputs)
-    except RuntimeError as error:  # a network of the user's own, made for other shapes
-        raise BadInput(
-            f"network: cannot take images {tuple(inputs.shape[1:])}: {str(error).splitlines()[0]}"
-        ) from error
+        inputs, _ = collate([data.train_plain[i] for i in images])
+    except BadInput:
+        raise
+    except Exception as error:  # of data of the user's own
+        raise failed(f"data: its first {len(images)} training images cannot be read", error) from error
+    try:
+        with in_keys():
+            return resolve_sites(network, names, inputs)
+    except BadInput:
+        raise
+    except Exception as error:  # of a network of the user's own, or one made for other shapes
+        raise failed(f"network: cannot take images {tuple(inputs.shape[1:])}", error) from error
 
 
 def _check_points(units: int, points: int | str | list[int] | None) -> None:
     """Raises `BadInput` for points that there cannot be, or that leave the area under the curve undefined."""
     try:
-        ablated = grid(units, points)
+        with in_keys():
+            ablated = grid(units, points)
+    except BadInput:
+        raise
     except (TypeError, ValueError) as error:
-        raise BadInput(f"ablation.{error}" if isinstance(error, BadInput) else f"ablation.points: {error}") from error
+        raise BadInput(f"ablation.points: {error}") from error
     if ablated[0] != 0 or ablated[-1] != units:
         raise BadInput(
             f"ablation.points must reach from 0 to all {units} units, for the area under the curve: {points}"
@@ -146,7 +175,7 @@ def _try_optimizer(network: nn.Module, optimizer: Callable[..., Any], scheduler:
         if scheduler is not None:
             scheduler(made)
     except (ValueError, TypeError) as error:
-        raise BadInput(f"{group}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"{group}: {one_line(error)}") from error
 
 
 def _measured(data: DataSet, samples: int | None, seed: int) -> Dataset[Batch]:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import warnings
 from traceback import walk_tb
@@ -16,8 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import conf_folder, resolved
-from single_directions.runs.folder import RunFolder, first_line
+from single_directions.runs.folder import AGAIN, RunFolder, first_line
+from single_directions.runs.keys import check_keys
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.run import execute, follow
@@ -35,12 +38,12 @@ def train() -> None:
     except RunFailed as error:
         raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
-        told, *_ = str(error).split("Config search path")
-        raise SystemExit(" ".join(told.split())) from None
+        raise SystemExit(_told(error)) from None
     except Exception as error:
         if not _is_of_composing(error):
             raise
-        raise SystemExit(f"{' '.join(sys.argv[1:])}: {first_line(error)}") from None
+        told = " ".join(str(error).split())  # where YAML is broken stands in later lines
+        raise SystemExit(f"{' '.join(sys.argv[1:])}: {type(error).__name__}: {told}") from None
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
@@ -50,9 +53,10 @@ def _train(config: DictConfig) -> str | None:
     sweep = hydra_config.mode == RunMode.MULTIRUN
     os.chdir(hydra_config.runtime.cwd)  # another node's process may have begun elsewhere
     try:
+        check_keys(config, hydra_config)
         settings = resolved(config)
         if sweep:
-            check_one_device(settings.get("trainer"))
+            check_one_device(settings["trainer"])
         folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
     except BadInput as error:
         raise _end(str(error), sweep) from None
@@ -60,7 +64,9 @@ def _train(config: DictConfig) -> str | None:
     if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
         follow(settings, folder)
         return None
-    again = folder.is_done()
+    again, trouble = folder.is_done(), folder.trouble()
+    if trouble.endswith(AGAIN):
+        print(f"{title}: {trouble}", file=sys.stderr)
     try:
         summary = execute(settings, folder) if sweep else _executed(settings, folder)
     except UnderLease as error:
@@ -73,10 +79,12 @@ def _train(config: DictConfig) -> str | None:
         raise SystemExit(130) from None
     except BadInput as error:
         told = str(error)
-        if sweep:
+        if isinstance(error, CodeFailed):
+            told += _kept(folder)
+        elif sweep:
             folder.refuse(error)
     except Exception as error:
-        told = f"{first_line(error)} (traceback in {folder.error})"
+        told = first_line(error) + _kept(folder)
     else:
         print(f"{title}: {line(summary)}{', done before' if again else ''}", flush=True)
         return None
@@ -85,13 +93,35 @@ def _train(config: DictConfig) -> str | None:
     raise _end(f"{title}: failed: {told}" if sweep else told, sweep)
 
 
+def _told(error: BaseException) -> str:
+    """What Hydra, OmegaConf or this project says, in one line, without what helps little here."""
+    behind = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
+    while behind is not None:
+        if isinstance(behind, BadInput):  # as of a resolver
+            return str(behind)
+        behind = behind.__cause__ or behind.__context__
+    told, *_ = str(error).split("Config search path")
+    told = " ".join(told.split())
+    before, options, after = told.partition("Available options in ")
+    told = before + options + " ".join(word for word in after.split(" ") if not word.startswith("_"))
+    if re.search(r"Could not override '[\w/]+@experiment\.", told):
+        told += " The first line of an experiment's file must be `# @package _global_`"
+    return told
+
+
+def _kept(folder: RunFolder) -> str:
+    """Where a traceback is kept, as the end of a message; "" where it could not be."""
+    return f" (traceback in {folder.error})" if folder.error.exists() else ""
+
+
 def _is_of_composing(error: BaseException) -> bool:
-    """Whether Hydra or OmegaConf raised an exception: not all that they say of a command line is of a kind of theirs.
+    """Whether an exception came up while Hydra or OmegaConf read the configuration: not all are of a kind of theirs.
 
     What a run raises is told before it comes to that.
     """
-    *_, (frame, _) = walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("hydra", "omegaconf")
+    modules = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    known = [name for name in modules if name in ("hydra", "omegaconf", "single_directions", "hydra_plugins")]
+    return known[-1] in ("hydra", "omegaconf")
 
 
 def _executed(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 
 _NEUTRAL = (
     "runs",
@@ -46,9 +46,25 @@ _WHOLE = {
 }
 _WHOLE_OR_NULL = {"threads": 1, "data.train_samples": 1, "data.test_samples": 1}
 
+_OF_THE_RUN = {
+    "logger": "a run has its own; tracking= chooses it",
+    "callbacks": "a run has its own; ablation.every_epoch, early_stopping and stop_at_train_accuracy add some",
+    "plugins": "a run has its own, for its checkpoints",
+    "enable_checkpointing": "a run always keeps checkpoints; checkpoint.keep says which stay",
+    "default_root_dir": "a run's files are in its own folder; runs= says where that is",
+    "enable_progress_bar": "a run has a progress bar of its own; progress= switches it",
+    "enable_model_summary": "a run shows none",
+    "num_sanity_val_steps": "a run has no such steps",
+    "use_distributed_sampler": "a run's loaders know what each process trains on",
+    "fast_dev_run": "a run needs whole epochs; set trainer.max_epochs=1 and data.train_samples=100 for a quick one",
+}
+"""Arguments of Lightning's Trainer that the run itself gives, and what there is instead."""
+
 
 def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
     """The resolver `${at_scale:demo,paper}`: one line of an experiment gives a key's value at both scales."""
+    if _root_.scale not in ("demo", "paper"):
+        raise BadInput(f"scale must be demo or paper, not {_root_.scale!r}")
     value = {"demo": demo, "paper": paper}[_root_.scale]
     return OmegaConf.create(value) if isinstance(value, list | dict) else value
 
@@ -78,7 +94,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}; set it with {error.full_key}=...") from error
+        told = one_line(error)
+        if (own := told.removeprefix("BadInput raised while resolving interpolation: ")) != told:
+            raise BadInput(own) from error
+        raise BadInput(f"{error.full_key}: {told}; set it with {error.full_key}=...") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -89,6 +108,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
         return resolved(_composed(*overrides))
     except HydraException as error:
         raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
+
 
 _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
 """What `AblationAUC` logs, each with its standard error; written here again, as reading it there would import torch."""
@@ -112,6 +132,9 @@ def check(config: dict[str, Any]) -> None:
         if not isinstance(config[key], bool):
             raise BadInput(f"{key} must be true or false, not {config[key]!r}")
     _check_compile(config["compile"])
+    for key, instead in _OF_THE_RUN.items():
+        if key in config["trainer"]:
+            raise BadInput(f"trainer.{key} cannot be set: {instead}")
     _check_batches(config["trainer"])
     measured = config["ablation"]["every_epoch"] is not None
     _check_validation(config["trainer"], each_epoch=measured or config["early_stopping"] is not None)

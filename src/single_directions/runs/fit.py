@@ -14,11 +14,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.wording import in_keys
 from single_directions.training import (
     Classifier,
     History,
@@ -79,12 +80,13 @@ def fit(
             parts.network, parts.optimizer, parts.scheduler, config["ablation"]["top_k"], config["seed"]
         )
         try:
-            trainer.fit(
-                classifier,
-                datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
-                ckpt_path=readable(folder.checkpoint),
-                weights_only=True,  # nothing in a checkpoint can run code
-            )
+            with in_keys(config["ablation"]["every_epoch"] or ()):
+                trainer.fit(
+                    classifier,
+                    datamodule=Loaders(parts.data, config["batch_size"], config["seed"]),
+                    ckpt_path=readable(folder.checkpoint),
+                    weights_only=True,  # nothing in a checkpoint can run code
+                )
         except (KeyboardInterrupt, SystemExit):  # by hand, or by a cluster that wants its machine back
             with suppress(OSError, UnderLease):
                 if lease is not None:
@@ -92,7 +94,7 @@ def fit(
                 checkpoints.write_held()
             raise
         except MisconfigurationException as error:
-            raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error
+            raise BadInput(f"trainer: {one_line(error)}") from error
     if not history.rows:
         raise BadInput("trainer: its settings leave no epoch to train, as trainer.max_steps=0 does")
     parts.network.to(memory_format=torch.contiguous_format)
@@ -154,4 +156,4 @@ def _trainer(
             enable_model_summary=False,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise BadInput(f"trainer: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"trainer: {one_line(error)}") from error

@@ -1,5 +1,7 @@
 """A run's folder: the one place that names the files of a run and says how they are written."""
 
+import copy
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 from pathlib import Path
@@ -16,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 from single_directions.runs.config import differing_keys, flat, is_neutral
 from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
+from single_directions.runs.whole import broken_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +34,8 @@ LONGEST_NAME = 200
 """Characters; file systems allow 255 bytes."""
 MOST_GUESSES = 100_000
 """At what may have been cut off, for as many overrides."""
+AGAIN = "the same command makes it again"
+"""What to do where a file of a run can be made again."""
 UNFINISHED = ".part"
 """How files end that are being written."""
 
@@ -161,26 +167,45 @@ class RunFolder:
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
-            raise self._cannot_be_written(error) from error
+            unwritten = self._cannot_be_written(error)
+            with suppress(OSError):
+                self.set_state("failed", str(unwritten))
+            raise unwritten from error
 
     def set_state(self, state: State, error: str = "") -> None:
         """Write `status.json`."""
-        status = {"state": state, "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **({"error": error} if error else {})}
-        write_json(self.status, status)
+        write_json(self.status, _status(state, error))
+
+    def _overwrite_status(self, state: State, error: str) -> None:
+        """Write `status.json` in its place, where there is no room for another file."""
+        with self.status.open("r+") as file:
+            file.write(json.dumps(_status(state, error)))
+            file.truncate()
 
     def is_done(self) -> bool:
         """Whether the run has left behind all that it should, whole: quick enough to be asked of hundreds of runs."""
+        return self.read_status().get("state") == "done" and not self.trouble()
+
+    def trouble(self) -> str:
+        """What in the folder is missing or broken, and how to mend it; "" where nothing is.
+
+        This is the one place that decides it, for training, status and report alike.
+        """
+        done = self.read_status().get("state") == "done"
         try:
-            if self.read_status().get("state") != "done":
-                return False
+            self.read_config()
+        except BadInput as error:
+            return str(error).replace(f"{self.path}/", "", 1)
+        except OSError:
+            return f"{self.config.name} is missing: {AGAIN}" if done else ""
+        if not done:
+            return ""
+        try:
             summary = self.read_summary()
-            return (
-                _rows(self.curves) == summary["orderings"] * summary["points"]
-                and _rows(self.metrics) == summary["epochs"]
-                and (not self.epoch_curves.exists() or self.epoch_curves.read_bytes().endswith(b"\n"))
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        except (OSError, ValueError):
+            return f"{self.summary.name} is missing or broken: {AGAIN}"
+        table = broken_table(self.curves, self.metrics, self.epoch_curves, summary)
+        return f"{table}: {AGAIN}" if table else ""
 
     def fail(self, error: BaseException, traceback: str) -> None:
         """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`.
@@ -188,7 +213,13 @@ class RunFolder:
         What cannot be written is left out: a full disk must not hide what went wrong.
         """
         with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.error.unlink(missing_ok=True)  # of an earlier failure
+        try:
             self.set_state("failed", first_line(error))
+        except OSError:
+            with suppress(OSError):  # over the old state, which takes no more room
+                self._overwrite_status("failed", first_line(error))
         with suppress(OSError):
             write_text(self.error, traceback)
 
@@ -196,8 +227,9 @@ class RunFolder:
         """Leave the reason why a run could not begin, where nothing else is: as of one that failed, and tried again."""
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
-            if {file.name for file in self.path.iterdir()} <= {self.status.name}:
-                self.set_state("failed", _line(error))
+            if {file.name for file in self.path.iterdir()} <= {self.status.name, self.error.name}:
+                self.error.unlink(missing_ok=True)
+                self.set_state("failed", first_line(error))
 
     def write_frame(self, path: Path, frame: "pd.DataFrame") -> None:
         """Write a table; numbers keep every digit that they need to be read back equal."""
@@ -206,11 +238,12 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The configuration of the run. Raises `OSError` if there is none, `BadInput` if it is broken."""
         try:
-            config = OmegaConf.to_container(OmegaConf.load(self.config))  # it was resolved when it was written
+            stat = self.config.stat()
+            config = copy.deepcopy(_parsed(self.config, stat.st_mtime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
             raise
         except Exception as error:  # the parser's own kinds, bytes that are no text, a folder in its place
-            raise BadInput(f"{self.config} cannot be read ({_line(error)}): remove {self.path}") from error
+            raise BadInput(f"{self.config} cannot be read ({one_line(error)}): remove {self.path}") from error
         if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
             raise BadInput(f"{self.config} is not a run's configuration: remove {self.path}")
         return {str(key): value for key, value in config.items()}
@@ -222,8 +255,13 @@ class RunFolder:
             raise ValueError(f"{self.summary} is not a summary")
         return summary
 
+    def full(self, error: OSError) -> BadInput:
+        """What to tell where the disk has become full in the midst of the run."""
+        return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command goes on")
+
     def _cannot_be_written(self, error: OSError) -> BadInput:
-        return BadInput(f"{self.path} cannot be written ({_line(error)}): choose another folder with runs=")
+        how = "make room, or choose" if is_full(error) else "choose"
+        return BadInput(f"{self.path} cannot be written ({one_line(error)}): {how} another folder with runs=")
 
 
 def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
@@ -277,7 +315,10 @@ def _cut(name: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception."""
+    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception.
+
+    Raises `OSError` where the disk is full, also for what does not say so, such as torch's writer.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     os.close(handle)
     beside = Path(name)
@@ -285,8 +326,32 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.chmod(0o644)  # mkstemp's files are for their owner alone
         beside.replace(path)
+    except Exception as error:
+        full = not isinstance(error, OSError) and _has_no_room(beside)
+        with suppress(OSError):
+            os.truncate(beside, 0)  # whatever still holds it open keeps no room
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _has_no_room(file: Path) -> bool:
+    """Whether nothing more can be written to a file, since its disk or its owner's share of it is full."""
+    try:
+        with file.open("ab") as more:
+            more.write(bytes(1 << 16))
+            more.flush()
+            os.fsync(more.fileno())
+    except OSError as error:
+        return is_full(error)
+    return False
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -301,8 +366,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in one line: its kind, and the first line of its message."""
-    return f"{type(error).__name__}: {_line(error)}"
+    """An exception in one line: its kind, unless that is `BadInput`, and the first line of its message if it has one."""
+    kind, line = type(error).__name__, one_line(error)
+    return line if line == kind or isinstance(error, BadInput) else f"{kind}: {line}"
+
+
+def _status(state: State, error: str) -> dict[str, str]:
+    """What `status.json` says."""
+    status = {"state": state, "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {**status, "error": error} if error else status
 
 
 def _is_follower() -> bool:
@@ -310,9 +382,10 @@ def _is_follower() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
-def _rows(table: Path) -> int:
-    """The rows of a table, of which only whole ones count, without its header."""
-    return table.read_bytes().count(b"\n") - 1
+@lru_cache(maxsize=4096)
+def _parsed(file: Path, *version: int) -> Any:
+    """The content of a YAML file in one of its versions: looking again and again at many runs parses each once."""
+    return OmegaConf.to_container(OmegaConf.load(file))  # it was resolved when it was written
 
 
 def _value(config: Any, key: str, text: str) -> str:
@@ -324,7 +397,3 @@ def _value(config: Any, key: str, text: str) -> str:
     if isinstance(config, dict):
         return text
     return json.dumps(config) if config is None or isinstance(config, bool) else str(config)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]

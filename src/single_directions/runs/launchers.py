@@ -16,11 +16,15 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.runs import deaths
+from single_directions.runs.build import build
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
-from single_directions.runs.sweep import check_place
+from single_directions.runs.keys import check_keys
+from single_directions.runs.sweep import Job
 
 
 def prepare(config: DictConfig) -> None:
@@ -29,9 +33,9 @@ def prepare(config: DictConfig) -> None:
     Raises `BadInput` for a launcher that is not there, and for resources that it cannot give.
     """
     name, launcher = config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher
-    check_place(config.runs)  # before Hydra makes a folder of that name
-    trainer = config.trainer
-    check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    check_keys(own, config.hydra)  # before Hydra makes a folder
+    check_one_device(OmegaConf.to_container(config.trainer, resolve=True))
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in ("ray", "slurm"):
@@ -39,13 +43,48 @@ def prepare(config: DictConfig) -> None:
             raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
         return
     if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
-        raise BadInput(f"hydra/launcher={name} is not installed: pip install '.[{name}]', in the checkout")
+        raise BadInput(f"hydra/launcher={name} is not installed: {_installing(name)}")
     if name == "ray":
         _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
     elif shutil.which("srun") is None:
         raise BadInput("hydra/launcher=slurm: there is no srun here; start the sweep where Slurm's commands are")
     elif resources["gpus_per_run"] not in (None, 0, 1):
         raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
+
+
+def _installing(extra: str) -> str:
+    """How to install what an extra of this package names."""
+    wheel = called("train").startswith("single-directions")
+    return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
+
+
+def look(jobs: Sequence[Job]) -> None:
+    """Raises `BadInput` where all runs of a sweep would be refused alike, as where their data are missing.
+
+    Up to the first run that would not, each is built as it would be at its start.
+    """
+    told = set()
+    for job in jobs if len(jobs) > 1 else ():
+        try:
+            build(job.config)
+        except CodeFailed:  # whose traceback each run keeps
+            return
+        except BadInput as error:
+            told.add(str(error))
+        except Exception:  # which the run itself will tell
+            return
+        else:
+            return
+        if len(told) > 1:
+            return
+    if told:
+        raise BadInput(f"{told.pop()} (the same for all {len(jobs)} runs)")
+
+
+def is_here(launcher: DictConfig) -> bool:
+    """Whether runs are executed on this machine, so that what they read can be looked at before."""
+    address = OmegaConf.select(launcher, "ray.init.address")
+    return "submitit" not in str(launcher.get("_target_")) and address in (None, "local")
 
 
 def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
@@ -66,8 +105,6 @@ def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
 
 def check_one_device(trainer: Any) -> None:
     """Raises `BadInput` where a run of a sweep asks for several devices, each of which would start the sweep anew."""
-    if not isinstance(trainer, dict):
-        raise BadInput(f"trainer must have keys such as max_epochs, not be {trainer!r}")
     devices = trainer.get("devices")
     if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")

@@ -12,13 +12,16 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from single_directions.ablation import AblationCurve, ablation_curve
+from single_directions.errors import BadInput
 from single_directions.runs.build import Parts, build
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
-from single_directions.runs.folder import RunFolder, write_json
+from single_directions.runs.folder import RunFolder, is_full, write_json
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import record, tracked
+from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
 
@@ -32,7 +35,12 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     if folder.holds(config) and folder.is_done():
         return folder.read_summary()
     folder.check_free()  # before anything expensive
-    parts = build(config)
+    try:
+        parts = build(config)
+    except Exception as error:
+        if isinstance(error, CodeFailed) or not isinstance(error, BadInput):
+            folder.fail(error, traceback.format_exc())
+        raise
     with folder.leased() as lease:
         if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
             return folder.read_summary()
@@ -48,6 +56,10 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
                 folder.set_state("cut off")
             raise
         except BaseException as error:
+            if isinstance(error, OSError) and is_full(error):
+                full = folder.full(error)
+                folder.fail(full, traceback.format_exc())
+                raise full from error
             folder.fail(error, traceback.format_exc())
             raise
     return summary
@@ -80,18 +92,19 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
     """
     keys = config["ablation"]
     parts = parts.near(torch.device(device))
-    return ablation_curve(
-        parts.network.to(device),
-        measuring_loader(parts.data, parts.measured),
-        sites=keys["sites"],
-        orderings=keys["orderings"],
-        points=keys["points"],
-        clamp=keys["clamp"],
-        top_k=keys["top_k"],
-        generator=torch.Generator().manual_seed(keys["seed"]),
-        method=keys["method"],
-        progress=progress,
-    )
+    with in_keys():
+        return ablation_curve(
+            parts.network.to(device),
+            measuring_loader(parts.data, parts.measured),
+            sites=keys["sites"],
+            orderings=keys["orderings"],
+            points=keys["points"],
+            clamp=keys["clamp"],
+            top_k=keys["top_k"],
+            generator=torch.Generator().manual_seed(keys["seed"]),
+            method=keys["method"],
+            progress=progress,
+        )
 
 
 def epoch_curves(during: AblationAUC) -> pd.DataFrame:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import BEAT, silence
 from single_directions.runs.sweep import noted, sweep_file
 
-STATES = ("done", "running", "failed", "cut off", "missing")
+STATES = ("done", "running", "failed", "broken", "cut off", "missing")
 """In the order shown."""
 ROWS = 20
 """Of one sweep and state at most, unless all are asked for; those that are done are only counted."""
@@ -64,7 +65,7 @@ def read_status(root: Path) -> list[RunStatus]:
     sweeps = {file.parent for file in root.rglob("sweep.json")}
     found |= {sweep / name for sweep in sweeps for name in noted(sweep)}
     if not found:
-        raise BadInput(f"no runs in {root}: make some, with python scripts/train.py -m experiment=memorization")
+        raise BadInput(f"no runs in {root}: make some, with {called('train')} -m experiment=memorization")
     return [_status(RunFolder(path)) for path in sorted(found, key=_natural)]
 
 
@@ -118,17 +119,19 @@ def _counts(runs: Any) -> str:
 
 
 def _status(folder: RunFolder) -> RunStatus:
-    holder, state = folder.holder(), folder.state()
-    if folder.is_done():
+    holder, state, trouble = folder.holder(), folder.state(), folder.trouble()
+    if state == "done" and not trouble:
         shown = "done", _numbers(folder)
     elif holder is not None:
         silent = 0.0 if holder.certain else silence(folder.lease)
         doubt = f", no sign of life for {_duration(silent)}" if silent > 2 * BEAT else ""
         shown = "running", f"{_progress(holder.told)}  {holder}{doubt}"
+    elif trouble:
+        shown = "broken", trouble
     elif state == "failed":
         shown = "failed", str(folder.read_status().get("error", ""))
     elif folder.path.exists():
-        shown = "cut off", "some of its files are missing or broken" if state == "done" else _epochs(folder)
+        shown = "cut off", _epochs(folder)
     else:
         shown = "missing", ""
     return RunStatus(folder.path.parent, folder.path.name, *shown)

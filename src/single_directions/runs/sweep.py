@@ -132,14 +132,17 @@ def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> R
     return RunFolder(sweep / run_name(overrides, config))
 
 
-def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
+def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], None] | None = None) -> list[JobReturn]:
     """Have all that is left of a sweep done, here or by other processes that were started for the same sweep.
 
     Runs that are done are not launched. Those that another process works on are returned to at the end: they are then
-    done or failed, or, where the process died, launched. Raises the first failure once nothing is left.
+    done or failed, or, where the process died, launched. Raises the first failure once nothing is left. `look` is asked
+    before anything is written; it raises where nothing of what is left can work.
     """
-    _note(runs)
     left = [job for job in runs if not job.is_done()]
+    if look is not None and all(job.folder is not None for job in left):
+        look(left)
+    _note(runs)
     if len(left) < len(runs):
         print(f"{len(runs) - len(left)} of {len(runs)} runs are done", flush=True)
     returns: list[JobReturn] = []

@@ -14,7 +14,7 @@ from torch import nn
 from single_directions import data as data_sets
 from single_directions import networks
 from single_directions.data import DataSet
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 from single_directions.runs.build import made
 from single_directions.runs.config import check_ablation, composed
 from single_directions.runs.folder import RunFolder, first_line
@@ -76,7 +76,7 @@ def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str,
         OmegaConf.set_struct(changed, True)
         merged = OmegaConf.to_container(OmegaConf.merge(changed, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as error:
-        raise BadInput(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"{' '.join(overrides)}: {one_line(error)}") from error
     assert isinstance(merged, dict)
     return {str(key): value for key, value in merged.items()}
 

@@ -1,0 +1,112 @@
+"""Networks and batches of another form than (inputs, targets) and logits, given that form."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from single_directions.errors import BadInput, one_line
+
+BatchToXY = Callable[[Any], Any]
+Output = str | int | Callable[[Any], Any]
+
+
+class _Pairs:
+    """Batches that give pairs each time they are gone over."""
+
+    def __init__(self, batches: Iterable[Any], batch_to_xy: BatchToXY) -> None:
+        self.batches, self.batch_to_xy = batches, batch_to_xy
+
+    def __getattr__(self, name: str) -> Any:
+        """How many images there are, and the like, is known of the batches."""
+        if name == "batches":  # while this object is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.batches, name)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (pair(batch, self.batch_to_xy) for batch in self.batches)
+
+
+def as_pairs(batches: Iterable[Any], batch_to_xy: BatchToXY | None) -> Iterable[Any]:
+    """Batches as pairs (inputs, targets), by a function that makes one of each; streams stay streams.
+
+    Raises `BadInput` where the function is none, and later for a batch of which it makes no pair of tensors.
+    """
+    if batch_to_xy is None:
+        return batches
+    if not callable(batch_to_xy):
+        raise BadInput(f"batch_to_xy={batch_to_xy!r}: a function is needed, as lambda batch: (inputs, targets)")
+    if isinstance(batches, Sequence):
+        return [pair(batch, batch_to_xy) for batch in batches]
+    if isinstance(batches, Iterator):
+        return (pair(batch, batch_to_xy) for batch in batches)
+    return _Pairs(batches, batch_to_xy)
+
+
+def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
+    """The (inputs, targets) of a batch. Raises `BadInput` where the function makes no such pair of tensors."""
+    try:
+        xy = batch_to_xy(batch)
+    except Exception as error:  # somebody's own function
+        cause = f"{type(error).__name__}: {one_line(error)}"
+        raise BadInput(f"batch_to_xy: it cannot take a batch, which is {described(batch)} ({cause})") from error
+    if not (isinstance(xy, tuple | list) and len(xy) == 2):
+        raise BadInput(f"batch_to_xy: it must make (inputs, targets) of a batch, not {described(xy)}")
+    for name, part in zip(("inputs", "targets"), xy, strict=True):
+        if not isinstance(part, Tensor):
+            raise BadInput(
+                f"batch_to_xy: the {name} must be one tensor, not {described(part)}; a network that takes several "
+                "can be measured inside a module that takes one"
+            )
+    return xy[0], xy[1]
+
+
+def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
+    """A network whose answer is the logits: those that `output` names in, or makes of, the answer of `network`.
+
+    It shares modules, parameters, hooks and names with `network`, so that sites are called alike. Raises `BadInput`
+    where `output` is of another kind, or later where it finds no logits.
+    """
+    if output is None:
+        return network
+    if not (callable(output) or isinstance(output, str | int)) or isinstance(output, bool):
+        raise BadInput(f"output={output!r}: the name or place of the logits in what the network gives, or a function")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise BadInput("output: a scripted network cannot be given another answer; give it as it was written")
+    kind: type[nn.Module] = type(network)
+
+    def forward(self: Any, inputs: Tensor) -> Any:
+        return logits_of(kind.forward(self, inputs), output)
+
+    adapted = copy.copy(network)
+    adapted.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    if "forward" in vars(adapted):  # an instance may have its own, before which the class's would not be asked
+        own = vars(adapted).pop("forward")
+        adapted.forward = lambda inputs: logits_of(own(inputs), output)
+    return adapted
+
+
+def logits_of(answer: Any, output: Output) -> Any:
+    """The logits in a network's answer. Raises `BadInput` where they are not there."""
+    if callable(output):
+        try:
+            return output(answer)
+        except Exception as error:  # somebody's own function
+            cause = f"{type(error).__name__}: {one_line(error)}"
+            raise BadInput(f"output: it cannot take what the network gives, {described(answer)} ({cause})") from error
+    if isinstance(output, str) and hasattr(answer, output):
+        return getattr(answer, output)
+    try:
+        return answer[output]
+    except (KeyError, IndexError, TypeError) as error:
+        raise BadInput(f"output={output!r}: there is none in what the network gives, {described(answer)}") from error
+
+
+def described(thing: Any) -> str:
+    """What a value is, short: `dict of x, y`, `list of 3`, `NoneType`."""
+    kind = type(thing).__name__
+    if isinstance(thing, dict):
+        return f"{kind} of {', '.join(map(str, thing))}"
+    return f"{kind} of {len(thing)}" if isinstance(thing, tuple | list) else kind

@@ -1,0 +1,144 @@
+"""Keys that would have no effect, and files of the user's own that lack something: refused before a run begins."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import conf_folder, flat
+from single_directions.runs.sweep import check_place
+
+GROUPS = ("data", "network", "optimizer", "trainer", "ablation", "checkpoint")
+"""Keys of the configuration that have keys below them in every run."""
+_CLOSED = ("ablation", "checkpoint", "tracking")
+"""Groups whose keys this project reads itself. What others have below them is given to a function, which complains."""
+_PLACES = {"run.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": None}
+"""Keys below `hydra` that say where Hydra writes, and the values that leave that to the run."""
+
+
+def check_keys(config: DictConfig, hydra: Any) -> None:
+    """Raises `BadInput` for a configuration, not yet resolved, with something in it that would have no effect.
+
+    Args:
+        config: of a run, or of all runs of a sweep.
+        hydra: Hydra's own part of it.
+    """
+    choices = hydra.runtime.choices
+    check_place(config.get("runs"))
+    _check_experiment(config, choices)
+    _check_groups(config)
+    _check_known(config)
+    _check_hydra(hydra, Path(config.runs) / config.experiment / f"{config.scale}-{choices['data']}")
+
+
+def _check_experiment(config: DictConfig, choices: Mapping[str, Any]) -> None:
+    """Raises `BadInput` for an experiment's file without its name or header, and for a scale that is set elsewhere."""
+    chosen, name = choices["experiment"], config.get("experiment")
+    if OmegaConf.is_config(name):
+        raise BadInput(
+            f"experiment={chosen}: its keys were put below `experiment`; "
+            "the first line of its file must be `# @package _global_`"
+        )
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+        has = "it has none" if name is None else f"not `experiment: {name}`"
+        raise BadInput(
+            f"experiment={chosen}: its file must have a line `experiment: {Path(str(chosen)).name}`, "
+            f"the name of the folder of its runs; {has}"
+        )
+    if config.get("scale") != choices["scale"]:
+        raise BadInput(
+            f"scale is {config.get('scale')!r}, but scale={choices['scale']} was chosen: choose it with "
+            f"scale={config.get('scale')}, or with `override /scale: {config.get('scale')}` in the defaults of a file"
+        )
+
+
+def _check_groups(config: DictConfig) -> None:
+    """Raises `BadInput` where what should have keys below it has a value."""
+    for group in GROUPS:
+        if not isinstance(config.get(group), DictConfig):
+            value = config.get(group)
+            how = (
+                f"choose its file with {group}={value}, or with `override /{group}: {value}` in the defaults of a file"
+                if group in ("data", "network", "optimizer")
+                else f"it must have keys, as {group}.{next(iter(_known()[group]))}"
+            )
+            raise BadInput(f"{group} is {value!r}: {how}")
+
+
+def _check_known(config: DictConfig) -> None:
+    """Raises `BadInput` for a key that nothing reads.
+
+    A key at the top that the configuration refers to is read, and one that begins with an underscore may be.
+    """
+    known, there = _known(), _below(config)
+    for key in (*known, *(f"{group}.{key}" for group in ("ablation", "checkpoint") for key in known[group])):
+        if not any(f"{one}.".startswith(f"{key}.") for one in there):
+            raise BadInput(f"{key} is missing, which a run needs")
+    text = OmegaConf.to_yaml(config)
+    for key in map(str, config):
+        if key not in known and not key.startswith("_") and not re.search(rf"\$\{{[^\n]*\b{re.escape(key)}\b", text):
+            raise BadInput(f"{key} is no key of a run and would have no effect{_instead('', key, known)}")
+    for group in _CLOSED:
+        for key in _below(config.get(group)):
+            if not any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for one in known[group]):
+                raise BadInput(
+                    f"{group}.{key} is no key of a run and would have no effect{_instead(f'{group}.', key, known[group])}"
+                )
+
+
+def _check_hydra(hydra: Any, sweep: Path) -> None:
+    """Raises `BadInput` for keys of Hydra's that would have no effect, or put something elsewhere than into the run."""
+    groups = {str(choice).split("/")[1] for choice in hydra.runtime.choices if str(choice).startswith("hydra/")}
+    if unknown := {str(key) for key in hydra} - {field.name for field in fields(HydraConf)} - groups:
+        raise BadInput(f"hydra.{min(unknown)} is no key of Hydra's")
+    for key, value in {**_PLACES, "sweep.dir": Path(hydra.runtime.cwd) / sweep}.items():
+        given = OmegaConf.select(hydra, key)
+        if (Path(given) if isinstance(value, Path) else given or None) != value:
+            raise BadInput(f"hydra.{key}={given} cannot be set: a run makes its own folder, runs=FOLDER says where")
+    if OmegaConf.select(hydra, "sweeper.max_batch_size") is not None:
+        raise BadInput("hydra.sweeper.max_batch_size has no effect: hydra/launcher decides how many runs go on at once")
+
+
+@cache
+def _known() -> dict[str, list[str]]:
+    """The keys that a run may have at the top, and for each group of this project's own the dotted keys below it."""
+    train: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"))
+    chosen = [str(key) for one in train.pop("defaults") if isinstance(one, dict) for key in one]
+    known = {key: _below(train.get(key)) for key in [*train, *chosen] if " " not in key and key != "hydra"}
+    for group in _CLOSED:
+        known[group] = [*known[group], *_in_files(group)]
+    return known
+
+
+def _in_files(group: str) -> Iterator[str]:
+    """The dotted keys that the choices of a group have below it."""
+    for file in sorted((conf_folder() / group).glob("*.yaml")):
+        package = re.match(r"# @package (\S+)", file.read_text())
+        content: Any = OmegaConf.to_container(OmegaConf.load(file))
+        for part in reversed((package[1] if package else group).removeprefix("_global_").split(".")):
+            content = {part: content} if part else content
+        yield from _below(content.get(group))
+
+
+def _below(content: Any) -> list[str]:
+    """The dotted keys of a group; none of what has no keys."""
+    plain = OmegaConf.to_container(content) if OmegaConf.is_config(content) else content
+    return [key for key in flat(plain) if key] if isinstance(plain, dict) else []
+
+
+def _instead(prefix: str, key: str, known: Any) -> str:
+    """What was meant instead of a key, as the end of a sentence."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, list(known), 1)
+    if close:
+        return f": did you mean {prefix}{close[0]}?"
+    if not prefix:
+        return ": name a key that only others refer to with an underscore first"
+    return f": there are {', '.join(f'{prefix}{one}' for one in known)}"

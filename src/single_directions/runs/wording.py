@@ -1,0 +1,46 @@
+"""What the measurement says of its arguments, said of the keys of a run's configuration that the user typed."""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from single_directions.errors import BadInput
+
+_KEYS = dict.fromkeys(("sites", "clamp", "top_k", "method", "samples", "orderings", "points"), "ablation.")
+_EVERY_EPOCH = ("samples", "orderings", "points", "every_n_epochs")
+
+
+@contextmanager
+def in_keys(every_epoch: Iterable[str] | None = None) -> Iterator[None]:
+    """Within it a `BadInput` of the measurement names keys, as `ablation.sites`. Warnings do so too, at its end.
+
+    `every_epoch` are the keys that the measurement during training has of its own: those are told as
+    `ablation.every_epoch.samples`. Warnings of a training stay as they are.
+    """
+    prefixes = dict(_KEYS)
+    if every_epoch is not None:
+        prefixes |= dict.fromkeys((*_EVERY_EPOCH, *every_epoch), "ablation.every_epoch.")
+    caught: list[warnings.WarningMessage] = []
+    try:
+        if every_epoch is None:
+            with warnings.catch_warnings(record=True) as caught:
+                yield
+        else:  # a training is too long for warnings to wait for its end
+            yield
+    except BadInput as error:
+        told = _in_keys(str(error), prefixes)
+        if told == str(error):
+            raise
+        raise type(error)(told) from error
+    finally:
+        for warning in caught:
+            warnings.warn(_in_keys(str(warning.message), prefixes), warning.category, stacklevel=3)
+
+
+def _in_keys(message: str, prefixes: dict[str, str]) -> str:
+    told = re.sub(r"(?<![\w.])(\w+)(?==)", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", message)
+    told = re.sub(r"^(\w+)(?=: )", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", told)
+    told = re.sub(r"^batches: ", "data: ", told)
+    told = told.replace('="all"', "=all").replace(", or None for", ", or null for")
+    return f"ablation.sites: {told}" if told.startswith("site ") else told
