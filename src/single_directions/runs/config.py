@@ -25,6 +25,7 @@ _NEUTRAL = (
     "threads",
     "gpus_per_run",
     "cpus_per_run",
+    "optimized_metric",
     "data.root",
     "data.download",
     "data.workers",

@@ -20,6 +20,7 @@ from single_directions.errors import BadInput
 from single_directions.runs import deaths
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
+from single_directions.runs.optimized import check_optimized
 from single_directions.runs.sweep import check_place
 
 
@@ -32,6 +33,7 @@ def prepare(config: DictConfig) -> None:
     check_place(config.runs)  # before Hydra makes a folder of that name
     trainer = config.trainer
     check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
+    check_optimized(config)
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in ("ray", "slurm"):
@@ -48,12 +50,12 @@ def prepare(config: DictConfig) -> None:
         raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
 
 
-def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
-    """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
+def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Sequence[JobReturn]:
+    """What a launcher makes of jobs, by their overrides; `first` is the number of the first. Raises `BadInput` where it cannot start or loses them."""
     name = type(launcher).__name__
     try:
         with deaths.of_ray() if "Ray" in name else deaths.of_slurm() if "Slurm" in name else nullcontext():
-            return launcher.launch(left, initial_job_idx=0)
+            return launcher.launch(left, initial_job_idx=first)
     except KeyboardInterrupt:
         ends = "runs in Slurm go on, scancel ends them" if "Slurm" in name else "runs were cut off"
         print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)

@@ -102,11 +102,16 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
             yield Job(overrides, settings, folder)
 
 
-def check_swept(overrides: Iterable[Override]) -> None:
-    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out."""
+def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
+    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out.
+
+    A `grid` has no intervals.
+    """
     for override in overrides:
         if override.is_sweep_override() and override.get_key_element() in ("experiment", "scale"):
             raise BadInput(f"{override.input_line}: each has a sweep of its own; give a command for each")
+        if grid and override.is_interval_sweep():
+            raise BadInput(f"{override.input_line}: an interval is for hydra/sweeper=optuna; name the values")
 
 
 def sweep_size(overrides: Iterable[str]) -> int:
