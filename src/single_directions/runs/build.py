@@ -21,6 +21,7 @@ from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput
 from single_directions.runs.config import check
 from single_directions.runs.optimized import check_optimized
+from single_directions.runs.tracking import check_tracking
 from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
 
@@ -63,6 +64,7 @@ def build(config: dict[str, Any]) -> Parts:
     """
     check(config)
     check_optimized(config)
+    check_tracking(config["tracking"])
     data: DataSet = made("data", config["data"])
     torch.manual_seed(derived_seed(config["seed"], "initialization"))
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
