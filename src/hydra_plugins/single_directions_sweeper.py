@@ -54,6 +54,7 @@ class Sweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
         from single_directions.runs.launchers import launched
+        from single_directions.runs.preview import preview
         from single_directions.runs.sweep import check_swept, finish, jobs
 
         assert self.config is not None
@@ -63,7 +64,10 @@ class Sweeper(BasicSweeper):
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         check_swept(overrides)
         [sweep] = self.split_arguments(overrides, None)
-        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left))
+        runs = list(jobs(self.config, loader, sweep))
+        if self.config.dry_run:
+            return preview(runs)
+        return finish(runs, lambda left: launched(launcher, left))
 
 
 class OptunaSweeper(HydraSweeper):

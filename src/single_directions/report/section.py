@@ -10,7 +10,7 @@ import pandas as pd
 
 from single_directions.report.claims.departures import reductions
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
-from single_directions.report.sweeps import overrides
+from single_directions.report.sweeps import is_own, overrides, own_conditions
 from single_directions.report.table import Tables
 from single_directions.report.wording import place, setting
 
@@ -102,9 +102,9 @@ class Section:
 
 
 def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
-    """A section for each sweep of the paper's experiments, in its order."""
+    """A section for each sweep of the paper's experiments, in its order, then for each of the user's own."""
     found = []
-    for experiment in EXPERIMENTS.values():
+    for experiment in [*EXPERIMENTS.values(), *_own(tables.runs)]:
         own = tables.runs[tables.runs["experiment"] == experiment.name]
         sweeps = list(own.groupby(["scale", "data", "variant"]))
         for (scale, data, variant), runs in sweeps:
@@ -118,6 +118,15 @@ def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
             )  # fmt: skip
             found.append(section)
     return found
+
+
+def _own(runs: pd.DataFrame) -> list[Experiment]:
+    """The user's experiments, by name."""
+    return [
+        Experiment(name, "", f"Own experiment: {name}", "", "", own_conditions(own), papers=False)
+        for name, own in runs[runs["state"] == "done"].groupby("experiment")
+        if is_own(name)
+    ]
 
 
 def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:

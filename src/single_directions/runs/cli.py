@@ -21,9 +21,10 @@ from single_directions.runs.folder import RunFolder, first_line
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.optimized import optimized
+from single_directions.runs.preview import preview
 from single_directions.runs.run import execute, follow
 from single_directions.runs.status import line
-from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
+from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, Job, RunFailed, run_folder
 
 
 def train() -> None:
@@ -58,6 +59,8 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
         if sweep:
             check_one_device(settings.get("trainer"))
         folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
+        if settings["dry_run"] and not sweep:
+            return preview([Job(list(hydra_config.overrides.task), settings, folder)])
     except BadInput as error:
         raise _end(str(error), sweep) from None
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)

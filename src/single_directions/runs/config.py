@@ -26,6 +26,7 @@ _NEUTRAL = (
     "gpus_per_run",
     "cpus_per_run",
     "optimized_metric",
+    "dry_run",
     "data.root",
     "data.download",
     "data.workers",

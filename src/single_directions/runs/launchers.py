@@ -34,6 +34,8 @@ def prepare(config: DictConfig) -> None:
     trainer = config.trainer
     check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
     check_optimized(config)
+    if not isinstance(config.dry_run, bool):
+        raise BadInput(f"dry_run must be true or false, not {config.dry_run!r}")
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in ("ray", "slurm"):

@@ -65,7 +65,7 @@ def read_status(root: Path) -> list[RunStatus]:
     found |= {sweep / name for sweep in sweeps for name in noted(sweep)}
     if not found:
         raise BadInput(f"no runs in {root}: make some, with python scripts/train.py -m experiment=memorization")
-    return [_status(RunFolder(path)) for path in sorted(found, key=_natural)]
+    return [status_of(RunFolder(path)) for path in sorted(found, key=_natural)]
 
 
 def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
@@ -81,7 +81,7 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
                 yield f"  {state:8} {run.name:{min(width, 60)}}  {run.detail}".rstrip()
             if shown and len(shown) < len(rows):
                 yield f"  {state:8} and {len(rows) - len(shown)} more (--all)"
-        if states["missing"]:
+        if states["missing"] and sweep_file(sweep).exists():
             yield f"  missing ones are noted in {sweep_file(sweep)}; delete it to forget them"
     if len(sweeps) > 1:
         yield f"in all {_counts(runs)}"
@@ -117,7 +117,8 @@ def _counts(runs: Any) -> str:
     return f"{count.total()} {'run' if count.total() == 1 else 'runs'}: {states}"
 
 
-def _status(folder: RunFolder) -> RunStatus:
+def status_of(folder: RunFolder) -> RunStatus:
+    """Where the run of a folder stands; it may be missing."""
     holder, state = folder.holder(), folder.state()
     if folder.is_done():
         shown = "done", _numbers(folder)

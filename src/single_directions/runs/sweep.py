@@ -54,11 +54,12 @@ class ProcessDied(RunFailed):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something."""
+    """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something: `lacks` says what."""
 
     overrides: list[str]
     config: dict[str, Any]
     folder: RunFolder | None
+    lacks: str = ""
 
     def __str__(self) -> str:
         return self.folder.path.name if self.folder else " ".join(self.overrides)
@@ -96,8 +97,8 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         try:
             settings = resolved(config)
             folder = run_folder(settings, data, overrides)
-        except BadInput:  # which the job itself will tell
-            yield Job(overrides, {}, None)
+        except BadInput as error:  # which the job itself will tell
+            yield Job(overrides, {}, None, str(error))
         else:
             yield Job(overrides, settings, folder)
 
