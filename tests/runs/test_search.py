@@ -50,7 +50,7 @@ def test_best_of_the_trials_is_kept_and_the_same_command_goes_on(command, tmp_pa
     assert [line.split()[0] for line in out.splitlines()[:3]] == ["[1/3]", "[2/3]", "[3/3]"]
     best = OmegaConf.load(next(tmp_path.rglob("optimization_results.yaml")))
     assert len(summaries(tmp_path)) == 3
-    assert best.best_value == max(summary["auc_normalized"] for summary in summaries(tmp_path))
+    assert best.best_value == max(summary["auc"] for summary in summaries(tmp_path))
 
     code, out, _ = command(*OPTUNA, space, "hydra.sweeper.n_trials=4")  # finds three done
     assert code is None

@@ -33,7 +33,7 @@ def search(
     if config.dry_run:
         raise BadInput("dry_run: hydra/sweeper=optuna chooses each run by the numbers of those before")
     if config.optimized_metric is None:
-        raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc_normalized")
+        raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc")
     from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, log
     from optuna.logging import WARNING, set_verbosity
 
