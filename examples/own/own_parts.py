@@ -1,13 +1,14 @@
-"""A network and a data set of your own. The files in conf/ make them choices of the command line; README.md says how."""
+"""A network and a data set of your own. Files in conf/ make them choices of the command line; README.md says how."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from single_directions.data import DataSet
-from single_directions.data.selection import Selection, decoded, in_memory
 from torch import Tensor, nn
 from torch.nn.functional import relu
+
+from single_directions.data import DataSet
+from single_directions.data.selection import Selection, decoded, in_memory
 
 
 class Residual(nn.Module):

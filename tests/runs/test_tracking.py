@@ -20,6 +20,7 @@ from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
 from single_directions.runs.folder import RunFolder
+from single_directions.runs.optimized import known_numbers
 from single_directions.runs.run import execute
 from single_directions.runs.tracking import LINES, _figure_of_epochs, check_tracking, record, record_experiment, tracked
 from single_directions.training import NonFiniteLoss
@@ -317,6 +318,22 @@ def test_tensorboard_and_mlflow_hold_epochs_and_final_numbers(settings, place, t
     assert (run.info.run_name, run.info.status) == ("default", "FINISHED")
     assert run.data.metrics["auc_normalized"] == pytest.approx(summary["auc_normalized"])
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "test/loss")] == [1, 2]
+
+
+def test_example_of_a_wandb_sweep_starts_runs_of_this_project(settings):
+    """What `wandb agent` puts on a command line composes, and its number is one of a run's."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    root = Path(__file__).parents[2]
+    sweep = yaml.safe_load((root / "examples" / "wandb_sweep.yaml").read_text())
+    assert (root / sweep["program"]).is_file()
+    values = {key: {"value": one.get("min", one.get("values", [None])[0])} for key, one in sweep["parameters"].items()}
+    filled = create_sweep_command_args({"args": values})["args_no_hyphens"]
+    arguments = [part for part in sweep["command"] if not part.startswith("${")] + filled
+    config = settings(*arguments, quick=False)
+    assert config["optimizer"]["lr"] == sweep["parameters"]["optimizer.lr"]["min"]
+    assert sweep["metric"]["name"] in known_numbers(config)
+    build(config)
 
 
 def interrupted(*_, **__):

@@ -179,7 +179,7 @@ def _early_stopping_grid(section: Section) -> Iterator[Picture]:
 
 
 def _own(section: Section) -> Iterator[Picture]:
-    """For each key that an experiment of the user's sweeps, the curves and areas by its values, whatever the others are.
+    """For each key that an experiment of the user's sweeps, the curves and areas by its values.
 
     Where several keys are swept, the areas by all of them too.
     """

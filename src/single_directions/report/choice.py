@@ -32,7 +32,7 @@ def choices(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
         for rule, (column, greatest) in RULES.items():
             values = alike[column].astype(float) if column in alike else pd.Series(dtype=float)
             if values.notna().any():
-                chosen[rule] = accuracy[values.idxmax() if greatest else values.idxmin()]
+                chosen[rule] = accuracy.iloc[int(values.argmax() if greatest else values.argmin())]
         found[seed] = chosen
     return pd.DataFrame.from_dict(found, orient="index")
 
@@ -50,10 +50,10 @@ def choice(section: Section) -> Markup | None:
         if rule in found:
             lost = mean_interval(found["highest test accuracy"] - found[rule])
             rows.append((rule, number(found[rule].mean()), interval(vars(lost))))
+    amount = len(runs.drop_duplicates(conditions))
     told = (
-        f"Of {len(runs.drop_duplicates(conditions))} settings, for each of {len(found)} seeds, one is chosen by training "
-        "images alone. Its test accuracy, and what it loses against the highest, which only a test set tells; means "
-        "over seeds with 95 % intervals."
+        f"Of {amount} settings, for each of {len(found)} seeds, one is chosen by training images alone. Its test accuracy, "
+        "and what it loses against the highest, which only a test set tells; means over seeds with 95 % intervals."
     )
     heads = ("Chosen by", "Test accuracy", "Lost")
     return tag("div", tag("h3", "If settings were chosen without a test set"), tag("p", told), table(heads, rows))

@@ -124,7 +124,7 @@ def _own(runs: pd.DataFrame) -> list[Experiment]:
     """The user's experiments, by name."""
     return [
         Experiment(name, "", f"Own experiment: {name}", "", "", own_conditions(own), papers=False)
-        for name, own in runs[runs["state"] == "done"].groupby("experiment")
+        for name, own in ((str(key), group) for key, group in runs[runs["state"] == "done"].groupby("experiment"))
         if is_own(name)
     ]
 

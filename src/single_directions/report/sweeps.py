@@ -99,15 +99,14 @@ def is_own(experiment: str) -> bool:
 
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of configuration by which the runs of a user's experiment are told apart: its overrides, seeds aside."""
+    """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
     named = pd.DataFrame([overrides(run) for run in runs["run"]])
-    columns = []
-    for key in named:
-        column = next((name for name in (f"config.{key}", f"config.{key}._target_") if name in runs), None)
-        differs = column is not None and runs[column].nunique(dropna=False) > 1
-        if differs and str(key).rpartition(".")[2] != "seed" and column not in columns:
-            columns.append(column)
-    return tuple(columns)
+    columns: list[str] = []
+    for key in map(str, named):
+        found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
+        seed = key.rpartition(".")[2] == "seed"
+        columns += [name for name in found[:1] if not seed and runs[name].nunique(dropna=False) > 1]
+    return tuple(dict.fromkeys(columns))
 
 
 def _named(run: str, experiment: str) -> str:

@@ -60,7 +60,8 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
             check_one_device(settings.get("trainer"))
         folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
         if settings["dry_run"] and not sweep:
-            return preview([Job(list(hydra_config.overrides.task), settings, folder)])
+            preview([Job(list(hydra_config.overrides.task), settings, folder)])
+            return None
     except BadInput as error:
         raise _end(str(error), sweep) from None
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,11 @@ def search(
         raise BadInput("dry_run: hydra/sweeper=optuna chooses each run by the numbers of those before")
     if config.optimized_metric is None:
         raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc")
-    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, log
-    from optuna.logging import WARNING, set_verbosity
-
-    log.disabled = True  # what it tells of runs that fail they have told themselves
-    set_verbosity(WARNING)
-    impl = OptunaSweeperImpl(**{**settings, "sampler": instantiate(settings["sampler"])})
+    plugin: Any = import_module("hydra_plugins.hydra_optuna_sweeper._impl")
+    optuna: Any = import_module("optuna")
+    plugin.log.disabled = True  # runs that fail have told of it themselves
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    impl = plugin.OptunaSweeperImpl(**{**settings, "sampler": instantiate(settings["sampler"])})
     metric = config.optimized_metric
     directions, numbers = impl._get_directions(), [metric] if isinstance(metric, str) else [*metric]
     if len(directions) != len(numbers):
@@ -115,3 +115,7 @@ class _Failed(JobReturn):
     @property
     def return_value(self) -> Any:
         raise RunFailed
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        raise AttributeError

@@ -121,9 +121,9 @@ class Retold(pl.Callback):
     after it. So the run begins anew, with the same id.
     """
 
-    def __init__(self, history: History, loggers: Sequence[Logger]) -> None:
+    def __init__(self, history: History, loggers: Sequence[Any]) -> None:
         self.history = history
-        self.runs = [logger.experiment for logger in loggers if getattr(logger, "begins_anew", False)]  # type: ignore[attr-defined]
+        self.runs = [logger.experiment for logger in loggers if getattr(logger, "begins_anew", False)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the epochs, which the checkpoint has brought along."""
@@ -154,7 +154,7 @@ class ByEpoch(Logger):
         """The logger's."""
         return self.logger.save_dir
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers as those of their epoch."""
         self.logger.log_metrics(dict(metrics), int(metrics.get("epoch", step or 0)))
 
