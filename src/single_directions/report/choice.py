@@ -52,8 +52,8 @@ def choice(section: Section) -> Markup | None:
             rows.append((rule, number(found[rule].mean()), interval(vars(lost))))
     amount = len(runs.drop_duplicates(conditions))
     told = (
-        f"Of {amount} settings, for each of {len(found)} seeds, one is chosen by training images alone. Its test accuracy, "
-        "and what it loses against the highest, which only a test set tells; means over seeds with 95 % intervals."
+        f"Of {amount} settings, one is chosen for each of {len(found)} seeds by training images alone: its accuracy on "
+        "test images, and what it loses against the highest of all; means over seeds with 95 % intervals."
     )
     heads = ("Chosen by", "Test accuracy", "Lost")
     return tag("div", tag("h3", "If settings were chosen without a test set"), tag("p", told), table(heads, rows))

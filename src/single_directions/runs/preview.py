@@ -14,7 +14,8 @@ def preview(runs: Sequence[Job]) -> None:
     Raises `BadInput` at the end where the configuration of a run cannot be. Data and networks are not looked at.
     """
     known = {job.folder.path: job.folder for job in runs if job.folder is not None}
-    print("\n".join(table([status_of(folder) for folder in known.values()], complete=True)))
+    lines = table([status_of(folder) for folder in known.values()], complete=True)
+    print("\n".join(line for line in lines if "sweep.json" not in line))  # which may not be there yet
     left = sum(not job.is_done() for job in {job.folder.path: job for job in runs if job.folder is not None}.values())
     print(f"dry_run: nothing was run; {left} of {len(runs)} runs are left to do", flush=True)
     wrong = {str(job): told for job in runs if (told := _wrong(job))}

@@ -81,7 +81,7 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
                 yield f"  {state:8} {run.name:{min(width, 60)}}  {run.detail}".rstrip()
             if shown and len(shown) < len(rows):
                 yield f"  {state:8} and {len(rows) - len(shown)} more (--all)"
-        if states["missing"] and sweep_file(sweep).exists():
+        if states["missing"]:
             yield f"  missing ones are noted in {sweep_file(sweep)}; delete it to forget them"
     if len(sweeps) > 1:
         yield f"in all {_counts(runs)}"

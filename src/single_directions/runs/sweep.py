@@ -82,9 +82,9 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
-    choices = master.hydra.runtime.choices
+    groups = {*master.hydra.runtime.choices, *loader.list_groups("")}  # a group of several choices is no choice of Hydra's
     for overrides in sweep:
-        values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), choices)}
+        values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)
         if files not in composed:
             composed[files] = _composed(master, loader, list(files))
@@ -252,9 +252,9 @@ def _composed(master: DictConfig, loader: ConfigLoader, overrides: list[str]) ->
     return config.hydra.runtime.choices["data"], own
 
 
-def _sets_a_value(override: Override, choices: DictConfig) -> bool:
+def _sets_a_value(override: Override, groups: set[str]) -> bool:
     """Whether an override sets a key and chooses no file."""
     key = override.key_or_group
     return (
-        override.type == OverrideType.CHANGE and key not in choices and not key.startswith("hydra") and "/" not in key
+        override.type == OverrideType.CHANGE and key not in groups and not key.startswith("hydra") and "/" not in key
     )
