@@ -1,12 +1,11 @@
 """The sweepers `resume` (`conf/train.yaml` has it) and `optuna`; Hydra looks for plugins in packages of this name."""
 
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from omegaconf import DictConfig
 
@@ -34,11 +33,16 @@ SAMPLERS = {
 }
 """Of `hydra/sweeper/sampler`, where hydra-optuna-sweeper has no seed; the others are its own."""
 
-with suppress(ImportError):  # it is optional; what is stored later counts
-    import_module("hydra_plugins.hydra_optuna_sweeper.config")
-ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OPTUNA, provider=__name__)
-for _name, _sampler in SAMPLERS.items():
-    ConfigStore.instance().store(group="hydra/sweeper/sampler", name=_name, node=_sampler, provider=__name__)
+
+class Choices(SearchPathPlugin):
+    """Makes `optuna` and its samplers choices, once all plugins were imported: what is stored last counts."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        """Stores them; the path stays as it is."""
+        store = ConfigStore.instance().store
+        store(group="hydra/sweeper", name="optuna", node=OPTUNA, provider=__name__)
+        for name, sampler in SAMPLERS.items():
+            store(group="hydra/sweeper/sampler", name=name, node=sampler, provider=__name__)
 
 
 class Sweeper(BasicSweeper):

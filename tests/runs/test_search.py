@@ -5,9 +5,12 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from single_directions.commands import train
+from single_directions.runs.config import conf_folder
 
 QUICK = ("tracking=off", "progress=false", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2",
          "data.train_samples=100")  # fmt: skip
@@ -113,3 +116,12 @@ def test_interval_without_a_search_is_one_line(command):
     code, out, err = command("-m", *QUICK, "optimizer.lr=interval(0.1,0.2)")
     assert (out, err) == ("", "")
     assert code == "optimizer.lr=interval(0.1,0.2): an interval is for hydra/sweeper=optuna; name the values"
+
+
+def test_sweeper_is_ours_in_whatever_order_plugins_are_found():
+    """Where another plugin stores a sweeper of this name later, as Hydra's scan for plugins may have it."""
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node={"_target_": "another"})
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        sweeper = compose("train", ["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper
+    assert sweeper["_target_"] == "hydra_plugins.single_directions_sweeper.OptunaSweeper"
+    assert (sweeper.direction, sweeper.sampler.seed) == ("maximize", 0)
