@@ -1,10 +1,48 @@
-"""The sweeper of `conf/train.yaml`; Hydra looks for plugins in packages of this name."""
+"""The sweepers `resume` (`conf/train.yaml` has it) and `optuna`; Hydra looks for plugins in packages of this name."""
 
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from omegaconf import DictConfig
+
+# What is of this project is imported where it is needed: Hydra imports its plugins in every program.
+
+OPTUNA = {
+    "defaults": [{"sampler": "tpe"}, "_self_"],  # or random, grid, cmaes, nsgaii
+    "_target_": f"{__name__}.OptunaSweeper",
+    "_recursive_": False,
+    "direction": "maximize",  # or minimize; a list where optimized_metric is one
+    "n_trials": 20,
+    "n_jobs": 1,  # trials chosen together, which hydra/launcher=ray or joblib runs side by side
+    "max_failure_rate": 1.0,  # of the trials chosen together; more failures end the search
+    "params": None,  # as {optimizer.lr: "tag(log, interval(0.003, 0.3))"}
+    "storage": None,  # the folders of the runs are enough to go on; a database needs sqlalchemy<2
+    "study_name": None,
+    "search_space": None,
+    "custom_search_space": None,
+}
+"""`hydra/sweeper=optuna`: the keys of hydra-optuna-sweeper, with what a search by the AUC needs."""
+SEED = {"seed": 0}  # with a seed the same command chooses the same trials again, finds them done and goes on
+SAMPLERS = {
+    "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 10, **SEED},
+    "random": {"_target_": "optuna.samplers.RandomSampler", **SEED},
+}
+"""Of `hydra/sweeper/sampler`, where hydra-optuna-sweeper has no seed; the others are its own."""
+
+
+class Choices(SearchPathPlugin):
+    """Makes `optuna` and its samplers choices, once all plugins were imported: what is stored last counts."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        """Stores them; the path stays as it is."""
+        store = ConfigStore.instance().store
+        store(group="hydra/sweeper", name="optuna", node=OPTUNA, provider=__name__)
+        for name, sampler in SAMPLERS.items():
+            store(group="hydra/sweeper/sampler", name=name, node=sampler, provider=__name__)
 
 
 class Sweeper(BasicSweeper):
@@ -12,7 +50,7 @@ class Sweeper(BasicSweeper):
 
     def setup(self, *, config: DictConfig, **kwargs: Any) -> None:
         """Look at the launcher before Hydra makes it."""
-        from single_directions.runs.launchers import prepare  # Hydra imports its plugins in every program
+        from single_directions.runs.launchers import prepare
 
         prepare(config)
         super().setup(config=config, **kwargs)
@@ -20,6 +58,7 @@ class Sweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Finish the sweep, together with other processes that were started for it."""
         from single_directions.runs.launchers import is_here, launched, look
+        from single_directions.runs.preview import preview
         from single_directions.runs.sweep import check_swept, finish, jobs
 
         assert self.config is not None
@@ -29,5 +68,27 @@ class Sweeper(BasicSweeper):
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         check_swept(overrides)
         [sweep] = self.split_arguments(overrides, None)
+        runs = list(jobs(self.config, loader, sweep))
+        if self.config.dry_run:
+            return preview(runs)
         before = look if is_here(self.config.hydra.launcher) else None
-        return finish(list(jobs(self.config, loader, sweep)), lambda left: launched(launcher, left), before)
+        return finish(runs, lambda left: launched(launcher, left), before)
+
+
+class OptunaSweeper(HydraSweeper):
+    """The sweeper of hydra-optuna-sweeper, whose trials are runs like those of any sweep."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, config: DictConfig, hydra_context: Any, task_function: Any) -> None:
+        """Look at the launcher and at Optuna before Hydra makes them."""
+        from single_directions.runs.launchers import prepare
+        from single_directions.runs.search import search
+
+        prepare(config)
+        self.search = search(self.settings, config, hydra_context, task_function)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Choose and execute one trial after another."""
+        return self.search(arguments)

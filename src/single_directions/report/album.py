@@ -1,7 +1,7 @@
 """Which figures the runs of an experiment give, and what each shows in words."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Picture:
 def pictures(section: Section) -> Iterator[Picture]:
     """The figures of a section: the paper's, then those beyond it. None where no run is done."""
     if not section.runs.empty:
-        yield from _ALBUM[section.experiment.name](section)
+        yield from _ALBUM.get(section.experiment.name, _own)(section)
 
 
 def _by_condition(section: Section) -> Iterator[Picture]:
@@ -234,6 +234,23 @@ def _early_stopping_grid(section: Section) -> Iterator[Picture]:
             "ρ: Spearman's correlation of normalized AUC and test loss over the epochs of a training. Dot: one "
             "training; diamond: the mean, with its 95 % interval.",
         )
+
+
+def _own(section: Section) -> Iterator[Picture]:
+    """For each key that an experiment of the user's sweeps, the curves and areas by its values.
+
+    Where several keys are swept, the areas by all of them too.
+    """
+    experiment = section.experiment
+    for column in experiment.conditions or ("",):
+        by = f"_by_{column.removeprefix('config.').removesuffix('._target_')}" if column else ""
+        named = replace(experiment, figure=f"{experiment.name}{by}", conditions=(column,) if column else ())
+        yield from _by_condition(replace(section, experiment=named))
+    if len(experiment.conditions) > 1:
+        conditions = section.conditions()
+        yield _areas(section, conditions, f"figure_{experiment.name}_auc{section.suffix}", section.title)
+    if not section.measured_epochs.empty:
+        yield _training(section, section.measured_epochs, f"figure_{experiment.name}_training", section.title)
 
 
 _ALBUM: dict[str, Callable[[Section], Iterator[Picture]]] = {

@@ -125,7 +125,10 @@ def _label(column: str, value: Any) -> str:
         return "with batch norm" if str(value) == "True" else "without batch norm"
     if column == OPTIMIZER:
         return str(value).rpartition(".")[2]
-    return f"{'learning rate' if column == LEARNING_RATE else column.rpartition('.')[2]} {value:g}"
+    if column.endswith("._target_"):
+        return str(value).rpartition(".")[2]
+    shown = value if isinstance(value, str | bool) else f"{value:g}"
+    return f"{'learning rate' if column == LEARNING_RATE else column.rpartition('.')[2]} {shown}"
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

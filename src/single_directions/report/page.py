@@ -11,18 +11,20 @@ import pandas as pd
 from single_directions.commands import called
 from single_directions.report.album import Picture
 from single_directions.report.checklist import checklist
+from single_directions.report.choice import choice
 from single_directions.report.claims.claim import accuracy_column
 from single_directions.report.claims.departures import departures
 from single_directions.report.commands import command_for, planned_runs
 from single_directions.report.copies import first_of
 from single_directions.report.equal_loss import equal_loss
-from single_directions.report.experiments import EXPERIMENTS, PAPERS
+from single_directions.report.experiments import EXPERIMENTS, PAPERS, Experiment
 from single_directions.report.judgement import all_claims, is_main, judged, leaning
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.provenance import compute, finished, provenance
 from single_directions.report.section import Section
 from single_directions.report.statistics import mean_interval
+from single_directions.report.sweeps import is_own
 from single_directions.report.table import Tables
 from single_directions.report.trainings import trainings
 from single_directions.report.tuning import NAME as TUNING
@@ -144,20 +146,25 @@ def _section(section: Section, figures: Sequence[Markup]) -> Markup:
     experiment = section.experiment
     return tag(
         "section",
-        tag("h2", tag("span", f"Figure {experiment.figure}", class_="figure-number"), " ", experiment.heading),
+        tag("h2", _number_of(experiment), experiment.heading),
         tag("p", f"{section.place}. {count(len(section.runs), 'network')}.", class_="place"),
-        tag("p", experiment.asks),
+        tag("p", experiment.asks) if experiment.asks else None,
         tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
         _incomplete(section),
         tag("div", figures, class_="figures") if figures else None,
         equal_loss(section.matched) if section.matched else None,
         [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
         [] if section.runs.empty else [
-            tag("h3", "By condition"), _conditions(section), trainings(section),
+            tag("h3", "By condition"), _conditions(section), choice(section), trainings(section),
             tag("h3", "Where the numbers come from"), _facts(provenance(section)),
         ],
         id=section.id,
     )  # fmt: skip
+
+
+def _number_of(experiment: Experiment) -> list[Any]:
+    """The number of its figure in the paper, where it is in it."""
+    return [tag("span", f"Figure {experiment.figure}", class_="figure-number"), " "] if experiment.figure else []
 
 
 def _incomplete(section: Section) -> Markup | None:
@@ -225,6 +232,7 @@ def _missing(runs: pd.DataFrame) -> Markup | None:
 def _others(runs: pd.DataFrame) -> Markup | None:
     """Runs of no experiment of the paper's: single networks, one's own."""
     others = runs[(runs["state"] == "done") & ~runs["experiment"].isin([*EXPERIMENTS, TUNING])]
+    others = others[~others["experiment"].map(is_own)]
     if others.empty:
         return None
     heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")

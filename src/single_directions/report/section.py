@@ -14,7 +14,7 @@ from single_directions.report.claims.matched import Matched, matched
 from single_directions.report.claims.memorization import FIGURES
 from single_directions.report.experiments import EXPERIMENTS, Condition, Experiment, conditions_of
 from single_directions.report.planned import not_done
-from single_directions.report.sweeps import overrides
+from single_directions.report.sweeps import is_own, overrides, own_conditions
 from single_directions.report.table import Tables
 from single_directions.report.wording import place, setting
 
@@ -117,9 +117,9 @@ class Section:
 
 
 def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
-    """A section for each sweep of the paper's experiments, in its order."""
+    """A section for each sweep of the paper's experiments, in its order, then for each of the user's own."""
     found = []
-    for experiment in EXPERIMENTS.values():
+    for experiment in [*EXPERIMENTS.values(), *_own(tables.runs)]:
         own = tables.runs[tables.runs["experiment"] == experiment.name]
         sweeps = list(own.groupby(["scale", "data", "variant"]))
         for (scale, data, variant), runs in sweeps:
@@ -135,6 +135,15 @@ def sections_of(tables: Tables, claims: Sequence[Claim]) -> list[Section]:
             )  # fmt: skip
             found.append(section)
     return found
+
+
+def _own(runs: pd.DataFrame) -> list[Experiment]:
+    """The user's experiments, by name."""
+    return [
+        Experiment(name, "", f"Own experiment: {name}", "", "", own_conditions(own), papers=False)
+        for name, own in ((str(key), group) for key, group in runs[runs["state"] == "done"].groupby("experiment"))
+        if is_own(name)
+    ]
 
 
 def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:

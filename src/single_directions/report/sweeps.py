@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.statistics import mean_interval
 from single_directions.runs.config import conf_folder, flat, is_neutral
 
@@ -34,10 +35,13 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
 
     It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
-    different configurations (a default has changed between them), the keys in which they differ.
+    different configurations (a default has changed between them), the keys in which they differ. An experiment of the
+    user's own has no variants: whatever sets its runs apart is a condition.
     """
     variant = {run: _named(run, experiment) for run, experiment in zip(runs["run"], runs["experiment"], strict=True)}
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
+        if is_own(str(experiment)):
+            continue
         for key in _differing(sweep, str(experiment)):
             for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
                 added = f"{key.removeprefix('config.')}={_shown(value)}"
@@ -89,7 +93,25 @@ def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def is_own(experiment: str) -> bool:
+    """Whether an experiment is the user's own: neither the paper's, nor one of its checks, nor single networks."""
+    return experiment not in (*EXPERIMENTS, "single", "tuning", "")
+
+
+def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
+    named = pd.DataFrame([overrides(run) for run in runs["run"]])
+    columns: list[str] = []
+    for key in map(str, named):
+        found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
+        seed = key.rpartition(".")[2] == "seed"
+        columns += [name for name in found[:1] if not seed and runs[name].nunique(dropna=False) > 1]
+    return tuple(dict.fromkeys(columns))
+
+
 def _named(run: str, experiment: str) -> str:
+    if is_own(experiment):
+        return ""
     swept = swept_keys(experiment)
     others = {key: value for key, value in overrides(run).items() if key not in swept}
     return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))

@@ -22,6 +22,8 @@ from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
 from single_directions.runs.causes import cause_of, failed
 from single_directions.runs.config import check
+from single_directions.runs.optimized import check_optimized
+from single_directions.runs.tracking import check_tracking
 from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
@@ -66,6 +68,8 @@ def build(config: dict[str, Any]) -> Parts:
     are missing, a network that does not fit them, unknown sites, more points than units.
     """
     check(config)
+    check_optimized(config)
+    check_tracking(config["tracking"])
     data: DataSet = made("data", config["data"])
     torch.manual_seed(derived_seed(config["seed"], "initialization"))
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)

@@ -23,9 +23,11 @@ from single_directions.runs.folder import AGAIN, RunFolder, first_line
 from single_directions.runs.keys import check_keys
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
+from single_directions.runs.optimized import optimized
+from single_directions.runs.preview import preview
 from single_directions.runs.run import execute, follow
 from single_directions.runs.status import line
-from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, RunFailed, run_folder
+from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, Job, RunFailed, run_folder
 
 
 def train() -> None:
@@ -47,8 +49,11 @@ def train() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
-def _train(config: DictConfig) -> str | None:
-    """Execute one run, or with `-m` one of a sweep's, and say how it ended. Returns `UNDER_WAY` where another does."""
+def _train(config: DictConfig) -> float | list[float] | str | None:
+    """Execute one run, or with `-m` one of a sweep's, say how it ended, and return the `optimized_metric`.
+
+    Returns `UNDER_WAY` where another process works on the run.
+    """
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
     os.chdir(hydra_config.runtime.cwd)  # another node's process may have begun elsewhere
@@ -58,6 +63,9 @@ def _train(config: DictConfig) -> str | None:
         if sweep:
             check_one_device(settings["trainer"])
         folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
+        if settings["dry_run"] and not sweep:
+            preview([Job(list(hydra_config.overrides.task), settings, folder)])
+            return None
     except BadInput as error:
         raise _end(str(error), sweep) from None
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)
@@ -87,7 +95,7 @@ def _train(config: DictConfig) -> str | None:
         told = first_line(error) + _kept(folder)
     else:
         print(f"{title}: {line(summary)}{', done before' if again else ''}", flush=True)
-        return None
+        return optimized(settings, summary)
     # Raised out here: the exception would keep alive all that the run held, such as a device's memory.
     gc.collect()
     raise _end(f"{title}: failed: {told}" if sweep else told, sweep)

@@ -25,6 +25,8 @@ _NEUTRAL = (
     "threads",
     "gpus_per_run",
     "cpus_per_run",
+    "optimized_metric",
+    "dry_run",
     "data.root",
     "data.download",
     "data.workers",

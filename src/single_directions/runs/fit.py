@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,6 +19,7 @@ from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.tracking import Retold
 from single_directions.runs.wording import in_keys
 from single_directions.training import (
     Classifier,
@@ -57,20 +58,21 @@ class SignOfLife(Callback):
 
 
 def fit(
-    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, logger: Logger | None
+    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, loggers: Sequence[Logger]
 ) -> Training:
     """Train `parts.network` in place, from the folder's checkpoint on if there is one.
 
     One that a signal has ended goes on from its last whole epoch, or one of its last second. Raises `NonFiniteLoss` if
     training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if the lease is lost. Of
-    several processes all call it; the first writes, the others have no lease and no logger.
+    several processes all call it; the first writes, the others have no lease and no loggers.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
     # The sign of life comes first: whose lease is lost writes nothing more.
     callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
+    callbacks.append(Retold(history, loggers))
     with quiet(), _interruptible():
         checkpoints = WholeCheckpoints()
-        trainer = _trainer(config, folder, logger, callbacks, parts, checkpoints)
+        trainer = _trainer(config, folder, loggers, callbacks, parts, checkpoints)
         parts = parts.near(trainer.strategy.root_device)
         if config["channels_last"]:
             parts.network.to(memory_format=torch.channels_last)
@@ -117,7 +119,7 @@ def _interruptible() -> Iterator[None]:
 def _trainer(
     config: dict[str, Any],
     folder: RunFolder,
-    logger: Logger | None,
+    loggers: Sequence[Logger],
     callbacks: list[Callback],
     parts: Parts,
     checkpoints: WholeCheckpoints,
@@ -149,7 +151,7 @@ def _trainer(
             **{**config["trainer"], "accelerator": accelerator},
             use_distributed_sampler=False,  # the loaders know each process's share
             callbacks=callbacks,
-            logger=logger or False,
+            logger=list(loggers) or False,
             plugins=[checkpoints],
             num_sanity_val_steps=0,
             enable_progress_bar=False,

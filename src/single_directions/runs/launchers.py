@@ -24,7 +24,8 @@ from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
 from single_directions.runs.folder import first_line
 from single_directions.runs.keys import check_keys
-from single_directions.runs.sweep import Job
+from single_directions.runs.optimized import check_optimized
+from single_directions.runs.sweep import Job, check_place
 
 
 def prepare(config: DictConfig) -> None:
@@ -33,9 +34,14 @@ def prepare(config: DictConfig) -> None:
     Raises `BadInput` for a launcher that is not there, and for resources that it cannot give.
     """
     name, launcher = config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher
+    check_place(config.runs)  # before Hydra makes a folder of that name
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    check_keys(own, config.hydra)  # before Hydra makes a folder
-    check_one_device(OmegaConf.to_container(config.trainer, resolve=True))
+    check_keys(own, config.hydra)
+    trainer = config.trainer
+    check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
+    check_optimized(config)
+    if not isinstance(config.dry_run, bool):
+        raise BadInput(f"dry_run must be true or false, not {config.dry_run!r}")
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in ("ray", "slurm"):
@@ -87,12 +93,15 @@ def is_here(launcher: DictConfig) -> bool:
     return "submitit" not in str(launcher.get("_target_")) and address in (None, "local")
 
 
-def launched(launcher: Launcher, left: list[list[str]]) -> Sequence[JobReturn]:
-    """What a launcher makes of jobs, by their overrides. Raises `BadInput` where it cannot start or loses them."""
+def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Sequence[JobReturn]:
+    """What a launcher makes of jobs, by their overrides; `first` is the number of the first.
+
+    Raises `BadInput` where it cannot start or loses them.
+    """
     name = type(launcher).__name__
     try:
         with deaths.of_ray() if "Ray" in name else deaths.of_slurm() if "Slurm" in name else nullcontext():
-            return launcher.launch(left, initial_job_idx=0)
+            return launcher.launch(left, initial_job_idx=first)
     except KeyboardInterrupt:
         ends = "runs in Slurm go on, scancel ends them" if "Slurm" in name else "runs were cut off"
         print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)

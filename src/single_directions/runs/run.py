@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
@@ -46,8 +46,8 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
             return folder.read_summary()
         folder.begin(config)
         try:
-            with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as logger:
-                summary = _trained_and_measured(config, parts, folder, lease, logger)
+            with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as loggers:
+                summary = _trained_and_measured(config, parts, folder, lease, loggers)
             folder.set_state("done")
         except UnderLease:  # the folder is another's now
             raise
@@ -71,7 +71,7 @@ def follow(config: dict[str, Any], folder: RunFolder) -> None:
     Whatever ends the training of all processes is told by that one.
     """
     with threads(config["threads"]), suppress(NonFiniteLoss, KeyboardInterrupt, SystemExit):
-        fit(config, build(config), folder, None, None)
+        fit(config, build(config), folder, None, ())
 
 
 @contextmanager
@@ -115,15 +115,15 @@ def epoch_curves(during: AblationAUC) -> pd.DataFrame:
 
 
 def _trained_and_measured(
-    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, logger: Logger | None
+    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, loggers: Sequence[Logger]
 ) -> dict[str, Any]:
-    training = fit(config, parts, folder, lease, logger)
+    training = fit(config, parts, folder, lease, loggers)
     start = perf_counter()
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     measuring = perf_counter() - start
     summary = summarize(config, parts, training, curve, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)
-    record(logger, summary, curve.to_frame(), during)
+    record(config, loggers, summary, curve.to_frame(), during)
     if lease is not None:
         lease.check()
     folder.write_frame(folder.metrics, training.history.to_frame())

@@ -66,7 +66,7 @@ def read_status(root: Path) -> list[RunStatus]:
     found |= {sweep / name for sweep in sweeps for name in noted(sweep)}
     if not found:
         raise BadInput(f"no runs in {root}: make some, with {called('train')} -m experiment=memorization")
-    return [_status(RunFolder(path)) for path in sorted(found, key=_natural)]
+    return [status_of(RunFolder(path)) for path in sorted(found, key=_natural)]
 
 
 def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
@@ -118,7 +118,8 @@ def _counts(runs: Any) -> str:
     return f"{count.total()} {'run' if count.total() == 1 else 'runs'}: {states}"
 
 
-def _status(folder: RunFolder) -> RunStatus:
+def status_of(folder: RunFolder) -> RunStatus:
+    """Where the run of a folder stands; it may be missing."""
     holder, state, trouble = folder.holder(), folder.state(), folder.trouble()
     if state == "done" and not trouble:
         shown = "done", _numbers(folder)

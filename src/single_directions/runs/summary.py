@@ -20,12 +20,13 @@ def summarize(
     """What `summary.json` holds; `measuring` is the time that the final curve took, in seconds.
 
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
-    (null where they are not defined). Accuracies and losses are those of the last epoch, `ablation_auc`
-    and the like those of the last epoch that measured them, on the images and by the masks of `every_epoch`.
+    (null where they are not defined). Accuracies and losses are those of the last epoch that measured them. What
+    `AblationAUC` measured after epochs, on the images and by the masks of `every_epoch`, is in `metrics.csv` alone.
     """
     history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
-    newest = {name: value for row in history.rows for name, value in row.items() if name != "epoch"}
+    names = ("epoch", "ablation/")  # what was measured after epochs is in metrics.csv; the run's own AUC is the curve's
+    newest = {name: value for row in history.rows for name, value in row.items() if not name.startswith(names)}
     final = {name.replace("/", "_"): value if isfinite(value) else None for name, value in newest.items()}
     return {
         "experiment": config["experiment"],

@@ -54,11 +54,12 @@ class ProcessDied(RunFailed):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something."""
+    """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something: `lacks` says what."""
 
     overrides: list[str]
     config: dict[str, Any]
     folder: RunFolder | None
+    lacks: str = ""
 
     def __str__(self) -> str:
         return self.folder.path.name if self.folder else " ".join(self.overrides)
@@ -81,9 +82,12 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
-    choices = master.hydra.runtime.choices
+    groups = {
+        *master.hydra.runtime.choices,
+        *loader.list_groups(""),
+    }  # a group of several choices is no choice of Hydra's
     for overrides in sweep:
-        values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), choices)}
+        values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)
         if files not in composed:
             composed[files] = _composed(master, loader, list(files))
@@ -96,17 +100,22 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         try:
             settings = resolved(config)
             folder = run_folder(settings, data, overrides)
-        except BadInput:  # which the job itself will tell
-            yield Job(overrides, {}, None)
+        except BadInput as error:  # which the job itself will tell
+            yield Job(overrides, {}, None, str(error))
         else:
             yield Job(overrides, settings, folder)
 
 
-def check_swept(overrides: Iterable[Override]) -> None:
-    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out."""
+def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
+    """Raises `BadInput` where experiments or scales are swept, whose own sweeps Hydra would leave out.
+
+    A `grid` has no intervals.
+    """
     for override in overrides:
         if override.is_sweep_override() and override.get_key_element() in ("experiment", "scale"):
             raise BadInput(f"{override.input_line}: each has a sweep of its own; give a command for each")
+        if grid and override.is_interval_sweep():
+            raise BadInput(f"{override.input_line}: an interval is for hydra/sweeper=optuna; name the values")
 
 
 def sweep_size(overrides: Iterable[str]) -> int:
@@ -249,9 +258,7 @@ def _composed(master: DictConfig, loader: ConfigLoader, overrides: list[str]) ->
     return config.hydra.runtime.choices["data"], own
 
 
-def _sets_a_value(override: Override, choices: DictConfig) -> bool:
+def _sets_a_value(override: Override, groups: set[str]) -> bool:
     """Whether an override sets a key and chooses no file."""
     key = override.key_or_group
-    return (
-        override.type == OverrideType.CHANGE and key not in choices and not key.startswith("hydra") and "/" not in key
-    )
+    return override.type == OverrideType.CHANGE and key not in groups and not key.startswith("hydra") and "/" not in key

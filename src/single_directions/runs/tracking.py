@@ -1,76 +1,231 @@
-"""Weights & Biases: the only file that knows of it, and imports it only where a run is tracked."""
+"""What tracks a run: Lightning's loggers. The only file that knows of Weights & Biases, and imports it where it is used."""
 
 import json
+import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytorch_lightning as pl
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from pytorch_lightning.loggers import Logger
 
 from single_directions.errors import BadInput
+from single_directions.runs.config import flat
 from single_directions.runs.folder import write_text
+from single_directions.runs.optimized import known_numbers
+from single_directions.training import History
 
 PROJECT = "single-directions"
+KEYS = ("project", "entity", "group", "tags", "name", "mode", "loggers")
+"""The keys of `tracking`."""
+MODES = ("offline", "online", "disabled", "shared")
 LINES = 10
-"""Epochs that a chart of curves shows, at most."""
+"""Epochs that a figure of curves shows, at most."""
+ASIDE = "set_aside"
+"""The folder beside W&B's offline runs for those that a later one holds again."""
+
+
+def check_tracking(keys: Any) -> None:
+    """Raises `BadInput` for keys of `tracking` that there are not, or whose values cannot be."""
+    if keys is None:
+        return
+    if not isinstance(keys, dict):
+        raise BadInput(f"tracking must be null or have the keys {', '.join(KEYS)}, not be {keys!r}")
+    for key in keys:
+        if key not in KEYS:
+            raise BadInput(f"tracking.{key} is no key of tracking: there are {', '.join(KEYS)}")
+    for key in ("project", "entity", "group", "name"):
+        if keys.get(key) is not None and not isinstance(keys[key], str):
+            raise BadInput(f"tracking.{key} must be null or a text, not {keys[key]!r}")
+    tags = keys.get("tags")
+    if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        raise BadInput(f"tracking.tags must be null or a list of texts, as [first,second], not {tags!r}")
+    if keys.get("mode") not in (None, *MODES):
+        raise BadInput(f"tracking.mode must be null, {', '.join(MODES[:-1])} or {MODES[-1]}, not {keys['mode']!r}")
+    for name, logger in (keys.get("loggers") or {}).items():
+        if not isinstance(logger, dict) or "_target_" not in logger:
+            raise BadInput(f"tracking.loggers.{name} must name a logger of Lightning's as its _target_, not {logger!r}")
 
 
 @contextmanager
-def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[Logger | None]:
-    """Within it a W&B run is open for the trainer to log to, or none if `tracking` is off.
+def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[list[Logger]]:
+    """Within it the loggers that `tracking` names are open for the trainer to log to; none if `tracking` is null.
 
-    The run's group is the experiment, its tags are scale, data and network, its files go to `folder`/wandb; there also
-    is the id with which a run that was cut off goes on. The environment's WANDB_MODE wins over the configuration.
-    Raises `BadInput` where W&B cannot start, as without a key or a network when online.
+    W&B's files go to `folder`/wandb, or $WANDB_DIR/wandb. A run that was cut off goes on as the same run of W&B and
+    MLflow. A key of `tracking` wins over the environment's WANDB_*, which wins over the default. Raises `BadInput`
+    where a logger cannot start, as W&B without a key or a network when online.
     """
-    if config["tracking"] is None:
-        yield None
-        return
-    from pytorch_lightning.loggers import WandbLogger
-
-    kinds = [config[part]["_target_"].rpartition(".")[2] for part in ("data", "network")]
-    tags = list(dict.fromkeys([config["scale"], *kinds]))
-    about = {"group": config["experiment"], "name": name, "tags": tags, "config": config}
-    with _opened(folder, "run", config["tracking"]["mode"], config["tracking"]["project"], about) as run:
-        run.define_metric("epoch")
-        run.define_metric("*", step_metric="epoch")
-        yield WandbLogger(experiment=run, save_dir=folder)
+    keys = config["tracking"] or {}
+    with ExitStack() as opened:
+        loggers: list[Logger] = []
+        for kind, settings in (keys.get("loggers") or {}).items():
+            if settings["_target_"].endswith(".WandbLogger"):
+                loggers.append(opened.enter_context(_wandb_logger(config, settings, name, folder)))
+            else:
+                loggers.append(opened.enter_context(_other_logger(config, kind, settings, name, folder)))
+        yield loggers
 
 
 def record(
-    logger: Logger | None, summary: dict[str, Any], curve: pd.DataFrame, epoch_curves: pd.DataFrame | None = None
+    config: dict[str, Any],
+    loggers: Sequence[Logger],
+    summary: dict[str, Any],
+    curve: pd.DataFrame,
+    epoch_curves: pd.DataFrame | None = None,
 ) -> None:
-    """Put a run's final numbers into its W&B summary, and its curves into tables, a figure and a line chart.
+    """Give a run's final numbers to its loggers; W&B also gets its curves as tables and figures.
+
+    W&B holds them in its summary, under the names of `summary.json`. A table or a figure logged as an epoch's would
+    show as charts of a single point.
 
     Args:
-        logger: what `tracked` gave.
+        config: the run's.
+        loggers: what `tracked` gave.
         summary: what `summary.json` holds.
         curve: the final one, as `AblationCurve.to_frame` gives it.
         epoch_curves: those of the training, with a column `epoch` before: all of them in a table, orderings averaged;
-            in the chart a line an epoch, of `LINES` epochs at most.
+            in the figure a line an epoch, of `LINES` epochs at most.
     """
-    if logger is None:
-        return
+    for logger in loggers:
+        if isinstance(logger, ByEpoch):
+            numbers = {key: value for key, value in flat(summary).items() if key in known_numbers(config)}
+            logger.log_metrics({"epoch": summary["epochs"], **{k: v for k, v in numbers.items() if v is not None}})
+        else:
+            _record_in_wandb(logger.experiment, summary, curve, epoch_curves)  # type: ignore[attr-defined]
+
+
+def _record_in_wandb(run: Any, summary: dict[str, Any], curve: pd.DataFrame, epoch_curves: pd.DataFrame | None) -> None:
     import wandb
 
-    shown: dict[str, Any] = {
-        "ablation/curve": wandb.Table(dataframe=curve),
-        "ablation/figure": wandb.Image(_figure(curve)),
-    }
+    shown = {"curves": wandb.Table(dataframe=curve), "curves_figure": wandb.Image(_figure(curve))}
     if epoch_curves is not None:
         means = epoch_curves.drop(columns="ordering").groupby(["epoch", "units_ablated"], as_index=False).mean()
-        some = wandb.Table(dataframe=means[means["epoch"].isin(_evenly_spaced(means["epoch"].unique()))])
-        shown["ablation/epoch_curves"] = wandb.Table(dataframe=means)
-        shown["ablation/curve_by_epoch"] = wandb.plot.line(some, "fraction_ablated", "accuracy", stroke="epoch")
-    run: Any = logger.experiment  # type: ignore[attr-defined]
-    run.log({"epoch": summary["epochs"], **shown})
-    run.summary.update(summary)
+        shown["epoch_curves"] = wandb.Table(dataframe=means)
+        shown["epoch_curves_figure"] = wandb.Image(_figure_of_epochs(means))
+    run.summary.update({**summary, **shown})
+
+
+class Retold(pl.Callback):
+    """Tells W&B of the epochs before the checkpoint that a training goes on from, where no other part of it holds them.
+
+    A process that is killed leaves an offline run that ends in the midst of a record; `wandb sync` uploads nothing
+    after it. So the run begins anew, with the same id.
+    """
+
+    def __init__(self, history: History, loggers: Sequence[Any]) -> None:
+        self.history = history
+        self.runs = [logger.experiment for logger in loggers if getattr(logger, "begins_anew", False)]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tells the epochs, which the checkpoint has brought along."""
+        for run in self.runs:
+            for row in self.history.rows:
+                run.log(dict(row))
+
+
+class ByEpoch(Logger):
+    """A logger of Lightning's whose steps are epochs, and which ends with the run, not with the training."""
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self.logger = logger
+
+    @property
+    def name(self) -> str | None:
+        """The logger's."""
+        return self.logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        """The logger's."""
+        return self.logger.version
+
+    @property
+    def save_dir(self) -> str | None:
+        """The logger's."""
+        return self.logger.save_dir
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers as those of their epoch."""
+        self.logger.log_metrics(dict(metrics), int(metrics.get("epoch", step or 0)))
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """As the logger does."""
+        self.logger.log_hyperparams(params, *args, **kwargs)
+
+    def save(self) -> None:
+        """As the logger does."""
+        self.logger.save()
+
+
+@contextmanager
+def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, folder: Path) -> Iterator[Logger]:
+    from pytorch_lightning.loggers import WandbLogger
+
+    keys, environment = config["tracking"], os.environ
+    kinds = [config[part]["_target_"].rpartition(".")[2] for part in ("data", "network")]
+    tags = [tag.strip() for tag in environment.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    about = {
+        "name": keys.get("name") or environment.get("WANDB_NAME") or name,
+        "group": keys.get("group") or environment.get("WANDB_RUN_GROUP") or config["experiment"],
+        "tags": keys.get("tags") or tags or list(dict.fromkeys([config["scale"], *kinds])),
+        "entity": keys.get("entity") or environment.get("WANDB_ENTITY"),
+        "config": config,
+        **{key: value for key, value in settings.items() if key != "_target_"},
+    }
+    with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, anew):
+        run.define_metric("epoch")
+        # An epoch's numbers have names with a slash; in W&B's summary are the run's, as in summary.json.
+        for group in ("train", "test", "ablation"):
+            run.define_metric(f"{group}/*", step_metric="epoch", summary="none")
+        logger = WandbLogger(experiment=run, save_dir=folder)
+        logger.begins_anew = anew  # type: ignore[attr-defined]
+        yield logger
+
+
+@contextmanager
+def _other_logger(
+    config: dict[str, Any], kind: str, settings: dict[str, Any], name: str, folder: Path
+) -> Iterator[ByEpoch]:
+    """Any logger of Lightning's: in texts of its settings {folder} is the run's folder, {name} its name."""
+    name = config["tracking"].get("name") or name
+    id_file = folder / f"{kind}.id"
+    is_mlflow = settings["_target_"].endswith(".MLFlowLogger")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    known = {"run_id": id_file.read_text()} if is_mlflow and id_file.exists() else {}
+    filled = {
+        key: value.replace("{folder}", str(folder)).replace("{name}", name) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
+    try:
+        logger: Logger = instantiate(filled, **known, _convert_="all")
+        if not known:
+            logger.log_hyperparams(config)
+        if is_mlflow:
+            write_text(id_file, str(logger.version))
+    except InstantiationException as error:
+        raise BadInput(f"tracking.loggers.{kind}: {_line(error.__cause__ or error)}") from error
+    except Exception as error:  # of servers and databases there are many kinds
+        raise BadInput(f"tracking.loggers.{kind}: {type(error).__name__}: {_line(error)}") from error
+    status = "failed"
+    try:
+        yield ByEpoch(logger)
+        status = "success"
+    finally:
+        logger.finalize(status)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def record_experiment(
@@ -79,8 +234,8 @@ def record_experiment(
     tables: Mapping[str, pd.DataFrame],
     claims: list[dict[str, Any]],
     folder: Path,
-    mode: str = "offline",
-    project: str = PROJECT,
+    mode: str | None = None,
+    project: str | None = None,
 ) -> None:
     """Put what a report says about an experiment into a W&B run, in the group of the experiment's runs.
 
@@ -90,23 +245,22 @@ def record_experiment(
         tables: by name.
         claims: as in `claims.json`: a table of them, and the verdict on each in the W&B summary.
         folder: the report's; W&B's files go to `folder`/wandb. A report made anew goes on in the same W&B run.
-        mode: as `tracking.mode`; the environment's WANDB_MODE wins over it.
-        project: as `tracking.project`.
+        mode, project: as `tracking.mode` and `tracking.project`.
 
     Raises:
         BadInput: W&B cannot start, as without a key or a network when online.
     """
     about = {"group": experiment, "name": f"{experiment}, report", "job_type": "report", "config": {}}
-    with _opened(folder, f"report-{experiment}", mode, project, about) as run:
+    with _opened(folder, f"report-{experiment}", mode, project, about) as (run, _):
         import wandb
 
         plain = [{key: _plain(value) for key, value in claim.items()} for claim in claims]
         frames = {**tables, **({"claims": pd.DataFrame(plain)} if claims else {})}
-        run.log(
+        run.summary.update(
             {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
             | {f"tables/{name}": wandb.Table(dataframe=frame, allow_mixed_types=True) for name, frame in frames.items()}
+            | _verdicts(claims)
         )
-        run.summary.update(_verdicts(claims))
 
 
 def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
@@ -122,28 +276,57 @@ def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @contextmanager
-def _opened(folder: Path, purpose: str, mode: str, project: str, about: dict[str, Any]) -> Iterator[Any]:
-    """Within it a W&B run is open: a new one, or the one that was opened for this purpose in this folder before."""
+def _opened(
+    folder: Path, purpose: str, mode: str | None, project: str | None, about: dict[str, Any]
+) -> Iterator[tuple[Any, bool]]:
+    """Within it a W&B run is open: a new one, or the one that was opened for this purpose in this folder before.
+
+    Beside it stands whether it is to hold all that its earlier parts held.
+    """
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or mode
+    in_sweep = "WANDB_SWEEP_ID" in os.environ  # `wandb agent` sets it, and the run's id
+    mode = mode or os.environ.get("WANDB_MODE") or ("online" if in_sweep else "offline")
+    place = Path(os.environ.get("WANDB_DIR") or folder)
+    id_file = folder / "wandb" / f"{purpose}.id"
+    if purpose == "run" and os.environ.get("WANDB_RUN_ID"):
+        id_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(id_file, os.environ["WANDB_RUN_ID"])
+    run_id = _run_id(id_file)
+    anew = _set_aside(place / "wandb", run_id)
     try:
+        place.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
-            id=_run_id(folder / "wandb" / f"{purpose}.id"),
-            resume="allow",  # offline too: `wandb sync` puts the parts of a run together
-            dir=folder,
+            id=run_id,
+            resume="allow",
+            dir=place,
             mode=mode,  # type: ignore[arg-type]
-            project=project,
+            project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
             settings=wandb.Settings(silent=mode != "online", console="off"),
             **about,
         )
+    except TypeError as error:
+        raise BadInput(f"tracking.loggers.wandb: {_line(error)}") from error
     except wandb.Error as error:
-        raise BadInput(f"tracking: W&B cannot start ({str(error).splitlines()[0]}): set WANDB_MODE=offline") from error
+        raise BadInput(f"tracking: W&B cannot start ({_line(error)}): set WANDB_MODE=offline") from error
     try:
         with _staged(folder / "wandb" / "staged"):
-            yield run
+            yield run, anew
     finally:
         run.finish(exit_code=int(sys.exc_info()[0] is not None))
+
+
+def _set_aside(place: Path, run_id: str) -> bool:
+    """Move away the offline parts of a run that were not uploaded, and say whether there were any.
+
+    The part that follows holds all again. `wandb sync` would upload nothing that follows a part whose process was
+    killed. What was uploaded, W&B has: it stays.
+    """
+    parts = [part for part in place.glob(f"offline-run-*-{run_id}") if not list(part.glob("*.wandb.synced"))]
+    for part in parts:
+        (place / ASIDE).mkdir(exist_ok=True)
+        part.rename(place / ASIDE / part.name)
+    return bool(parts)
 
 
 @contextmanager
@@ -179,6 +362,23 @@ def _figure(curve: pd.DataFrame) -> Any:
     axes.plot(mean.index, mean)
     axes.fill_between(mean.index, mean - std, mean + std, alpha=0.3)
     axes.set(xlabel="fraction of units ablated", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    return figure
+
+
+def _figure_of_epochs(means: pd.DataFrame) -> Any:
+    """A line for each of some epochs' curves, the later the darker."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    epochs = _evenly_spaced(means["epoch"].unique())
+    for place, epoch in enumerate(epochs):
+        one = means[means["epoch"] == epoch]
+        colour = colormaps["viridis_r"]((place + 1) / len(epochs))
+        axes.plot(one["fraction_ablated"], one["accuracy"], color=colour, label=f"epoch {epoch}")
+    axes.set(xlabel="fraction of units ablated", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize="small")
     return figure
 
 

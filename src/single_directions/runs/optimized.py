@@ -1,0 +1,47 @@
+"""The number that a run returns, for a search over settings such as Optuna's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import flat
+
+NUMBERS = (
+    *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
+    *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "generalization_error"),
+    *("epochs", "units", "seconds.training", "seconds.measuring"),
+)
+"""The numbers of `summary.json` that say how a run came out. With `ablation.top_k` there are accuracies of that too."""
+
+
+def check_optimized(config: Any) -> None:
+    """Raises `BadInput` where `optimized_metric` names no number that a run of this configuration has."""
+    for name in _names(config["optimized_metric"]):
+        if name not in (known := known_numbers(config)):
+            raise BadInput(f"optimized_metric must be a number of summary.json ({', '.join(known)}), not {name!r}")
+
+
+def optimized(config: dict[str, Any], summary: dict[str, Any]) -> float | list[float] | None:
+    """The number that `optimized_metric` names, several as a list, or None for `optimized_metric=null`.
+
+    A number that is not defined, such as the normalized AUC of a network that gets nothing right, is NaN.
+    """
+    metric = config["optimized_metric"]
+    numbers = [_number(flat(summary).get(name)) for name in _names(metric)]
+    return numbers if isinstance(metric, list) else numbers[0] if numbers else None
+
+
+def known_numbers(config: Any) -> list[str]:
+    """The names of a run's results: numbers of `summary.json`, nested keys joined by dots."""
+    top_k = config["ablation"]["top_k"]
+    return [*NUMBERS, *(f"{split}_accuracy_top{top_k}" for split in ("train", "test") if top_k != 1)]
+
+
+def _names(metric: Any) -> list[Any]:
+    return (
+        [] if metric is None else [metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else [*metric]
+    )
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

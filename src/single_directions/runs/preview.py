@@ -1,0 +1,38 @@
+"""`dry_run=true`: what a command would run, and what of it is done already."""
+
+from collections.abc import Sequence
+
+from single_directions.errors import BadInput
+from single_directions.runs.config import check
+from single_directions.runs.status import status_of, table
+from single_directions.runs.sweep import Job
+
+
+def preview(runs: Sequence[Job]) -> None:
+    """Print each run's folder and state, and how many are left; nothing is written.
+
+    Raises `BadInput` at the end where the configuration of a run cannot be. Data and networks are not looked at.
+    """
+    known = {job.folder.path: job.folder for job in runs if job.folder is not None}
+    lines = table([status_of(folder) for folder in known.values()], complete=True)
+    print("\n".join(line for line in lines if "sweep.json" not in line))  # which may not be there yet
+    left = sum(not job.is_done() for job in {job.folder.path: job for job in runs if job.folder is not None}.values())
+    print(f"dry_run: nothing was run; {left} of {len(runs)} runs are left to do", flush=True)
+    wrong = {str(job): told for job in runs if (told := _wrong(job))}
+    if wrong:
+        raise BadInput("; ".join(f"{job}: {told}" for job, told in list(wrong.items())[:3]) + _more(len(wrong) - 3))
+
+
+def _wrong(job: Job) -> str:
+    if job.folder is None:
+        return job.lacks
+    try:
+        check(job.config)
+        job.folder.holds(job.config)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
+def _more(number: int) -> str:
+    return f"; and {number} more" if number > 0 else ""

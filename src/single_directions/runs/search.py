@@ -1,0 +1,121 @@
+"""A search by Optuna: each trial is a run in its own folder, and the folders are all that the search goes on from."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from single_directions.errors import BadInput
+from single_directions.runs.folder import first_line
+from single_directions.runs.launchers import launched
+from single_directions.runs.optimized import optimized
+from single_directions.runs.sweep import SWEEP_SIZE, Job, RunFailed, check_swept, finish, jobs
+
+
+def search(
+    settings: dict[str, Any], config: DictConfig, hydra_context: Any, task_function: Any
+) -> Callable[[list[str]], None]:
+    """What searches with some arguments of the command line, by the settings of `hydra/sweeper=optuna`.
+
+    Raises `BadInput` where Optuna is not installed or there is nothing to optimize.
+    """
+    if find_spec("optuna") is None or find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        raise BadInput("hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout")
+    if config.dry_run:
+        raise BadInput("dry_run: hydra/sweeper=optuna chooses each run by the numbers of those before")
+    if config.optimized_metric is None:
+        raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc")
+    plugin: Any = import_module("hydra_plugins.hydra_optuna_sweeper._impl")
+    optuna: Any = import_module("optuna")
+    plugin.log.disabled = True  # runs that fail have told of it themselves
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    impl = plugin.OptunaSweeperImpl(**{**settings, "sampler": instantiate(settings["sampler"])})
+    metric = config.optimized_metric
+    directions, numbers = impl._get_directions(), [metric] if isinstance(metric, str) else [*metric]
+    if len(directions) != len(numbers):
+        raise BadInput(f"hydra.sweeper.direction={directions}: one is needed for each of optimized_metric={numbers}")
+    impl.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+    impl.launcher = trials = Trials(impl, config, hydra_context.config_loader)
+
+    def run(arguments: list[str]) -> None:
+        overrides = OverridesParser.create(config_loader=hydra_context.config_loader).parse_overrides(
+            [*impl._parse_sweeper_params_config(), *arguments]
+        )
+        check_swept(overrides, grid=False)
+        if not (settings["search_space"] or any(override.is_sweep_override() for override in overrides)):
+            raise BadInput("hydra/sweeper=optuna: nothing to choose; add such as 'optimizer.lr=interval(0.003, 0.3)'")
+        try:
+            impl.sweep(arguments)
+        except (RunFailed, BadInput):
+            raise
+        except Exception as error:  # of Optuna there are many kinds
+            if trials.failed and not trials.done:
+                print("no run of the search is done; the same command tries them again", file=sys.stderr)
+                raise RunFailed from None
+            hint = "; hydra.sweeper.storage=null goes on from the runs' folders" if settings["storage"] else ""
+            raise BadInput(f"hydra/sweeper=optuna: {first_line(error)}{hint}") from error
+        trials.tell_best()
+
+    return run
+
+
+class Trials(Launcher):
+    """Has the runs of trials done by a launcher, and gives Optuna the numbers that are in the runs' folders."""
+
+    def __init__(self, impl: Any, config: DictConfig, loader: Any) -> None:
+        self.impl, self.launcher, self.config, self.loader = impl, impl.launcher, config, loader
+        self.done: set[str] = set()
+        self.failed: set[str] = set()
+
+    def setup(self, **_: Any) -> None:
+        """Nothing to do: the launcher was set up before."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """The numbers of trials, by their overrides. A run that is done, or failed in this search, is not run again."""
+        trials = list(jobs(self.config, self.loader, [list(overrides) for overrides in job_overrides]))
+        left = [job for job in trials if str(job) not in self.failed and not job.is_done()]
+
+        def launch(free: list[list[str]]) -> Sequence[JobReturn]:
+            os.environ[SWEEP_SIZE] = str(self.impl.n_trials)
+            return launched(self.launcher, free, initial_job_idx)
+
+        if left:
+            with suppress(RunFailed):
+                finish(left, launch)
+        return [self._number(job) for job in trials]
+
+    def tell_best(self) -> None:
+        """Print what came out; `optimization_results.yaml` in the sweep's folder holds it."""
+        file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
+        failed = f", {len(self.failed)} failed and left out" if self.failed else ""
+        print(f"{len(self.done)} runs done{failed}; {file}:\n{file.read_text()}", end="", flush=True)
+
+    def _number(self, job: Job) -> JobReturn:
+        if job.folder is None or not job.is_done():
+            self.failed.add(str(job))
+            return _Failed(status=JobStatus.FAILED)
+        self.done.add(str(job))
+        number = optimized(job.config, job.folder.read_summary())
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=number)
+
+
+class _Failed(JobReturn):
+    """The end of a run that failed, which has told of it already: Hydra would print a line of its own."""
+
+    @property
+    def return_value(self) -> Any:
+        raise RunFailed
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        raise AttributeError

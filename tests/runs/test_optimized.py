@@ -1,0 +1,30 @@
+"""A run returns the number that a search asks for, by a name that is checked before it is trained."""
+
+import pytest
+
+from single_directions.errors import BadInput
+from single_directions.runs.build import build
+from single_directions.runs.config import flat
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.optimized import NUMBERS, optimized
+from single_directions.runs.run import execute
+
+
+def test_every_number_of_a_summary_can_be_asked_for(settings, place):
+    config = settings("ablation.top_k=3", "ablation.every_epoch={orderings:2,points:3}")
+    summary = execute(config, RunFolder(place))
+    tops = {"train_accuracy_top3", "test_accuracy_top3"}
+    for name in {*NUMBERS, *tops}:
+        assert optimized({"optimized_metric": name}, summary) == flat(summary)[name]
+    results = {key for key, value in flat(summary).items() if isinstance(value, float)}
+    assert results - {"corruption", "seconds_of_every_epoch"} <= {*NUMBERS, *tops}
+    both = optimized({"optimized_metric": ["auc", "test_accuracy"]}, summary)
+    assert both == [summary["auc"], summary["test_accuracy"]]
+    assert optimized({"optimized_metric": None}, summary) is None
+    assert optimized({"optimized_metric": "auc"}, {"auc": None}) != optimized({"optimized_metric": "auc"}, {"auc": 0})
+
+
+@pytest.mark.parametrize("name", ["acc", "[auc,acc]", "3", "test_accuracy_top3"])
+def test_unknown_number_is_refused_before_training(settings, name):
+    with pytest.raises(BadInput, match=r"optimized_metric must be a number of summary\.json \(auc, .*, not"):
+        build(settings(f"optimized_metric={name}"))

@@ -1,0 +1,69 @@
+"""`dry_run=true` lists what a command would run, and writes nothing."""
+
+import sys
+
+import pytest
+
+from single_directions.commands import train
+
+QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=1", "ablation.orderings=1", "data.train_samples=50")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        code = None
+        try:
+            train()
+        except SystemExit as exit:
+            code = exit.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def test_sweep_is_listed_and_nothing_is_written(command, tmp_path):
+    code, out, err = command("-m", "experiment=memorization", "seed=0,1", "dry_run=true")
+    assert (code, err) == (None, "")
+    first, *lines, last = out.splitlines()
+    assert first == "runs/memorization/demo-digits: 12 runs: 12 missing"
+    assert {line.split()[0] for line in lines} == {"missing"}
+    levels = ("0", "0.2", "0.4", "0.6", "0.8", "1")
+    names = [f"data.corruption={level},seed={seed}" for level in levels for seed in (0, 1)]
+    assert sorted(line.split()[1] for line in lines) == sorted(names)
+    assert last == "dry_run: nothing was run; 12 of 12 runs are left to do"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_done_is_said(command, tmp_path):
+    assert command("-m", *QUICK, "seed=1")[0] is None
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = command("-m", *QUICK, "seed=0,1", "dry_run=true")
+    assert (code, err) == (None, "")
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["done", "missing"]
+    assert "seed=1,trainer.max_epochs=1  train 0." in out
+    assert out.endswith("1 of 2 runs are left to do\n")
+    assert command(*QUICK, "seed=0", "dry_run=true")[1].endswith("1 of 1 runs are left to do\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-m", "seed=-1,0", "dry_run=true"], "seed=-1: seed must be a whole number of at least 0, not -1"),
+        (["-m", "data=imagenet", "seed=0,1", "dry_run=true"], "data.root"),
+        (["-m", "seed=0,1", "dry_run=maybe"], "dry_run must be true or false, not 'maybe'"),
+        (["-m", "hydra/sweeper=optuna", "seed=0,1", "dry_run=true"], "dry_run: hydra/sweeper=optuna chooses each run"),
+    ],
+)
+def test_what_cannot_run_is_said(command, tmp_path, arguments, told):
+    code, _, err = command(*arguments)
+    assert err == ""
+    assert told in code
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,127 @@
+"""A search by Optuna: its trials are runs, each in its folder, and the same command goes on where it was."""
+
+import json
+import sys
+from importlib.util import find_spec
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from single_directions.commands import train
+from single_directions.runs.config import conf_folder
+
+QUICK = ("tracking=off", "progress=false", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2",
+         "data.train_samples=100")  # fmt: skip
+OPTUNA = ("-m", "hydra/sweeper=optuna", *QUICK)
+installed = pytest.mark.skipif(find_spec("optuna") is None, reason="needs hydra-optuna-sweeper")
+# hydra-optuna-sweeper asks for an Optuna whose own imports are deprecated by now.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd):
+    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        code = None
+        try:
+            train()
+        except SystemExit as exit:
+            code = exit.code
+        shown = capfd.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def summaries(root):
+    """Of all runs that are done."""
+    return [json.loads(file.read_text()) for file in root.rglob("summary.json")]
+
+
+@installed
+@pytest.mark.ci_only
+def test_best_of_the_trials_is_kept_and_the_same_command_goes_on(command, tmp_path):
+    space = "optimizer.lr=tag(log,interval(0.001,0.1))"
+    code, out, err = command(*OPTUNA, space, "hydra.sweeper.n_trials=3")
+    assert (code, err) == (None, "")
+    assert [line.split()[0] for line in out.splitlines()[:3]] == ["[1/3]", "[2/3]", "[3/3]"]
+    best = OmegaConf.load(next(tmp_path.rglob("optimization_results.yaml")))
+    assert len(summaries(tmp_path)) == 3
+    assert best.best_value == max(summary["auc"] for summary in summaries(tmp_path))
+
+    code, out, _ = command(*OPTUNA, space, "hydra.sweeper.n_trials=4")  # finds three done
+    assert code is None
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("[")] == ["[4/4]"]
+    assert len(summaries(tmp_path)) == 4
+
+    code, out, _ = command(*OPTUNA, space, "hydra.sweeper.n_trials=3", "optimized_metric=test_loss",
+                           "hydra.sweeper.direction=minimize")  # fmt: skip
+    best = OmegaConf.load(next(tmp_path.rglob("optimization_results.yaml")))
+    assert best.best_value in [summary["test_loss"] for summary in summaries(tmp_path)]
+
+
+@installed
+@pytest.mark.ci_only
+def test_trial_that_fails_is_left_out_and_tried_once(command, tmp_path):
+    code, out, err = command(*OPTUNA, "optimizer.lr=0.1,1e30", "hydra.sweeper.n_trials=4")
+    assert code is None
+    assert "1 runs done, 1 failed and left out" in out
+    assert err.count("NonFiniteLoss") == 1
+    assert OmegaConf.load(next(tmp_path.rglob("optimization_results.yaml"))).best_params == {"optimizer.lr": 0.1}
+
+    code, _, err = command(*OPTUNA, "optimizer.lr=1e29,1e30", "hydra.sweeper.n_trials=2")
+    assert code == 1
+    assert err.splitlines()[-1] == "no run of the search is done; the same command tries them again"
+
+
+@installed
+@pytest.mark.ci_only
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["optimizer.lr=0.1"], "hydra/sweeper=optuna: nothing to choose; add such as"),
+        (["optimizer.lr=0.1,0.2", "optimized_metric=null"], "hydra/sweeper=optuna needs a number to optimize"),
+        (["optimizer.lr=0.1,0.2", "optimized_metric=[auc,test_loss]"], "one is needed for each of optimized_metric"),
+        (["experiment=single,tuning"], "each has a sweep of its own"),
+    ],
+)
+def test_search_that_cannot_be_is_one_line(command, arguments, told):
+    code, out, err = command(*OPTUNA, *arguments)
+    assert (out, err) == ("", "")
+    assert told in code
+
+
+def test_search_without_optuna_says_how_to_install_it(command, monkeypatch, tmp_path):
+    monkeypatch.setattr("single_directions.runs.search.find_spec", lambda name: None)
+    code, out, err = command(*OPTUNA, "optimizer.lr=0.1,0.2")
+    assert (out, err) == ("", "")
+    assert code == "hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metric_of_a_sweep_is_checked_before_its_first_run(command, tmp_path):
+    code, out, err = command("-m", *QUICK, "seed=0,1", "optimized_metric=acc")
+    assert (out, err) == ("", "")
+    assert code.startswith("optimized_metric must be a number of summary.json (auc, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interval_without_a_search_is_one_line(command):
+    code, out, err = command("-m", *QUICK, "optimizer.lr=interval(0.1,0.2)")
+    assert (out, err) == ("", "")
+    assert code == "optimizer.lr=interval(0.1,0.2): an interval is for hydra/sweeper=optuna; name the values"
+
+
+def test_sweeper_is_ours_in_whatever_order_plugins_are_found():
+    """Where another plugin stores a sweeper of this name later, as Hydra's scan for plugins may have it."""
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node={"_target_": "another"})
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        sweeper = compose("train", ["hydra/sweeper=optuna"], return_hydra_config=True).hydra.sweeper
+    assert sweeper["_target_"] == "hydra_plugins.single_directions_sweeper.OptunaSweeper"
+    assert (sweeper.direction, sweeper.sampler.seed) == ("maximize", 0)
