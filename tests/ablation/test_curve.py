@@ -114,7 +114,7 @@ def test_the_mean_is_over_images_and_positions(method: str) -> None:
             [threshold, 0.0], dtype=torch.float64
         )  # class 1 where the mean of unit 0 is larger
         data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
-        curve = ablation_curve(network, data, clamp="mean", method=method, points=[2])
+        curve = ablation_curve(network, data, ["1"], clamp="mean", method=method, points=[2])
         assert curve.accuracy.tolist() == [[right]] * 10
 
 
@@ -122,7 +122,7 @@ def test_means_by_hand() -> None:
     inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
     network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten()).double()
     data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
-    with measurement.measurement(network, data, None, "mean", 1, "auto", 1000) as measured:
+    with measurement.measurement(network, data, ["1"], "mean", 1, "auto", 1000) as measured:
         assert measured.values.tolist() == [2.0, 0.5]
 
 
@@ -316,7 +316,7 @@ def test_a_broken_table(spoil, message: str) -> None:
         ({"top_k": 0}, "top_k=0"),
         ({"orderings": 0}, "orderings=0"),
         ({"points": 1}, "points=1"),
-        ({"sites": ["nowhere"]}, "site 'nowhere'.*There are: 0, 1, 2"),
+        ({"sites": ["nowhere"]}, "site 'nowhere'.*Closest of 8: "),
         ({"batches": []}, "batches: there is none"),
         ({"batches": iter(())}, "batches: there is none"),
         ({"batches": [torch.ones(3, 2, 4, 4)]}, "pair of tensors"),
@@ -463,7 +463,10 @@ def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
         "incremental",
         "2 of the 2 layers behind the first site are updated or sliced",
     )
-    assert [record.getMessage() for record in caplog.records] == [f"ablation by method incremental: {curve.why}"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "ablation of 2 sites with 38 units: 2 (20 units in dimension 1), 5 (18 units in dimension 1)",
+        f"ablation by method incremental: {curve.why}",
+    ]
 
 
 def test_prefix_where_the_fast_path_gains_nothing() -> None:
@@ -620,6 +623,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:no default site")  # squeezenet's last ReLU
 @pytest.mark.parametrize("name", [*ARCHITECTURES])
 def test_architectures_of_torchvision(name: str) -> None:
     make, size, few = ARCHITECTURES[name]
@@ -644,7 +648,7 @@ def test_verification_would_have_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_transformer() -> None:
-    """Units are tokens here, and attention is run as it is."""
+    """Units are channels here, and attention is run as it is."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         return self.head(self.encoder(self.embed(x.flatten(2))).mean(1))

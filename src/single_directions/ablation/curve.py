@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from single_directions.ablation.accuracy import tally
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import Points, draw_orderings, grid
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import Site
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
@@ -129,6 +130,7 @@ def ablation_curve(
     progress: bool = False,
     verify: int = 0,
     memory_budget: int = MEMORY_BUDGET,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> AblationCurve:
     """Clamp ever more units of a network in random order and measure its accuracy (section 2, "Ablations").
 
@@ -139,7 +141,7 @@ def ablation_curve(
         network: any module from inputs (images, ...) to logits (images, classes).
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader; streamed.
         sites: names as in ``torchvision.models.feature_extraction.get_graph_node_names``; ``None`` is the network's own
-            ``default_sites``, or every ReLU where it has none.
+            ``default_sites``, or every activation function where it has none (docs/architectures.md has the rule).
         orderings: how many random orderings of all units of all sites together.
         points: how many numbers of units ablated, from none to all; ``"all"`` for each number; a list of the numbers
             themselves; ``None`` for 51, or all where there are fewer.
@@ -152,6 +154,10 @@ def ablation_curve(
         progress: show a bar.
         verify: check so many random (ordering, point) pairs against the definition, on all images.
         memory_budget: bytes that the fast methods may use beyond the network and a batch.
+        unit_dim: the dimension of the sites' outputs in which units lie, for all sites or by name; ``None`` is that of
+            the outputs of the layer that computed it, so neurons, feature maps, or channels of a token model.
+            ``"head"`` makes attention heads the units: of an `nn.MultiheadAttention`, or of what the projection of
+            another attention reads.
 
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
@@ -159,7 +165,7 @@ def ablation_curve(
     """
     if verify < 0:
         raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
+    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim) as measured:
         units = measured.network.units
         ablated = grid(units, points)
         permutations = draw_orderings(units, orderings, generator)

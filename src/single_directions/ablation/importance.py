@@ -1,12 +1,13 @@
 """The importance of each unit alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import correct, tally
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
+from single_directions.ablation.places import UnitDim
 
 
 def unit_importance(
@@ -18,11 +19,12 @@ def unit_importance(
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Tensor:
     """What accuracy loses when one unit alone is clamped, for each unit (section 2, "Ablations").
 
     Args:
-        network, batches, sites, clamp, top_k, method, progress, memory_budget: as `ablation_curve`.
+        network, batches, sites, clamp, top_k, method, progress, memory_budget, unit_dim: as `ablation_curve`.
 
     Returns:
         float64, (units,), accuracy with nothing clamped less accuracy with the unit clamped, -1 to 1; the units of all
@@ -31,7 +33,7 @@ def unit_importance(
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
     """
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
+    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim) as measured:
         units = range(measured.network.units)
         alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)
         plain = torch.zeros((), dtype=torch.int64, device=measured.values.device)

@@ -4,19 +4,21 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
-from single_directions.ablation.sites import SitedNetwork, as_written, locate, undisturbed
+from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
 from single_directions.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,8 @@ class Measurement:
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
         shape: of one image.
-        classes: how many the network tells apart.
+        logits: how many the network gives an image; one stands for two classes.
+        fallback: makes the method for images of another shape; ``None`` where these are refused.
     """
 
     network: SitedNetwork
@@ -69,18 +72,26 @@ class Measurement:
     method: Method
     why: str
     shape: torch.Size
-    classes: int
+    logits: int
+    fallback: Callable[[], Method] | None = None
 
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stream the images and targets, on the network's device, in the portions that the method likes."""
+        """Stream the images and targets, on the network's device, in the portions that the method likes.
+
+        Images of another shape than the first may change `method`, before they are yielded.
+
+        Warns:
+            UserWarning: a batch of a stream is no batch. Then what was streamed so far is all there is.
+        """
         size = self.method.images_at_once
         waiting: list[tuple[Tensor, Tensor]] = []
-        for batch in self.batches:
-            inputs, targets = _to_device(batch, self.values.device)
-            self._check(inputs, targets)
+        for inputs, targets in self._sound():
             if waiting and waiting[0][0].shape[1:] != inputs.shape[1:]:
                 yield from _portions(waiting, size)
                 waiting = []
+            if isinstance(self.method, Incremental) and inputs.shape[1:] != self.shape:
+                self._change_method(inputs)
+                size = self.method.images_at_once
             waiting.append((inputs, targets))
             if size is None or sum(len(targets) for _, targets in waiting) >= size:
                 *whole, rest = _portions(waiting, size)
@@ -92,17 +103,50 @@ class Measurement:
         if waiting:
             yield from _portions(waiting, size)
 
-    def _check(self, inputs: Tensor, targets: Tensor) -> None:
-        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-            lowest, highest = int(targets.min()), int(targets.max())
-            raise BadInput(
-                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {self.classes - 1}"
-            )
-        if isinstance(self.method, Incremental) and inputs.shape[1:] != self.shape:
+    def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches that hold images, up to the first that is none."""
+        images = 0
+        for number, batch in enumerate(self.batches):
+            try:
+                inputs, targets = _to_device(batch, self.values.device, self.logits)
+                if isinstance(self.method, Incremental) and self.fallback is None:
+                    self._check_shape(inputs)
+            except BadInput as error:
+                if not images:
+                    raise
+                warnings.warn(
+                    f"{error} (batch {number}); the {images} images before it alone are measured", stacklevel=4
+                )
+                return
+            if len(targets):
+                images += len(targets)
+                yield inputs, targets
+        if not images:
+            raise BadInput("batches: none of them holds an image")
+
+    def check(self) -> None:
+        """Look at batches in memory before anything is measured. Raises `BadInput`."""
+        dataset = getattr(self.batches, "dataset", None)
+        if isinstance(self.batches, Sequence):
+            for batch in self.batches:
+                inputs, _ = _to_device(batch, None, self.logits)
+                if isinstance(self.method, Incremental) and self.fallback is None and len(inputs):
+                    self._check_shape(inputs)
+        elif isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+            _to_device(dataset.tensors, None, self.logits)
+
+    def _check_shape(self, inputs: Tensor) -> None:
+        if inputs.shape[1:] != self.shape:
             raise BadInput(
                 f"batches: images of shapes {tuple(self.shape)} and {tuple(inputs.shape[1:])}; "
                 'method="incremental" needs one shape, method="prefix" takes any'
             )
+
+    def _change_method(self, inputs: Tensor) -> None:
+        assert self.fallback is not None
+        self.method = self.fallback()
+        self.why += f"; {self.method.name} from the first images of shape {tuple(inputs.shape[1:])} on"
+        log.info("ablation by method %s: %s", self.method.name, self.why)
 
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
@@ -131,6 +175,7 @@ def measurement(
     top_k: int,
     method: str,
     memory_budget: int,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Iterator[Measurement]:
     """Prepare to measure; within it the network, as it was written, is undisturbed (see `sites.undisturbed`).
 
@@ -151,19 +196,32 @@ def measurement(
         first, batches = _peek(batches, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
         inputs, _ = _to_device(first, parameter.device)
-        sited = locate(network, sites, inputs)
-        classes = network(inputs[:1]).shape[1]
-        if top_k >= classes:
-            raise BadInput(f"top_k={top_k}: must be below the number of classes, {classes}")
+        if not len(inputs):
+            raise BadInput("batches: the first holds no image")
+        sited = locate(network, sites, inputs, unit_dim)
+        logits = network(inputs[:2]).shape[1]
+        if top_k >= max(logits, 2):
+            raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
+        _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         chosen, why = _choose(sited, values, inputs, method, memory_budget)
+        log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        yield Measurement(sited, batches, values, chosen, why, inputs.shape[1:], classes)
+        measured = Measurement(sited, batches, values, chosen, why, inputs.shape[1:], logits)
+        if method == "auto":
+            measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
+        measured.check()
+        yield measured
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
     """The first batch, and batches that still hold it."""
-    iterator = iter(batches)
+    try:
+        iterator = iter(batches)
+    except TypeError:
+        raise BadInput(
+            f"batches: a list or a DataLoader of pairs (inputs, targets) is needed, not {type(batches).__name__}"
+        ) from None
     try:
         first = next(iterator)
     except StopIteration:
@@ -175,18 +233,31 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
     return first, itertools.chain([first], iterator)
 
 
-def _to_device(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
+    """A batch as (inputs, targets) on a device, checked: as far as can be without knowing the number of logits.
+
+    With one logit, targets may also be floats and (images, 1), as a binary cross-entropy wants them.
+    """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
         raise BadInput("batches: each must be a pair of tensors (inputs, targets)")
     inputs, targets = batch
-    if not len(inputs):
-        raise BadInput("batches: one of them holds no image")
-    if targets.dim() != 1 or len(targets) != len(inputs) or targets.is_floating_point():
+    if logits in (None, 1) and targets.dim() == 2 and targets.shape[1] == 1:
+        targets = targets.squeeze(1)
+    whole = not targets.is_floating_point() or (logits == 1 and bool((targets == targets.round()).all()))
+    if targets.dim() != 1 or len(targets) != len(inputs) or not (whole or logits is None):
         raise BadInput(
             f"batches: targets must be classes, one whole number an image; "
             f"they are {targets.dtype} {tuple(targets.shape)} for {len(inputs)} images"
         )
+    if logits is not None and len(targets):
+        lowest, highest, classes = int(targets.min()), int(targets.max()), max(logits, 2)
+        if not 0 <= lowest <= highest < classes:
+            raise BadInput(
+                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {classes - 1}"
+            )
+    if device is None:
+        return inputs, targets
     return inputs.to(device, non_blocking=True), targets.to(device, torch.int64, non_blocking=True)
 
 
@@ -199,7 +270,7 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
     counts = [0] * len(sums)
 
     def add(site: int, activation: Tensor) -> Tensor:
-        per_unit = activation.transpose(0, 1).flatten(1)
+        per_unit = activation.movedim(sited.sites[site].dim, 0).reshape(sited.sites[site].units, -1)
         sums[site] += per_unit.sum(1, dtype=torch.float64)
         counts[site] += per_unit.shape[1]
         return activation

@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.operations import folded, recognise
-from single_directions.ablation.sites import SitedNetwork, clamp
+from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
 
@@ -128,10 +128,6 @@ class _Rest(fx.Interpreter):
         number = self.flow.site_of.get(node)
         if number is None:
             return value
-        mask, constants = self.masks[number], self.values[number]
-        if len(mask) == 1:
-            return clamp(value, mask[0], constants)
-        shape = (len(mask), 1, -1) + (1,) * (value.dim() - 2)
-        stacked = value.view(len(mask), -1, *value.shape[1:])
-        constants = constants.to(value.dtype).view(1, *shape[1:])
-        return torch.where(mask.view(shape), constants, stacked).flatten(0, 1)
+        mask = self.masks[number]
+        rows = mask[0] if len(mask) == 1 else mask.repeat_interleave(len(value) // len(mask), dim=0)
+        return self.network.sites[number].clamp(value, rows, self.values[number])
