@@ -50,7 +50,10 @@ def _without_gradient(network: SitedNetwork, inputs: Tensor) -> list[int]:
             gradients = torch.autograd.grad((logits * weights).sum(), factors, allow_unused=True)
     except (RuntimeError, NotImplementedError):
         return list(range(len(factors)))
-    return [site for site, gradient in enumerate(gradients) if gradient is None or not gradient]
+    slopes = torch.stack(
+        [factor.new_zeros(()) if slope is None else slope for factor, slope in zip(factors, gradients, strict=True)]
+    )
+    return (slopes == 0).nonzero().flatten().tolist()
 
 
 def _cut(network: SitedNetwork, inputs: Tensor, sites: list[int]) -> Tensor:
