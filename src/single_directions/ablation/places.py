@@ -149,8 +149,9 @@ class Places:
         modules = dict(self.network.named_modules())
         for end in range(len(path), -1, -1):
             heads = getattr(modules.get(".".join(path[:end])), "num_heads", None)
-            if isinstance(heads, int) and event.units is not None and event.shape[event.units] % heads == 0:
-                return heads, event.units, event.shape[event.units] // heads
+            dim = len(event.shape) - 1 if event.units is None else event.units
+            if isinstance(heads, int) and event.shape[dim] % heads == 0:
+                return heads, dim, event.shape[dim] // heads
         raise BadInput(
             f"site {name!r}: how many attention heads its output {_of(event.shape)} holds cannot be told; name an "
             "nn.MultiheadAttention, or what the projection of an attention with the attribute num_heads reads"

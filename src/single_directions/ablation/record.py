@@ -112,6 +112,7 @@ class Recorder:
         self._event_of = WeakTensorKeyDictionary()  # of the tensors that live
         for tensor in (*network.parameters(), *network.buffers()):
             self._event_of[tensor] = None
+        self._nodes = WeakTensorKeyDictionary()  # those computed by a layer, though not of the images
         self._names = Names()
         self._more: dict[str, Place] = {}
 
@@ -146,12 +147,18 @@ class Recorder:
         within = any(path in self.leaves for path in self.watch.running)
         if call.function is None:
             name, named = call.module, call.module in self.leaves and not within
+            if named:
+                self._nodes.update({tensor: None for tensor in _tensors(result)})
         else:
             read = [(tensor, self.event(tensor)) for tensor in _tensors((args, kwargs))]
             sources = [number for _, number in read if number is not None]
             for tensor in _tensors(result):
                 self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
-            if not sources or (within and call.module not in self.nested):
+            if any(tensor in self._nodes for tensor, _ in read):
+                self._nodes.update({tensor: None for tensor in _tensors(result)})
+            elif not sources:  # nor does the tracer see it
+                return result
+            if within and call.module not in self.nested:
                 return result
             name, named = f"{call.module}.{call.function}" if call.module else call.function, not within
         event = self.event(result) if isinstance(result, Tensor) else None

@@ -1,8 +1,8 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from operator import attrgetter
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from single_directions.ablation import AblationCurve, Site, ablation_curve, resolve_sites
 from single_directions.ablation.measurement import Batches, Clamp
 from single_directions.ablation.orderings import Points
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
@@ -49,7 +50,8 @@ class AblationAUC(pl.Callback):
     measures all images. The network is run in the precision of its weights, under mixed precision in float32.
 
     Args:
-        sites: as `ablation_curve`; ``None`` is the network's ``default_sites``, or every ReLU.
+        sites: as `ablation_curve`; ``None`` is the network's ``default_sites``, or every activation
+            function.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
         samples: how many training images; ``None`` for all. The default is 500, or all where there are fewer.
         orderings, points, clamp, top_k, method: as `ablation_curve`; the default is 21 points, or all where there are
@@ -61,6 +63,7 @@ class AblationAUC(pl.Callback):
             ``"model.backbone"``; ``None`` is the LightningModule itself, which needs a `forward` then.
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
         name: what the names of logged values begin with.
+        unit_dim: as `ablation_curve`.
 
     Attributes:
         curves: the whole curve of each epoch measured, by `trainer.current_epoch`, which is 0 in the first; the last of
@@ -86,6 +89,7 @@ class AblationAUC(pl.Callback):
         batch_to_xy: Callable[[Any], Any] | None = None,
         method: str = "auto",
         name: str = "ablation",
+        unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
     ) -> None:
         for key, number in (("every_n_epochs", every_n_epochs), ("samples", samples), ("orderings", orderings)):
             if number is not None and (not isinstance(number, int) or number < 1):
@@ -93,7 +97,7 @@ class AblationAUC(pl.Callback):
         if not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
         self.sites, self.orderings, self.points, self.clamp = sites, orderings, points, clamp
-        self.top_k, self.method, self.seed = top_k, method, seed
+        self.top_k, self.method, self.seed, self.unit_dim = top_k, method, seed, unit_dim
         self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches
         self.network, self.batch_to_xy, self.name = network, batch_to_xy, name
         self.curves: dict[int, AblationCurve] = {}
@@ -199,6 +203,7 @@ class AblationAUC(pl.Callback):
             top_k=self.top_k,
             generator=torch.Generator().manual_seed(self.seed),
             method=self.method,
+            unit_dim=self.unit_dim,
         )
 
     def _rehearse(self, network: nn.Module, device: torch.device) -> AblationCurve:
@@ -206,7 +211,7 @@ class AblationAUC(pl.Callback):
         inputs, targets = (part[:_REHEARSED] for part in self._images[0])
         points = self.points
         try:
-            sites = resolve_sites(network, self.sites, inputs.to(device))
+            sites = resolve_sites(network, self.sites, inputs.to(device), self.unit_dim)
         except BadInput:
             raise
         except Exception as error:  # somebody's own forward()
@@ -284,7 +289,7 @@ def summed(curve: AblationCurve, trainer: pl.Trainer, repeated: bool) -> Ablatio
 
 def curve_state(curve: AblationCurve) -> dict[str, Any]:
     """A curve as tensors, numbers and strings."""
-    return {**vars(curve), "sites": [(site.name, site.units) for site in curve.sites]}
+    return {**vars(curve), "sites": [astuple(site) for site in curve.sites]}
 
 
 def curve_from_state(state: dict[str, Any]) -> AblationCurve:
