@@ -4,7 +4,6 @@ Run it with the table as it shall be: ``python scripts/architectures.py``. Netwo
 """
 
 import argparse
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -113,26 +112,34 @@ TIMM = {
 
 HEAD = """# Which networks, and what is ablated in them
 
-Without `sites=`, the units of **every activation function** are ablated. `resolve_sites(network, None, images)` shows which.
-The rule:
+Without `sites=`, the units of **every activation function** are ablated. `resolve_sites(network, None, images)` shows
+which. The rule:
 
-- A site is the result of an activation function (ReLU, GELU, SiLU, Hardswish, LeakyReLU, Mish, tanh, ...; also one written
-  as `x * sigmoid(x)`), called as a module or as a function. A network that has `default_sites` names its own.
-- **Its units are the outputs of the layer that computed it**: neurons of a dense layer, whole feature maps of a convolution
-  (dimension 1), channels of a token model (images, tokens, channels) or of a channels-last map (the last dimension).
-  Normalization, pooling and transposition keep track of them. Where there is no layer before, units lie in dimension 1.
-- **A gate is no site.** An activation is a gate if the rest of the network sees it only multiplied with something that is not
-  made of it, and it has fewer values than that: both activations of squeeze-and-excitation. A sigmoid is one whatever its size.
-- An activation is no site if **no layer follows**: then its units are the logits. A warning names it.
-- An activation is no site if its output **has not one row an image**: a table of relative positions, a window of an image,
-  the patches that MobileViT and TNT put into rows of their own; or if it **cannot be told which dimension is whose**, as where
-  heads have been split off.
-- Softmax is no activation function here. ReLUs inside `nn.RNN` act at each step of time and are no sites.
+- A site is the result of an activation function: ReLU, GELU, SiLU, Hardswish, LeakyReLU, Mish, tanh and others,
+  called as a module or as a function, also one written as `x * sigmoid(x)`. Softmax is none. A network that has
+  `default_sites` names its own.
+- **The units are the outputs of the layer that computed it**: neurons of a dense layer, whole feature maps of a
+  convolution (dimension 1), channels of a token model (images, tokens, channels) or of a channels-last map (the last
+  dimension). Normalization, pooling and transposition keep track of them. With no layer before, it is dimension 1.
+- **A gate is no site.** An activation is a gate if it reaches the logits only by being multiplied with something that
+  is not made of it and that has more values: so are both activations of squeeze-and-excitation. A sigmoid is a gate
+  whatever its size.
+- **An activation on the logits is no site**: no layer follows it, so its units are classes. A warning names it.
+- An activation is no site if its output does not have one row an image: a table of relative positions, a window of an
+  image, the patches that MobileViT and TNT turn into rows. It is none either if the dimension of its units cannot be
+  told, as after heads were split off.
+- The activations inside `nn.RNN`, `nn.LSTM` and `nn.GRU` act at each time step and are no sites. A warning says so.
 
-Other sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network can
-be traced. Modules that are no step of the graph have their own name (`layer4.1`). `unit_dim=2` says in which dimension units lie,
-`unit_dim={"blocks.0.mlp.fc1": 2}` for one site. `unit_dim="head"` makes attention heads the units: of an `nn.MultiheadAttention`,
+Sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network
+can be traced. A module that is no step of the graph has its own name (`layer4.1`).
+
+`unit_dim=2` says in which dimension the units lie, `unit_dim={"blocks.0.mlp.fc1": 2}` for one site alone.
+`unit_dim="head"` makes attention heads the units: of an `nn.MultiheadAttention`, of `scaled_dot_product_attention`,
 or of what the projection of another attention reads (`blocks.0.attn.norm` in a ViT of timm).
+
+At the start, one pass forward and backward looks for sites that change nothing: bypassed ones, dead ones. Only those
+that scaling does not affect are clamped to make sure. So a warning is never false. Missed is only a site that
+clamping would affect although a small change does not.
 
 ## Families tried
 
@@ -148,7 +155,7 @@ def main() -> None:
     tried = [(f"torchvision {name}", size, torchvision.models.get_model) for name, size in TORCHVISION.items()]
     tried += [(f"timm {name}", size, timm.create_model) for name, size in TIMM.items()]
     chosen = [one for one in tried if not asked.names or one[0].split()[1] in asked.names]
-    rows, start = [], time.process_time()
+    rows = []
     for name, size, make in chosen:
         try:
             rows.append(row(name, size, make))
@@ -156,7 +163,7 @@ def main() -> None:
             rows.append(f"| {name.replace(' ', ' | ')} | refused: {error} |" + " |" * 7)
         print(rows[-1], flush=True)
     if not asked.names:
-        asked.out.write_text(HEAD + table(rows) + end(len(rows), time.process_time() - start))
+        asked.out.write_text(HEAD + table(rows) + end(len(rows)))
 
 
 def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
@@ -229,16 +236,21 @@ def place(site: str, modules: dict[str, nn.Module]) -> tuple[str, int]:
 
 
 def table(rows: list[str]) -> str:
-    titles = "library | network | sites | units | dimension (sites) | first site (units) | last site (units) | `auto` | traced"
-    return f"| {titles} | difference |\n|---|---|---:|---:|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    titles = ("library", "network", "sites", "units", "dimension (sites)", "first site (units)", "last site (units)")
+    head = (
+        f"| {' | '.join((*titles, '`auto`', 'traced', 'difference'))} |\n|---|---|---:|---:|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
 
 
-def end(networks: int, seconds: float) -> str:
+def end(networks: int) -> str:
+    used = ", ".join(
+        f"{package.__name__} {package.__version__.split('+')[0]}" for package in (torch, torchvision, timm)
+    )
     return (
-        f"\n*`python scripts/architectures.py`: {networks} networks with random weights, 2 images, float32, "
-        f"torch {torch.__version__.split('+')[0]}, torchvision {torchvision.__version__.split('+')[0]}, timm {timm.__version__}. "
-        "`difference`: of the logits with 30 % of all units clamped to those of plain forward hooks, of the largest logit; "
-        '"-" where hooks cannot reach each site alone.*\n'
+        f"\n*`python scripts/architectures.py`: {networks} networks with random weights, 2 images, float32, {used}. "
+        "`difference`: of the logits with 30 % of all units clamped to those of plain forward hooks, of the largest "
+        'logit; "-" where hooks cannot reach each site alone.*\n'
     )
 
 

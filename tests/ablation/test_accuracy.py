@@ -104,3 +104,9 @@ def test_tally_of_nothing() -> None:
     counts = torch.tensor([4])
     tally(iter(()), torch.tensor([0]), 1, counts)
     assert counts.tolist() == [4]
+
+
+def test_a_single_logit_is_that_of_class_1() -> None:
+    logits = torch.tensor([[2.0], [-1.0], [0.0], [0.0], [torch.nan], [torch.nan]])
+    assert correct(logits, torch.tensor([1, 1, 0, 1, 0, 1])).tolist() == [True, False, True, False, False, False]
+    assert correct(logits.expand(3, 6, 1), torch.tensor([1, 1, 0, 1, 0, 1])).sum(-1).tolist() == [2, 2, 2]

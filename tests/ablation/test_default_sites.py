@@ -319,6 +319,15 @@ def test_activations_inside_a_step_of_the_graph() -> None:
     assert (curve.method, "'decoder.relu', which lies within one" in curve.why) == ("reference", True)
 
 
+def test_a_recurrent_layer_is_told_of() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(self.rnn(x)[0][:, -1])))
+
+    network = dense(forward, rnn=nn.RNN(8, 8, nonlinearity="relu", batch_first=True))
+    with pytest.warns(UserWarning, match="no default site: the units inside rnn, which act at each time step"):
+        assert names(network, images(4, 5, 8)) == ["relu"]
+
+
 # Names
 
 
@@ -446,7 +455,7 @@ def test_idle_sites_are_named_in_one_line_and_exactly() -> None:
     for dead in (2, 4, 6, 8):
         network[dead].weight.data.zero_()
         network[dead].bias.data.fill_(-1.0 if dead == 2 else 1.0)
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="changes no output") as warned:
         resolve_sites(network, None, images(4, 8))
     (message,) = [str(warning.message) for warning in warned]
     assert message.startswith("sites '1', '3', '5' and 1 more: clamping all units of one to zero changes no output")

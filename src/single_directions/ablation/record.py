@@ -148,14 +148,14 @@ class Recorder:
         if call.function is None:
             name, named = call.module, call.module in self.leaves and not within
             if named:
-                self._nodes.update({tensor: None for tensor in _tensors(result)})
+                self._nodes.update(dict.fromkeys(_tensors(result)))
         else:
             read = [(tensor, self.event(tensor)) for tensor in _tensors((args, kwargs))]
             sources = [number for _, number in read if number is not None]
             for tensor in _tensors(result):
                 self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
             if any(tensor in self._nodes for tensor, _ in read):
-                self._nodes.update({tensor: None for tensor in _tensors(result)})
+                self._nodes.update(dict.fromkeys(_tensors(result)))
             elif not sources:  # nor does the tracer see it
                 return result
             if within and call.module not in self.nested:

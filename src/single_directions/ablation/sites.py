@@ -203,7 +203,7 @@ def locate(
 
     Warns:
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
-            `sites`, an activation function acts on the logits.
+            `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
     inputs = inputs[:_IMAGES_TO_CHECK]
     plain = network(inputs)
@@ -261,7 +261,12 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
     if by_rule and on_logits and names:
-        warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=2)
+        warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
+    recurrent = [name for name, module in places.network.named_modules() if isinstance(module, nn.RNNBase)]
+    if by_rule and recurrent and names:
+        warnings.warn(
+            f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
+        )
     if by_rule and not names:
         layers = places.layers()
         some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")
