@@ -263,7 +263,7 @@ def test_heads_by_the_attribute_of_an_attention() -> None:
             self.num_heads, self.qkv, self.norm, self.proj = 2, nn.Linear(8, 24), nn.Identity(), nn.Linear(8, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            q, k, v = self.qkv(x).view(len(x), 5, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+            q, k, v = self.qkv(x).view(x.shape[0], 5, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
             x = F.scaled_dot_product_attention(q, k, v)
             return self.proj(self.norm(x.transpose(1, 2).flatten(2))).mean(1)
 
@@ -277,6 +277,10 @@ def test_heads_by_the_attribute_of_an_attention() -> None:
         for mask in (torch.tensor([True, False]), torch.rand(4, 2) < 0.5):
             zeros = torch.zeros(2).double()
             torch.testing.assert_close(one.clamped(inputs, mask, zeros), other.clamped(inputs, mask, zeros))
+    data = [(inputs, torch.arange(4) % 3)]
+    for method in ("prefix", "incremental"):
+        curve = ablation_curve(network, data, ["norm"], 2, clamp=0.3, method=method, unit_dim="head", verify=100)
+        assert (curve.method, curve.units) == (method, 2)
     with pytest.raises(BadInput, match="how many attention heads"):
         resolve_sites(dense(lambda self, x: self.head(self.layer(x))), ["layer"], images(4, 8), unit_dim="head")
 

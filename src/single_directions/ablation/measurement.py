@@ -75,6 +75,11 @@ class Measurement:
     logits: int
     fallback: Callable[[], Method] | None = None
 
+    @property
+    def classes(self) -> int:
+        """How many classes the network tells apart."""
+        return max(self.logits, 2)
+
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Stream the images and targets, on the network's device, in the portions that the method likes.
 
