@@ -221,6 +221,16 @@ def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
     assert torch.equal(found, expected)
 
 
+def test_images_that_the_network_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [*batches((7, 7)), (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
+    with pytest.warns(UserWarning, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\): .* \(batch 2\); the 14 images"):
+        curve = ablation_curve(seeded(chain), iter(data), orderings=2)
+    assert torch.equal(curve.accuracy, ablation_curve(seeded(chain), data[:2], orderings=2).accuracy)
+    monkeypatch.setattr(Incremental, "cumulative", never)
+    with pytest.raises(BadInput, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\)"):
+        ablation_curve(seeded(chain), data)
+
+
 def pooled() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 20, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 4))
 

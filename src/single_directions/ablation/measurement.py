@@ -111,11 +111,11 @@ class Measurement:
     def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches that hold images, up to the first that is none."""
         images = 0
+        shapes = _Shapes(self.network.network, self.shape, isinstance(self.method, Incremental) and not self.fallback)
         for number, batch in enumerate(self.batches):
             try:
                 inputs, targets = _to_device(batch, self.values.device, self.logits)
-                if isinstance(self.method, Incremental) and self.fallback is None:
-                    self._check_shape(inputs)
+                shapes.check(inputs)
             except BadInput as error:
                 if not images:
                     raise
@@ -128,24 +128,6 @@ class Measurement:
                 yield inputs, targets
         if not images:
             raise BadInput("batches: none of them holds an image")
-
-    def check(self) -> None:
-        """Look at batches in memory before anything is measured. Raises `BadInput`."""
-        dataset = getattr(self.batches, "dataset", None)
-        if isinstance(self.batches, Sequence):
-            for batch in self.batches:
-                inputs, _ = _to_device(batch, None, self.logits)
-                if isinstance(self.method, Incremental) and self.fallback is None and len(inputs):
-                    self._check_shape(inputs)
-        elif isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
-            _to_device(dataset.tensors, None, self.logits)
-
-    def _check_shape(self, inputs: Tensor) -> None:
-        if inputs.shape[1:] != self.shape:
-            raise BadInput(
-                f"batches: images of shapes {tuple(self.shape)} and {tuple(inputs.shape[1:])}; "
-                'method="incremental" needs one shape, method="prefix" takes any'
-            )
 
     def _change_method(self, inputs: Tensor) -> None:
         assert self.fallback is not None
@@ -207,6 +189,7 @@ def measurement(
         logits = network(inputs[:2]).shape[1]
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
+        _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)
         _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         chosen, why = _choose(sited, values, inputs, method, memory_budget)
@@ -215,7 +198,6 @@ def measurement(
         measured = Measurement(sited, batches, values, chosen, why, inputs.shape[1:], logits)
         if method == "auto":
             measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
-        measured.check()
         yield measured
 
 
@@ -236,6 +218,43 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
     if again:
         raise BadInput('batches: clamp="mean" goes over them twice; give a list or a DataLoader, not an iterator')
     return first, itertools.chain([first], iterator)
+
+
+class _Shapes:
+    """The shapes of images that a network can be measured on: one of each new shape is tried."""
+
+    def __init__(self, network: nn.Module, first: torch.Size, one_alone: bool) -> None:
+        self.network, self.first, self.known, self.one_alone = network, first, {first}, one_alone
+
+    def check(self, inputs: Tensor) -> None:
+        """Raises `BadInput` for images that the network cannot take, or of a second shape where one is allowed."""
+        shape = inputs.shape[1:]
+        if not len(inputs) or shape in self.known:
+            return
+        if self.one_alone:
+            raise BadInput(
+                f"batches: images of shapes {tuple(self.first)} and {tuple(shape)}; "
+                'method="incremental" needs one shape, method="prefix" takes any'
+            )
+        try:
+            self.network(inputs[:2])
+        except Exception as error:  # somebody's own forward()
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(
+                f"batches: the network takes images {tuple(self.first)}, not {tuple(shape)}: {cause}"
+            ) from error
+        self.known.add(shape)
+
+
+def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.device) -> None:
+    """Raises `BadInput` where batches in memory hold what cannot be measured: before anything is."""
+    dataset = getattr(batches, "dataset", None)
+    if isinstance(batches, Sequence):
+        for batch in batches:
+            inputs, _ = _to_device(batch, None, logits)
+            shapes.check(inputs[:2].to(device))
+    elif isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        _to_device(dataset.tensors, None, logits)
 
 
 def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
@@ -281,7 +300,9 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
         return activation
 
     for batch in batches:
-        sited.run(_to_device(batch, inputs.device)[0], add)
+        images, _ = _to_device(batch, inputs.device)
+        if len(images):
+            sited.run(images, add)
     means = torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
     if not means.isfinite().all():
         raise BadInput('clamp="mean": the mean of some unit is not finite; is there a NaN among the images?')
