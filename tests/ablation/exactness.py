@@ -52,7 +52,7 @@ def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def located(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> SitedNetwork:
     """`locate` without its warnings of idle sites, which drawn networks have plenty of."""
     with warnings.catch_warnings(), undisturbed(network):
-        warnings.filterwarnings("ignore", message="site .* changes no output")
+        warnings.filterwarnings("ignore", message="sites? .* changes no output")
         return locate(network, sites, inputs)
 
 

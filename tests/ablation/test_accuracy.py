@@ -48,7 +48,7 @@ def test_infinities() -> None:
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_as_sorting_would_have_it(data: st.DataObject) -> None:
-    classes = data.draw(st.integers(1, 6))
+    classes = data.draw(st.integers(2, 6))
     value = st.sampled_from([-1.0, 0.0, -0.0, 1.0, 2.0, NAN, math.inf, -math.inf])
     rows = data.draw(st.lists(st.lists(value, min_size=classes, max_size=classes), min_size=1, max_size=5))
     targets = data.draw(st.lists(st.integers(0, classes - 1), min_size=len(rows), max_size=len(rows)))
@@ -104,3 +104,9 @@ def test_tally_of_nothing() -> None:
     counts = torch.tensor([4])
     tally(iter(()), torch.tensor([0]), 1, counts)
     assert counts.tolist() == [4]
+
+
+def test_a_single_logit_is_that_of_class_1() -> None:
+    logits = torch.tensor([[2.0], [-1.0], [0.0], [0.0], [torch.nan], [torch.nan]])
+    assert correct(logits, torch.tensor([1, 1, 0, 1, 0, 1])).tolist() == [True, False, True, False, False, False]
+    assert correct(logits.expand(3, 6, 1), torch.tensor([1, 1, 0, 1, 0, 1])).sum(-1).tolist() == [2, 2, 2]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, resolve_sites, unit_importance
+from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
 
@@ -121,7 +122,7 @@ def test_the_mean_is_over_images_and_positions(method: str) -> None:
             [threshold, 0.0], dtype=torch.float64
         )  # class 1 where the mean of unit 0 is larger
         data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
-        curve = ablation_curve(network, data, clamp="mean", method=method, points=[2])
+        curve = ablation_curve(network, data, ["1"], clamp="mean", method=method, points=[2])
         assert curve.accuracy.tolist() == [[right]] * 10
 
 
@@ -129,7 +130,7 @@ def test_means_by_hand() -> None:
     inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
     network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten()).double()
     data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
-    with measurement.measurement(network, data, None, "mean", 1, "auto", 1000) as measured:
+    with measurement.measurement(network, data, ["1"], "mean", 1, "auto", 1000) as measured:
         assert measured.values.tolist() == [2.0, 0.5]
 
 
@@ -182,10 +183,95 @@ def test_numbers_that_cannot_be(asked: dict[str, Any], told: str) -> None:
         ablation_curve(seeded(chain), batches(), **asked)
 
 
-def test_an_empty_batch_is_refused() -> None:
+def test_batches_without_images() -> None:
     (inputs, targets), *_ = batches()
-    with pytest.raises(BadInput, match="holds no image"):
-        ablation_curve(seeded(chain), [(inputs[:0], targets[:0]), (inputs, targets)])
+    empty = (inputs[:0], targets[:0])
+    with pytest.raises(BadInput, match="the first holds no image"):
+        ablation_curve(seeded(chain), [empty, (inputs, targets)])
+    curve = ablation_curve(seeded(chain), [(inputs, targets), empty], orderings=2)
+    assert torch.equal(curve.accuracy, ablation_curve(seeded(chain), [(inputs, targets)], orderings=2).accuracy)
+
+
+def never(*_: Any) -> None:
+    raise AssertionError("something was measured")
+
+
+@pytest.mark.parametrize(
+    "in_memory", [list, lambda data: DataLoader(TensorDataset(*map(torch.cat, zip(*data, strict=True))), 7)]
+)
+def test_targets_in_memory_are_looked_at_first(in_memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = batches((7, 7, 7))
+    data[2][1][3] = 4
+    monkeypatch.setattr(Incremental, "cumulative", never)
+    with pytest.raises(BadInput, match=r"targets from . to 4, but the network's classes are 0 to 3"):
+        ablation_curve(seeded(chain), in_memory(data))
+
+
+def test_shapes_in_memory_are_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Incremental, "cumulative", never)
+    data = [*batches((3,)), (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
+    with pytest.raises(BadInput, match=r"shapes \(2, 4, 4\) and \(2, 6, 5\).*prefix"):
+        ablation_curve(seeded(pooled), data, method="incremental")
+
+
+@pytest.mark.parametrize("measure", [ablation_curve, unit_importance])
+def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
+    data = batches((7, 7, 7))
+    wrong = (data[2][0], data[2][1] + 4)
+    asked = {"orderings": 2} if measure is ablation_curve else {}
+    with pytest.warns(UserWarning, match=r"classes are 0 to 3 \(batch 2\); the 14 images before it alone are measured"):
+        found = measure(seeded(chain), iter([*data[:2], wrong, data[0]]), **asked)
+    expected = measure(seeded(chain), data[:2], **asked)
+    if measure is ablation_curve:
+        assert found.images == 14
+        found, expected = found.accuracy, expected.accuracy
+    assert torch.equal(found, expected)
+
+
+def test_images_that_the_network_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [*batches((7, 7)), (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
+    with pytest.warns(UserWarning, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\): .* \(batch 2\); the 14 images"):
+        curve = ablation_curve(seeded(chain), iter(data), orderings=2)
+    assert torch.equal(curve.accuracy, ablation_curve(seeded(chain), data[:2], orderings=2).accuracy)
+    monkeypatch.setattr(Incremental, "cumulative", never)
+    with pytest.raises(BadInput, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\)"):
+        ablation_curve(seeded(chain), data)
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 20, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 4))
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_images_of_another_shape_change_the_method(kind) -> None:
+    data = [batches((3,))[0], (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3])), batches((5,))[0]]
+    expected = ablation_curve(seeded(pooled), data, method="reference").accuracy
+    curve = ablation_curve(seeded(pooled), kind(data))
+    assert torch.equal(curve.accuracy, expected)
+    assert curve.method == "prefix"
+    assert curve.why.endswith("sliced; prefix from the first images of shape (2, 6, 5) on")
+
+
+@EACH_METHOD
+def test_a_network_of_one_logit(method: str) -> None:
+    """By hand: class 1 where the logit is above 0. Targets may be what a binary cross-entropy wants."""
+    network = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(32, 20), nn.GELU(), nn.Linear(20, 1)))
+    inputs, targets = images(30, 2, 4, 4), torch.arange(30) % 2
+    with torch.no_grad():
+        plain = ((network(inputs)[:, 0] > 0) == targets).double().mean()
+        constant = (targets == int(network[3].bias > 0)).double().mean()
+    curves = [
+        ablation_curve(network, [(inputs, given)], method=method, orderings=2, verify=3)
+        for given in (targets, targets.double(), targets.float()[:, None])
+    ]
+    for curve in curves:
+        assert torch.equal(curve.accuracy, curves[0].accuracy)
+        assert curve.accuracy[:, [0, -1]].tolist() == [[float(plain), float(constant)]] * 2
+    for wrong, message in ((targets + 1, "targets from 1 to 2.*classes are 0 to 1"), (targets + 0.5, "whole number")):
+        with pytest.raises(BadInput, match=message):
+            ablation_curve(network, [(inputs, wrong)])
+    with pytest.raises(BadInput, match="top_k=2"):
+        ablation_curve(network, [(inputs, targets)], top_k=2)
 
 
 @EACH_METHOD
@@ -323,8 +409,9 @@ def test_a_broken_table(spoil, message: str) -> None:
         ({"top_k": 0}, "top_k=0"),
         ({"orderings": 0}, "orderings=0"),
         ({"points": 1}, "points=1"),
-        ({"sites": ["nowhere"]}, "site 'nowhere'.*There are: 0, 1, 2"),
+        ({"sites": ["nowhere"]}, "site 'nowhere'.*Closest of 8: "),
         ({"batches": []}, "batches: there is none"),
+        ({"batches": None}, "batches: a list or a DataLoader .* not NoneType"),
         ({"batches": iter(())}, "batches: there is none"),
         ({"batches": [torch.ones(3, 2, 4, 4)]}, "pair of tensors"),
         ({"batches": [(torch.ones(3, 2, 4, 4), [0, 1, 2])]}, "pair of tensors"),
@@ -470,7 +557,10 @@ def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
         "incremental",
         "2 of the 2 layers behind the first site are updated or sliced",
     )
-    assert [record.getMessage() for record in caplog.records] == [f"ablation by method incremental: {curve.why}"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "ablation of 2 sites with 38 units: 2 (20 units in dimension 1), 5 (18 units in dimension 1)",
+        f"ablation by method incremental: {curve.why}",
+    ]
 
 
 def test_prefix_where_the_fast_path_gains_nothing() -> None:
@@ -627,6 +717,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:no default site")  # squeezenet's last ReLU
 @pytest.mark.parametrize("name", [*ARCHITECTURES])
 def test_architectures_of_torchvision(name: str) -> None:
     make, size, few = ARCHITECTURES[name]
@@ -651,7 +742,7 @@ def test_verification_would_have_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_transformer() -> None:
-    """Units are tokens here, and attention is run as it is."""
+    """Units are channels here, and attention is run as it is."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         return self.head(self.encoder(self.embed(x.flatten(2))).mean(1))

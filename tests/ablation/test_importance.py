@@ -84,7 +84,7 @@ def test_dead_units_have_none(method: str) -> None:
 
 
 @EACH_METHOD
-@pytest.mark.filterwarnings("ignore:site .* changes no output")
+@pytest.mark.filterwarnings("ignore:sites? .* changes no output")
 def test_a_site_that_the_output_does_not_depend_on_has_none(method: str) -> None:
     class Aside(nn.Module):
         def __init__(self) -> None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from exactness import images, located, seeded
+from exactness import Function, images, located, seeded
 from torch import nn
 
 from single_directions.ablation import ablation_curve
@@ -95,3 +95,25 @@ def test_a_curve_checks_itself_on_every_batch(monkeypatch: pytest.MonkeyPatch) -
         ablation_curve(network, data, method="prefix", verify=1)
     assert ablation_curve(network, data, method="prefix").method == "prefix"
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rounding_is_measured_by_a_copy_in_float64() -> None:
+    """A network that multiplies rounding errors by 1e4: float32 itself is far from float64."""
+
+    def forward(self, x):
+        x = self.act(self.layer(x))
+        return self.head((x + 1e4) - 1e4)
+
+    network = seeded(lambda: Function(forward, layer=nn.Linear(6, 20), act=nn.ReLU(), head=nn.Linear(20, 4)))
+    inputs = images(5, 6).float()
+    sited = located(network.float(), ["act"], inputs)
+    values, ordering = torch.zeros(20), torch.arange(20)[None]
+    with undisturbed(network):
+        check = Verification(sited, values, ordering, torch.tensor([5]), 1)
+        exact = sited.in_float64().clamped(inputs.double(), torch.arange(20) < 5, values.double())
+        rounding = float((sited.clamped(inputs, torch.arange(20) < 5, values) - exact).abs().max() / exact.abs().max())
+        assert 2e-4 < rounding < 1e-2
+        list(check.watch(iter([(0, exact.float())]), inputs, 0))  # differs by more than 1e-4, and is right
+        with pytest.raises(RuntimeError, match=r"rounding explains \de-0"):
+            list(check.watch(iter([(0, (exact + 20 * rounding * exact.abs().max()).float())]), inputs, 0))
+    assert next(network.parameters()).dtype == torch.float32

@@ -8,7 +8,7 @@ from pretended_cuda import waits
 from torch import nn
 
 from single_directions import ablation_curve, unit_importance
-from single_directions.ablation import accuracy
+from single_directions.ablation import accuracy, places, sites
 from single_directions.networks import MLP
 
 CLASSES = 10
@@ -44,6 +44,8 @@ def images() -> list[tuple[torch.Tensor, torch.Tensor]]:
 @pytest.fixture(autouse=True)
 def _judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "_LOGITS_AT_ONCE", 1)  # as where there are many images or classes
+    monkeypatch.setattr(sites, "warn_of_idle_sites", lambda *_: None)  # what is pretended has no gradients
+    monkeypatch.setattr(places, "_subclass", lambda _: "")  # and is no plain tensor
 
 
 @pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])

@@ -127,7 +127,7 @@ def test_a_network_of_torchvisions(call, tmp_path):
         (["nothing"], "nothing is no run's folder, no checkpoint file and no network"),
         (["resnet18"], r"resnet18: name the file with its weights \(--weights FILE\)"),
         (["{run}", "data.colour=red"], "data.colour=red: .*colour"),
-        (["{run}", "--sites", "relu3"], "site 'relu3': .*Did you mean relu"),
+        (["{run}", "--sites", "relu3"], "site 'relu3': .*Closest of 6: relu2, relu1"),
         (["{run}", "--points", "26"], "points=26 is more than 24 units can give"),
         (["{run}", "ablation.orderings=many"], "ablation.orderings must be a whole number of at least 1, not 'many'"),
         (["{run}", "--device", "nowhere"], "--device nowhere"),

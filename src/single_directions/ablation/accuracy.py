@@ -13,7 +13,8 @@ def correct(logits: Tensor, targets: Tensor, top_k: int = 1) -> Tensor:
 
     ``torch.topk`` and ``torch.argmax`` break ties differently, and ablated networks have ties (every image gets the
     same output once all units are clamped), so the rank is counted: the number of classes with a larger logit, or with
-    an equal one and a lower index. A NaN is larger than everything and is never right.
+    an equal one and a lower index. A NaN is larger than everything and is never right. A single
+    logit is that of class 1 in a network of two classes, against 0 for class 0.
 
     Args:
         logits: (..., images, classes).
@@ -23,6 +24,9 @@ def correct(logits: Tensor, targets: Tensor, top_k: int = 1) -> Tensor:
     Returns:
         bool, (..., images).
     """
+    if logits.shape[-1] == 1:
+        only = logits.squeeze(-1)
+        return ((only > 0) == (targets == 1)) & ~only.isnan()
     index = targets.expand(logits.shape[:-1]).unsqueeze(-1)
     own = logits.gather(-1, index)
     if top_k == 1:  # the first of the largest, as argmax is documented to return; far faster than counting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from single_directions.ablation.accuracy import tally
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import Points, draw_orderings, grid
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import Site, as_written
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
@@ -130,6 +131,7 @@ def ablation_curve(
     progress: bool = False,
     verify: int = 0,
     memory_budget: int = MEMORY_BUDGET,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
     batch_to_xy: BatchToXY | None = None,
     output: Output | None = None,
 ) -> AblationCurve:
@@ -142,7 +144,7 @@ def ablation_curve(
         network: any module from inputs (images, ...) to logits (images, classes).
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader; streamed.
         sites: names as in ``torchvision.models.feature_extraction.get_graph_node_names``; ``None`` is the network's own
-            ``default_sites``, or every ReLU where it has none.
+            ``default_sites``, or every activation function where it has none (docs/architectures.md has the rule).
         orderings: how many random orderings of all units of all sites together.
         points: how many numbers of units ablated, from none to all; ``"all"`` for each number; a list of the numbers
             themselves; ``None`` for 51, or all where there are fewer.
@@ -155,6 +157,10 @@ def ablation_curve(
         progress: show a bar.
         verify: check so many random (ordering, point) pairs against the definition, on all images.
         memory_budget: bytes that the fast methods may use beyond the network and a batch.
+        unit_dim: the dimension of the sites' outputs in which units lie, for all sites or by name; ``None`` is that of
+            the outputs of the layer that computed it, so neurons, feature maps, or channels of a token model.
+            ``"head"`` makes attention heads the units: of an `nn.MultiheadAttention`, or of what the projection of
+            another attention reads.
         batch_to_xy: makes a pair (inputs, targets) of a batch of another form, as
             ``lambda batch: (batch["image"], batch["label"])``.
         output: where the logits are in what the network gives, if that is more than they: a key, a place or the name of
@@ -167,7 +173,9 @@ def ablation_curve(
     if verify < 0:
         raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, (orderings, points)) as measured:
+    with measurement(
+        network, batches, sites, clamp, top_k, method, memory_budget, unit_dim, (orderings, points)
+    ) as measured:
         units = measured.network.units
         ablated = grid(units, points)
         permutations = draw_orderings(units, orderings, generator)

@@ -8,7 +8,7 @@ gives a smaller error, and the error can be read off the answers themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +29,7 @@ from single_directions.ablation.measurement import (
     mixes_images,
 )
 from single_directions.ablation.orderings import Points, grid
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Cost, Rows, choose_rows
 from single_directions.ablation.sites import Site, as_written
 from single_directions.errors import BadInput
@@ -301,8 +302,9 @@ def ablation_auc(
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
-    output: Output | None = None,
     batch_to_xy: BatchToXY | None = None,
+    output: Output | None = None,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> AblationEstimate:
     """Estimate the area under the ablation curve, with its standard error (section 3.2; Figures 2b and 3).
 
@@ -319,7 +321,7 @@ def ablation_auc(
     1.021 +- 0.024
 
     Args:
-        network, sites, points, clamp, top_k, memory_budget, output, batch_to_xy: as `ablation_curve`.
+        network, sites, points, clamp, top_k, memory_budget, batch_to_xy, output, unit_dim: as `ablation_curve`.
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader. If there are more images than
             are needed, some are drawn at random; all are read.
         masks: how many pairs of an image and a mask to measure.
@@ -342,7 +344,7 @@ def ablation_auc(
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
-    with measurement(network, batches, sites, clamp, top_k, "reference", memory_budget) as measured:
+    with measurement(network, batches, sites, clamp, top_k, "reference", memory_budget, unit_dim) as measured:
         ablated = grid(measured.network.units, points)
         if ablated[0] != 0 or ablated[-1] != measured.network.units:
             raise BadInput(f"points: an area needs points from 0 to {measured.network.units} units: {points}")
@@ -409,6 +411,7 @@ def plan_auc(
     most: float = math.inf,
     method: str = "auto",
     memory_budget: int = MEMORY_BUDGET,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Plan:
     """What `ablation_auc` would measure of `available` images like `inputs` (images, ...); it measures nothing.
 
@@ -416,7 +419,7 @@ def plan_auc(
     `ablation_auc`.
     """
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
-    with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget) as measured:
+    with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget, unit_dim) as measured:
         rows, why = _rows(measured, method, memory_budget)
         inner = len(grid(measured.network.units, points)) - 2
         if passes is not None:

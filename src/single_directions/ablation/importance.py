@@ -1,6 +1,6 @@
 """The importance of each unit alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from single_directions.ablation.accuracy import correct, tally
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written
 
 
@@ -20,13 +21,14 @@ def unit_importance(
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
     batch_to_xy: BatchToXY | None = None,
     output: Output | None = None,
 ) -> Tensor:
     """What accuracy loses when one unit alone is clamped, for each unit (section 2, "Ablations").
 
     Args:
-        network, batches, sites, clamp, top_k, method, progress, memory_budget: as `ablation_curve`.
+        network, batches, sites, clamp, top_k, method, progress, memory_budget, unit_dim: as `ablation_curve`.
         batch_to_xy, output: the same.
 
     Returns:
@@ -37,7 +39,7 @@ def unit_importance(
         BadInput: something asked for cannot be; before anything is measured.
     """
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget) as measured:
+    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim) as measured:
         units = range(measured.network.units)
         alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)
         plain = torch.zeros((), dtype=torch.int64, device=measured.values.device)

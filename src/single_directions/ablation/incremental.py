@@ -67,6 +67,7 @@ class Incremental:
         constants: for a node behind a site in its layout, what dead units give there, (1, features, ...), in the
             network's own order; `shifted` are those where that is not all zero.
         masked: of these, the nodes whose value is a fixed tensor with the dead units overwritten by the constant.
+        aside: the sites whose units are not the channels of dimension 1. They are computed as a whole and then clamped.
         block: how many features of a node belong to one unit: more than one once feature maps are flattened.
         gains: in what way this beats running all layers behind the first site at each point; "" if in none.
     """
@@ -84,11 +85,18 @@ class Incremental:
         self.constants: dict[fx.Node, Tensor] = {}
         self.shifted: set[fx.Node] = set()
         self.masked: set[fx.Node] = set()
+        self.aside = {
+            node
+            for node, number in flow.site_of.items()
+            if (network.sites[number].dim, network.sites[number].block) != (1, 1)
+        }
         self.block: dict[fx.Node, int] = {}
         self.steps: list[tuple[fx.Node, Callable[[_Sweep], Any]]] = []
-        self._lay_out(network.split(values))
+        self.values = network.split(values)
+        self._lay_out(self.values)
         self.gains = self._gains()
-        self.cached = [node for node in self.needed if node in self.masked or flow.is_steady(node)]
+        kept = self.masked | (self.aside & flow.fixed)
+        self.cached = [node for node in self.needed if node in kept or flow.is_steady(node)]
         self.cached_path = ancestors(self.cached)
         varying = [self.example[node] for node in self.needed if not flow.is_steady(node)]
         self.images_at_once: int | None = images_at_once(varying, 4, self.device, memory_budget)
@@ -139,7 +147,8 @@ class Incremental:
                 for user in users[node]
             }
             sliceable = isinstance(self.operations.get(node), PerChannel | Affine | Add | Linear)
-            feeds[node] = self.flow.site_of.get(node, served.pop() if sliceable and len(served) == 1 else None)
+            fed = self.flow.site_of.get(node, served.pop() if sliceable and len(served) == 1 else None)
+            feeds[node] = None if node in self.aside else fed
         return feeds
 
     def _lay_out(self, values: tuple[Tensor, ...]) -> None:
@@ -149,6 +158,10 @@ class Incremental:
             if self.flow.is_steady(node):
                 continue
             site, operation = self.flow.site_of.get(node), self.operations[node]
+            if node in self.aside:
+                self.layout[node] = None
+                self.steps.append((node, self._step_aside(node, self._step(node, operation))))
+                continue
             source = next(iter(self.sources[node]), node)
             stays_behind = source in self.constants and isinstance(operation, PerChannel | Affine | Flatten)
             if site is None and stays_behind:
@@ -198,6 +211,14 @@ class Incremental:
                 other = sources[-1]  # the same one in x + x
                 return lambda sweep: sweep.read(source, layout) + sweep.read(other, layout)
         return lambda sweep: sweep.as_it_is(node, layout)
+
+    def _step_aside(self, node: fx.Node, step: "Callable[[_Sweep], Any]") -> "Callable[[_Sweep], Any]":
+        """How a sweep computes a site of `aside`."""
+        number = self.flow.site_of[node]
+        site, values = self.network.sites[number], self.values[number]
+        if node in self.flow.fixed:
+            return lambda sweep: site.clamp(self.cache[node], sweep.dead(number), values)
+        return lambda sweep: site.clamp(step(sweep), sweep.dead(number), values)
 
     def _gains(self) -> str:
         linear = [node for node, _ in self.steps if isinstance(self.operations[node], Linear)]
@@ -267,10 +288,17 @@ class Incremental:
 
     def _alone(self, site: fx.Node, unit: int, whole: dict[fx.Node, Any]) -> Tensor:
         """Logits with one unit of a site clamped, from the values of all nodes with nothing clamped."""
-        if site not in self.constants:  # nothing reads it
+        if site not in whole:  # nothing reads it
             return whole[self.flow.output]
-        channel = {site: self.constants[site][:, unit : unit + 1]}  # nodes that differ in this unit's features alone
+        channel: dict[fx.Node, Any] = {}  # nodes that differ in this unit's features alone
         changed: dict[fx.Node, Any] = {}  # nodes that differ everywhere
+        if site in self.aside:
+            number = self.flow.site_of[site]
+            owned = self.network.sites[number]
+            mask = torch.arange(owned.units, device=self.device) == unit
+            changed[site] = owned.clamp(whole[site], mask, self.values[number])
+        else:
+            channel[site] = self.constants[site][:, unit : unit + 1]
 
         def features(node: fx.Node) -> slice:
             block = channel[node].shape[1]
@@ -334,6 +362,12 @@ class _Sweep:
         for node, step in self.plan.steps:
             self.values[node] = step(self)
         return self.read(self.plan.flow.output, None)
+
+    def dead(self, site: int) -> Tensor:
+        """bool, (units,), which units of a site are clamped at the present point."""
+        mask = torch.zeros(len(self.slots[site]), dtype=torch.bool, device=self.plan.device)
+        mask[self.slots[site][self.alive[site] :]] = True
+        return mask
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
         """What is the same at all points of this sweep."""

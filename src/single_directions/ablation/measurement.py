@@ -4,22 +4,24 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from single_directions.ablation.adapting import described
+from single_directions.ablation.adapting import described as kind_of
 from single_directions.ablation.cost import Curve, operations, prefix_cost, reference_cost
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.orderings import Points, grid
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
-from single_directions.ablation.sites import SitedNetwork, as_written, locate, undisturbed
+from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
 from single_directions.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class Measurement:
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
         first: the inputs of the first batch.
-        classes: how many the network tells apart.
+        logits: how many the network gives an image; one stands for two classes.
+        fallback: makes the method for images of another shape; ``None`` where these are refused.
     """
 
     network: SitedNetwork
@@ -77,18 +80,31 @@ class Measurement:
     method: Method
     why: str
     first: Tensor
-    classes: int
+    logits: int
+    fallback: Callable[[], Method] | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network tells apart."""
+        return max(self.logits, 2)
 
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stream the images and targets, on the network's device, in the portions that the method likes."""
+        """Stream the images and targets, on the network's device, in the portions that the method likes.
+
+        Images of another shape than the first may change `method`, before they are yielded.
+
+        Warns:
+            UserWarning: a batch of a stream is no batch. Then what was streamed so far is all there is.
+        """
         size = self.method.images_at_once
         waiting: list[tuple[Tensor, Tensor]] = []
-        for batch in self.batches:
-            inputs, targets = _to_device(batch, self.values.device)
-            self._check(inputs, targets)
+        for inputs, targets in self._sound():
             if waiting and waiting[0][0].shape[1:] != inputs.shape[1:]:
                 yield from _portions(waiting, size)
                 waiting = []
+            if isinstance(self.method, Incremental) and inputs.shape[1:] != self.first.shape[1:]:
+                self._change_method(inputs)
+                size = self.method.images_at_once
             waiting.append((inputs, targets))
             if size is None or sum(len(targets) for _, targets in waiting) >= size:
                 *whole, rest = _portions(waiting, size)
@@ -100,17 +116,34 @@ class Measurement:
         if waiting:
             yield from _portions(waiting, size)
 
-    def _check(self, inputs: Tensor, targets: Tensor) -> None:
-        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-            lowest, highest = int(targets.min()), int(targets.max())
-            raise BadInput(
-                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {self.classes - 1}"
-            )
-        if isinstance(self.method, Incremental) and inputs.shape[1:] != self.first.shape[1:]:
-            raise BadInput(
-                f"batches: images of shapes {tuple(self.first.shape[1:])} and {tuple(inputs.shape[1:])}; "
-                'method="incremental" needs one shape, method="prefix" takes any'
-            )
+    def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches that hold images, up to the first that is none."""
+        images = 0
+        shapes = _Shapes(
+            self.network.network, self.first.shape[1:], isinstance(self.method, Incremental) and not self.fallback
+        )
+        for number, batch in enumerate(self.batches):
+            try:
+                inputs, targets = _to_device(batch, self.values.device, self.logits)
+                shapes.check(inputs)
+            except BadInput as error:
+                if not images:
+                    raise
+                warnings.warn(
+                    f"{error} (batch {number}); the {images} images before it alone are measured", stacklevel=4
+                )
+                return
+            if len(targets):
+                images += len(targets)
+                yield inputs, targets
+        if not images:
+            raise BadInput("batches: none of them holds an image")
+
+    def _change_method(self, inputs: Tensor) -> None:
+        assert self.fallback is not None
+        self.method = self.fallback()
+        self.why += f"; {self.method.name} from the first images of shape {tuple(inputs.shape[1:])} on"
+        log.info("ablation by method %s: %s", self.method.name, self.why)
 
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
@@ -139,6 +172,7 @@ def measurement(
     top_k: int,
     method: str,
     memory_budget: int,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
     form: tuple[int, Points] | None = None,
 ) -> Iterator[Measurement]:
     """Prepare to measure; within it the network, as it was written, is undisturbed (see `sites.undisturbed`).
@@ -162,23 +196,36 @@ def measurement(
         first, batches = _peek(batches, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
         inputs, _ = _to_device(first, parameter.device)
-        sited = locate(network, sites, inputs)
-        classes = network(inputs[:2]).shape[1]  # one image alone may be too few for batch norm
-        if top_k >= classes:
-            raise BadInput(f"top_k={top_k}: must be below the number of classes, {classes}")
+        if not len(inputs):
+            raise BadInput("batches: the first holds no image")
+        sited = locate(network, sites, inputs, unit_dim)
+        logits = network(inputs[:2]).shape[1]
+        if top_k >= max(logits, 2):
+            raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
+        _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)
+        _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         curve = None
         if form is not None:
             fractions = grid(sited.units, form[1]).double() / sited.units
             curve = Curve(form[0], fractions, images=counted(batches) or len(inputs), batch=len(inputs))
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
+        log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        yield Measurement(sited, batches, values, chosen, why, inputs, classes)
+        measured = Measurement(sited, batches, values, chosen, why, inputs, logits)
+        if method == "auto":
+            measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
+        yield measured
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
     """The first batch, and batches that still hold it."""
-    iterator = iter(batches)
+    try:
+        iterator = iter(batches)
+    except TypeError:
+        raise BadInput(
+            f"batches: a list or a DataLoader of pairs (inputs, targets) is needed, not {type(batches).__name__}"
+        ) from None
     try:
         first = next(iterator)
     except StopIteration:
@@ -190,21 +237,71 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
     return first, itertools.chain([first], iterator)
 
 
-def _to_device(batch: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+class _Shapes:
+    """The shapes of images that a network can be measured on: one of each new shape is tried."""
+
+    def __init__(self, network: nn.Module, first: torch.Size, one_alone: bool) -> None:
+        self.network, self.first, self.known, self.one_alone = network, first, {first}, one_alone
+
+    def check(self, inputs: Tensor) -> None:
+        """Raises `BadInput` for images that the network cannot take, or of a second shape where one is allowed."""
+        shape = inputs.shape[1:]
+        if not len(inputs) or shape in self.known:
+            return
+        if self.one_alone:
+            raise BadInput(
+                f"batches: images of shapes {tuple(self.first)} and {tuple(shape)}; "
+                'method="incremental" needs one shape, method="prefix" takes any'
+            )
+        try:
+            self.network(inputs[:2])
+        except Exception as error:  # somebody's own forward()
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(
+                f"batches: the network takes images {tuple(self.first)}, not {tuple(shape)}: {cause}"
+            ) from error
+        self.known.add(shape)
+
+
+def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.device) -> None:
+    """Raises `BadInput` where batches in memory hold what cannot be measured: before anything is."""
+    dataset = getattr(batches, "dataset", None)
+    if isinstance(batches, Sequence):
+        for batch in batches:
+            inputs, _ = _to_device(batch, None, logits)
+            shapes.check(inputs[:2].to(device))
+    elif isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        _to_device(dataset.tensors, None, logits)
+
+
+def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
+    """A batch as (inputs, targets) on a device, checked: as far as can be without knowing the number of logits.
+
+    With one logit, targets may also be floats and (images, 1), as a binary cross-entropy wants them.
+    """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
         raise BadInput(
-            f"batches: each must be a pair of tensors (inputs, targets), not {described(batch)}; "
+            f"batches: each must be a pair of tensors (inputs, targets), not {kind_of(batch)}; "
             "say how to make one: batch_to_xy=lambda batch: (inputs, targets)"
         )
     inputs, targets = batch
-    if not len(inputs):
-        raise BadInput("batches: one of them holds no image")
-    if targets.dim() != 1 or len(targets) != len(inputs) or targets.is_floating_point():
+    if logits in (None, 1) and targets.dim() == 2 and targets.shape[1] == 1:
+        targets = targets.squeeze(1)
+    whole = not targets.is_floating_point() or (logits == 1 and bool((targets == targets.round()).all()))
+    if targets.dim() != 1 or len(targets) != len(inputs) or not (whole or logits is None):
         raise BadInput(
             f"batches: targets must be classes, one whole number an image; "
             f"they are {targets.dtype} {tuple(targets.shape)} for {len(inputs)} images"
         )
+    if logits is not None and len(targets):
+        lowest, highest, classes = int(targets.min()), int(targets.max()), max(logits, 2)
+        if not 0 <= lowest <= highest < classes:
+            raise BadInput(
+                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {classes - 1}"
+            )
+    if device is None:
+        return inputs, targets
     return inputs.to(device, non_blocking=True), targets.to(device, torch.int64, non_blocking=True)
 
 
@@ -217,13 +314,15 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
     counts = [0] * len(sums)
 
     def add(site: int, activation: Tensor) -> Tensor:
-        per_unit = activation.transpose(0, 1).flatten(1)
+        per_unit = activation.movedim(sited.sites[site].dim, 0).reshape(sited.sites[site].units, -1)
         sums[site] += per_unit.sum(1, dtype=torch.float64)
         counts[site] += per_unit.shape[1]
         return activation
 
     for batch in batches:
-        sited.run(_to_device(batch, inputs.device)[0], add)
+        images, _ = _to_device(batch, inputs.device)
+        if len(images):
+            sited.run(images, add)
     means = torch.cat([total / count for total, count in zip(sums, counts, strict=True)]).to(dtype)
     if not means.isfinite().all():
         raise BadInput('clamp="mean": the mean of some unit is not finite; is there a NaN among the images?')

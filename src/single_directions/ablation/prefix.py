@@ -8,8 +8,7 @@ from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.operations import folded, recognise
-from single_directions.ablation.select import select
-from single_directions.ablation.sites import SitedNetwork, clamp
+from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
 
@@ -139,10 +138,6 @@ class _Rest(fx.Interpreter):
         number = self.flow.site_of.get(node)
         if number is None:
             return value
-        mask, constants = self.masks[number], self.values[number]
-        if len(mask) == 1:
-            return clamp(value, mask[0], constants)
-        shape = (*mask.shape, *[1] * (value.dim() - 2))
-        stacked = value.view(len(mask), -1, *value.shape[1:])
-        constants = constants.to(value.dtype).view(1, 1, -1, *shape[3:])
-        return select(mask.view(shape), constants, stacked, self.zero).flatten(0, 1)
+        mask = self.masks[number]
+        rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
+        return self.network.sites[number].clamp(value, rows, self.values[number])

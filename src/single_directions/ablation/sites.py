@@ -1,25 +1,26 @@
 """Sites: places in a network whose units can be clamped, and the network run with something done there."""
 
-import difflib
+import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from single_directions.ablation.adapting import Output, with_logits
+from single_directions.ablation.idle import warn_of_idle_sites
+from single_directions.ablation.places import Places, UnitDim
+from single_directions.ablation.runners import Runner
 from single_directions.ablation.select import select
-from single_directions.ablation.trace import is_relu, out_of_place, trace
-from single_directions.ablation.untraced import called_relus
 from single_directions.errors import BadInput
 
-AtSite = Callable[[int, Tensor], Tensor]
-"""What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
-
 _IMAGES_TO_CHECK = 8
+_SHOWN = 5
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 @dataclass(frozen=True)
@@ -28,57 +29,35 @@ class Site:
 
     Attributes:
         name: e.g. ``relu1``, or ``layer4.2.relu_2`` for the third call of the module ``layer4.2.relu``.
-        units: how many there are: the size of dimension 1 of its output, so a neuron of a dense layer (images, units),
-            a whole feature map of a convolution (images, units, height, width).
+        units: how many there are: neurons of a dense layer (images, units), whole feature maps of a convolution
+            (images, units, height, width), channels of a token model (images, tokens, units), or attention heads.
+        dim: the dimension of its output in which they lie.
+        block: how many neighbours in that dimension are one unit: above 1 for heads of (images, tokens, heads * size).
     """
 
     name: str
     units: int
+    dim: int = 1
+    block: int = 1
+
+    def clamp(self, activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
+        """As the function `clamp`, for the units of this site."""
+        if self.block > 1:
+            clamped, values = (vector.repeat_interleave(self.block, dim=-1) for vector in (clamped, values))
+        return clamp(activation, clamped, values, self.dim)
 
 
-class _Runner(Protocol):
-    """A way to run the network with something done at its sites."""
+def described(sites: Sequence[Site], shown: int = 4) -> str:
+    """The sites in one line.
 
-    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor: ...
-
-
-class _Traced(fx.Interpreter):
-    """Runs the traced graph, node by node."""
-
-    def __init__(self, network: nn.Module, graph: fx.Graph, nodes: Sequence[fx.Node]) -> None:
-        super().__init__(network, graph=graph)
-        self.numbers = {node: number for number, node in enumerate(nodes)}
-
-    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
-        self.at_site = at_site
-        with out_of_place(self.module):
-            return self.run(inputs)
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        return self.at_site(self.numbers[n], value) if n in self.numbers else value
-
-
-class _Hooked:
-    """Runs the network itself, with forward hooks on the modules that are sites: for what cannot be traced."""
-
-    def __init__(self, network: nn.Module, places: Sequence[tuple[nn.Module, int]]) -> None:
-        self.network, self.places = network, places
-
-    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
-        calls: dict[nn.Module, int] = {}
-
-        def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
-            call = calls[module] = calls.get(module, -1) + 1
-            place = (module, call)
-            return at_site(self.places.index(place), output) if place in self.places else output
-
-        handles = [module.register_forward_hook(hook) for module in {module: None for module, _ in self.places}]
-        try:
-            return self.network(inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
+    >>> described([Site("relu", 64), Site("blocks.0.mlp.act", 192, dim=2)])
+    '2 sites with 256 units: relu (64 units in dimension 1), blocks.0.mlp.act (192 units in dimension 2)'
+    """
+    each = [f"{site.name} ({site.units} units in dimension {site.dim})" for site in sites]
+    if len(each) > shown:
+        each[shown - 1 : -1] = ["..."]
+    plural = "s" if len(sites) > 1 else ""
+    return f"{len(sites)} site{plural} with {sum(site.units for site in sites)} units: {', '.join(each)}"
 
 
 class SitedNetwork:
@@ -93,7 +72,7 @@ class SitedNetwork:
     """
 
     def __init__(
-        self, network: nn.Module, sites: tuple[Site, ...], run: _Runner, nodes: Sequence[fx.Node], untraced: str
+        self, network: nn.Module, sites: tuple[Site, ...], run: Runner, nodes: Sequence[fx.Node], untraced: str
     ) -> None:
         self.network, self.sites, self.run = network, sites, run
         self.nodes, self.untraced = tuple(nodes), untraced
@@ -109,30 +88,55 @@ class SitedNetwork:
 
         Args:
             inputs: (images, ...).
-            clamped: bool, (units,) or (images, units), which units are clamped.
+            clamped: bool, which units are clamped: (units,), or (images, units) for a set of its own for each image.
             values: (units,), what they are clamped to.
 
         Returns:
             logits, (images, classes).
         """
         masks, constants = self.split(clamped), self.split(values)
-        return self.run(inputs, lambda site, activation: clamp(activation, masks[site], constants[site]))
+        return self.run(inputs, lambda n, activation: self.sites[n].clamp(activation, masks[n], constants[n]))
+
+    def in_float64(self) -> "SitedNetwork":
+        """A copy of the network that calculates in float64, with the same sites."""
+        network = copy.deepcopy(self.network).double()
+        return SitedNetwork(network, self.sites, self.run.on(network), self.nodes, self.untraced)
 
 
-def clamp(activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
-    """Replace the activation (images, units, ...) of clamped units by their values (units,).
+def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> Tensor:
+    """Replace the activation of units that are clamped by their values.
 
-    `clamped` is bool, (units,), the same for all images, or (images, units).
+    Args:
+        activation: (images, ...), with the units in dimension `dim`.
+        clamped: bool, (units,), or (images, units) for a set of its own for each image.
+        values: (units,).
     """
-    positions = [1] * (activation.dim() - 2)
-    choose = select if clamped.dim() > 1 else torch.where
-    constants = values.to(activation.dtype).view(1, -1, *positions)
-    return choose(clamped.view(-1, len(values), *positions), constants, activation)
+    shape = [1] * activation.dim()
+    shape[dim] = -1
+    constants = values.to(activation.dtype).view(shape)
+    if clamped.dim() == 1:
+        return torch.where(clamped.view(shape), constants, activation)
+    shape[0] = len(clamped)
+    return select(clamped.reshape(shape), constants, activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:
-    """The network as it was before `torch.compile(network)`."""
-    return getattr(network, "_orig_mod", network)
+    """The network as it was before `torch.compile(network)`.
+
+    A network with layers that are not initialized yet (`nn.LazyLinear`) is copied. They are initialized by their first
+    forward pass, with random numbers, and that must stay the first one of the training.
+
+    Raises:
+        BadInput: it is no module, or one that hides its layers.
+    """
+    if not isinstance(network, nn.Module):
+        raise BadInput(f"network: a torch.nn.Module is needed, not {type(network).__name__}")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise BadInput("network: it is scripted (torch.jit), which hides its layers; give the module it was made from")
+    network = getattr(network, "_orig_mod", network)
+    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
+        return copy.deepcopy(network)
+    return network
 
 
 @contextmanager
@@ -140,7 +144,10 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
 
     A network or a part of it that was compiled (in place by `module.compile()`, or a part by `torch.compile(module)`)
-    runs as it was written.
+    runs as it was written, and so does `nn.TransformerEncoder`, which else runs as one operation.
+
+    Raises:
+        BadInput: the network has no eval mode.
     """
     wrapped = [
         (parent, name, child)
@@ -151,15 +158,24 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
+    fast = torch.backends.mha.get_fastpath_enabled()
     with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
         try:
-            network.eval()
+            torch.backends.mha.set_fastpath_enabled(False)
+            try:
+                network.eval()
+            except NotImplementedError as error:
+                raise BadInput(
+                    f"network: {type(network).__name__} cannot be set to eval mode, as after torch.export; "
+                    "give the module it was made from"
+                ) from error
             for module in compiled:
                 module._compiled_call_impl = None
             for parent, name, child in wrapped:
                 parent._modules[name] = child._modules["_orig_mod"]
             yield
         finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
             for parent, name, child in wrapped:
                 parent._modules[name] = child
             for module, call in compiled.items():
@@ -168,13 +184,21 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                 module.training = training
 
 
-def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> SitedNetwork:
+def locate(
+    network: nn.Module,
+    sites: Sequence[str] | None,
+    inputs: Tensor,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
+) -> SitedNetwork:
     """Find sites by name in a network (in eval mode), and check on a few images that they are what they seem.
 
     Args:
         network: any module that turns `inputs` into logits (images, classes).
-        sites: names; ``None`` is ``network.default_sites`` where it has them, else every ReLU.
+        sites: names; ``None`` is ``network.default_sites`` where it has them, else every activation function (see
+            `activations`).
         inputs: some images, on the network's device.
+        unit_dim: the dimension of the sites' outputs in which the units lie, or ``"head"`` for attention heads, for all
+            sites or by name; ``None``: that of the outputs of the layer that computed it.
 
     Raises:
         BadInput: an unknown or repeated name, no site at all, a site whose output has no units, or a network whose
@@ -182,7 +206,7 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
 
     Warns:
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
-            `sites`, a network that cannot be traced has ReLUs that are no modules, which are not found.
+            `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
     inputs = inputs[:_IMAGES_TO_CHECK]
     plain = network(inputs)
@@ -194,122 +218,72 @@ def locate(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> S
         )
     if not plain.isfinite().all():
         raise BadInput(f"network {type(network).__name__}: its logits are not finite; was its training?")
-    if sites is None:
-        sites = getattr(network, "default_sites", None)
-    names, run, nodes, untraced = _places(network, sites, inputs, plain)
-    activations: dict[int, Tensor] = {}
-
-    def record(site: int, activation: Tensor) -> Tensor:
-        activations[site] = activation
-        return activation
-
-    plain = run(inputs, record)  # a graph may differ from the network by rounding
-    for number, name in enumerate(names):
-        activation = activations.get(number)
-        if not isinstance(activation, Tensor) or activation.dim() < 2 or len(activation) != len(inputs):
-            raise BadInput(f"site {name!r}: its output is not a tensor (images, units, ...); choose another site")
-    units = tuple(Site(name, activations[number].shape[1]) for number, name in enumerate(names))
-    sited = SitedNetwork(network, units, run, nodes, untraced)
-    _warn_of_idle_sites(sited, inputs, plain)
+    places = Places(network, inputs)
+    own = _own_sites(network) if sites is None else sites
+    names = _checked(places.defaults.names if own is None else own, own is None, places)
+    dims = dict(unit_dim) if isinstance(unit_dim, Mapping) else dict.fromkeys(names, unit_dim)
+    strangers = set(dims) - set(names)
+    if strangers:
+        raise BadInput(f"unit_dim: {min(strangers)!r} is none of the sites, which are {', '.join(names[:_SHOWN])}")
+    spots = [places.spot(name, dims.get(name)) for name in names]
+    run, nodes, untraced = places.runner(spots, by_rule=own is None)
+    found = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
+    sited = SitedNetwork(network, found, run, nodes, untraced)
+    warn_of_idle_sites(sited, inputs)
     return sited
 
 
 def resolve_sites(
-    network: nn.Module, sites: Sequence[str] | None, inputs: Tensor, output: Output | None = None
+    network: nn.Module,
+    sites: Sequence[str] | None,
+    inputs: Tensor,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
+    output: Output | None = None,
 ) -> tuple[Site, ...]:
     """The sites that these names mean, without measuring anything; arguments and errors are those of `locate`.
 
     `output` says where the logits are, as for `ablation_curve`.
+
+    >>> network = nn.Sequential(nn.Linear(8, 5), nn.GELU(), nn.Linear(5, 3))
+    >>> resolve_sites(network, None, torch.ones(2, 8))
+    (Site(name='1', units=5, dim=1, block=1),)
     """
     network = with_logits(as_written(network), output)
     with undisturbed(network):
-        return locate(network, sites, inputs).sites
+        return locate(network, sites, inputs, unit_dim).sites
 
 
-def _places(
-    network: nn.Module, sites: Sequence[str] | None, inputs: Tensor, plain: Tensor
-) -> tuple[tuple[str, ...], _Runner, tuple[fx.Node, ...], str]:
-    """Names of the sites, a way to run the network with something done there, their nodes, why it is not traced."""
-    modules = dict(network.named_modules())
-    try:
-        graph, named = trace(network)
-        with out_of_place(network):
-            traced = fx.Interpreter(network, graph=graph).run(inputs)
-        scale = plain.abs().max().clamp_min(1e-3)
-        if not isinstance(traced, Tensor) or ((traced - plain).abs().max() / scale) > 1e-3:
-            raise RuntimeError("its graph, out of place, computes something else")
-    except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
-        untraced = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        names = _checked(sites, _relu_modules(network, inputs, untraced) if sites is None else [], untraced)
-        places = [_module_call(name, modules, untraced) for name in names]
-        return names, _Hooked(network, places), (), untraced
-    known = {name: node for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")}
-    names = _checked(sites, [name for name, node in known.items() if is_relu(node, modules)])
-    for name in names:
-        if name not in known:
-            raise BadInput(_unknown_site(name, list(known)))
-    nodes = tuple(known[name] for name in names)
-    return names, _Traced(network, graph, nodes), nodes, ""
+def _own_sites(network: nn.Module) -> Sequence[str] | None:
+    """The default sites that a network names, or the one that is wrapped in it."""
+    sites = getattr(network, "default_sites", None)
+    if sites is None and isinstance(network, _WRAPPERS):
+        inner = _own_sites(network.module)
+        sites = None if inner is None else [f"module.{name}" for name in inner]
+    return sites
 
 
-def _relu_modules(network: nn.Module, inputs: Tensor, untraced: str) -> list[str]:
-    """The calls of ReLU modules, with a warning where there are ReLUs besides."""
-    calls, others = called_relus(network, inputs)
-    if calls and others:
-        kind = type(network).__name__
-        where = ", ".join(f"{number} in {name or f'{kind}.forward()'}" for name, number in others.items())
-        warnings.warn(
-            f"network {kind}: it cannot be traced ({untraced}), so of its ReLUs only the modules are sites: "
-            f"{', '.join(calls)}; not those called as functions: {where}. Make these nn.ReLU modules to measure them "
-            "too, or name the sites (sites=[...])",
-            stacklevel=2,
-        )
-    return calls
-
-
-def _checked(sites: Sequence[str] | None, relus: list[str], untraced: str = "") -> tuple[str, ...]:
+def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, ...]:
     """The names asked for, or the default."""
     if isinstance(sites, str):
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
-    names = tuple(relus if sites is None else sites)
-    if sites is not None and not names:
-        raise BadInput("sites=[]: name at least one, or None for the default")
-    if not names and untraced:
+    names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
+    if by_rule and on_logits and names:
+        warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
+    recurrent = [name for name, module in places.network.named_modules() if isinstance(module, nn.RNNBase)]
+    if by_rule and recurrent and names:
+        warnings.warn(
+            f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
+        )
+    if by_rule and not names:
+        layers = places.layers()
+        some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")
+        because = f" but on its logits ({on_logits})" if on_logits else ""
         raise BadInput(
-            f"sites: the network cannot be traced ({untraced}), so only modules can be found, and none is a ReLU; "
-            "name the modules to ablate (sites=[...])"
+            f"sites: the network has no activation function to ablate{because}; name the sites (sites=[...]), such as "
+            f"{some or 'a layer'}"
         )
     if not names:
-        raise BadInput("sites: the network has no ReLU; name the sites to ablate (sites=[...])")
+        raise BadInput("sites=[]: name at least one, or None for the default")
     if len(set(names)) < len(names):
         raise BadInput(f"sites={list(names)}: each site may be named only once")
     return names
-
-
-def _module_call(name: str, modules: dict[str, nn.Module], untraced: str) -> tuple[nn.Module, int]:
-    """The module and which of its calls a name means: ``relu`` its first, ``relu_1`` its second."""
-    if name in modules and name:
-        return modules[name], 0
-    module, _, call = name.rpartition("_")
-    if module in modules and call.isdigit():
-        return modules[module], int(call)
-    reason = f" (the network cannot be traced: {untraced}; so only modules can be named)"
-    raise BadInput(_unknown_site(name, [name for name in modules if name]) + reason)
-
-
-def _unknown_site(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    guess = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"site {name!r}: the network has none of this name.{guess} There are: {', '.join(known)}"
-
-
-def _warn_of_idle_sites(sited: SitedNetwork, inputs: Tensor, plain: Tensor) -> None:
-    zeros = plain.new_zeros(sited.units)
-    for number, site in enumerate(sited.sites):
-        mask = [torch.full((other.units,), n == number, device=plain.device) for n, other in enumerate(sited.sites)]
-        if torch.equal(sited.clamped(inputs, torch.cat(mask), zeros), plain):
-            warnings.warn(
-                f"site {site.name!r}: clamping all its units to zero changes no output of {len(inputs)} images; it is "
-                "bypassed, its units are dead, or it is the wrong site",
-                stacklevel=2,
-            )

@@ -1,6 +1,6 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from time import perf_counter
@@ -16,6 +16,7 @@ from single_directions.ablation import AblationEstimate, ablation_auc
 from single_directions.ablation.estimate import Plan
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, mixes_images
 from single_directions.ablation.orderings import grid
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
 from single_directions.errors import BadInput
 from single_directions.training.budget import plan_for, told_cost, with_masks_for
@@ -66,7 +67,7 @@ class AblationAUC(Callback):
     measures all images. The network is run in the precision of its weights, under mixed precision in float32.
 
     Args:
-        sites, clamp, top_k: as `ablation_auc`.
+        sites, clamp, top_k, unit_dim: as `ablation_auc`.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
         cost: share of an epoch's arithmetic that a measurement takes: ``cost * 3`` forward passes for each image that
             an epoch trains on. At least 1,000 passes and masks are spent, which is more of a small epoch.
@@ -109,6 +110,7 @@ class AblationAUC(Callback):
         signal: str = "auc_normalized",
         name: str = "ablation",
         memory_budget: int = MEMORY_BUDGET,
+        unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
     ) -> None:
         numbers = {"every_n_epochs": every_n_epochs, "memory_budget": memory_budget}
         for key, number in {**numbers, "samples": 1 if samples is None else samples}.items():
@@ -121,6 +123,7 @@ class AblationAUC(Callback):
         if signal not in SIGNALS:
             raise BadInput(f"signal={signal!r}: one of {', '.join(SIGNALS)}")
         self.sites, self.clamp, self.top_k, self.cost, self.seed = sites, clamp, top_k, cost, seed
+        self.unit_dim = unit_dim
         self.every_n_epochs, self.samples, self.batches, self.memory_budget = (
             every_n_epochs,
             samples,
@@ -263,11 +266,15 @@ class AblationAUC(Callback):
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
     def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
-        return plan_for(network, inputs, available, self.sites, self.cost * 3 * epoch, processes, self.memory_budget)
+        passes = self.cost * 3 * epoch
+        return plan_for(network, inputs, available, self.sites, passes, processes, self.memory_budget, self.unit_dim)
 
     def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         """Measures a few images at two points, for the errors that it meets."""
-        ablation_auc(network, [(inputs, targets)], self.sites, 1, 2, self.clamp, self.top_k, self.seed)
+        ablation_auc(
+            *(network, [(inputs, targets)], self.sites, 1, 2, self.clamp, self.top_k, self.seed),
+            unit_dim=self.unit_dim,
+        )
 
     def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
         """Says what is measured, and what its user may not expect."""
@@ -346,6 +353,7 @@ class AblationAUC(Callback):
                     seed=seed,
                     population=self._images.population,
                     memory_budget=self.memory_budget,
+                    unit_dim=self.unit_dim,
                 )
             return own if processes == 1 else estimate_of_all(own)
 

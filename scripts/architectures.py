@@ -1,0 +1,258 @@
+"""Finds the default sites of the architectures of torchvision and timm and writes docs/architectures.md.
+
+Run it with the table as it shall be: ``python scripts/architectures.py``. Networks have random weights and 10 classes.
+"""
+
+import argparse
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from single_directions.ablation.measurement import measurement
+from single_directions.ablation.sites import SitedNetwork, undisturbed
+from single_directions.errors import BadInput
+
+ROOT = Path(__file__).parents[1]
+
+# Architectures by library, with the size of the images; the smallest member of each family.
+TORCHVISION = {
+    "alexnet": 64,
+    "convnext_tiny": 32,
+    "densenet121": 32,
+    "efficientnet_b0": 32,
+    "efficientnet_v2_s": 32,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "maxvit_t": 224,
+    "mnasnet0_5": 32,
+    "mobilenet_v2": 32,
+    "mobilenet_v3_small": 32,
+    "regnet_x_400mf": 32,
+    "regnet_y_400mf": 32,
+    "resnet18": 32,
+    "resnet50": 32,
+    "resnext50_32x4d": 32,
+    "shufflenet_v2_x0_5": 32,
+    "squeezenet1_0": 64,
+    "swin_t": 64,
+    "swin_v2_t": 64,
+    "vgg11_bn": 32,
+    "vit_b_32": 224,
+    "wide_resnet50_2": 32,
+}
+TIMM = {
+    "beit_base_patch16_224": 224,
+    "cait_xxs24_224": 224,
+    "coatnet_nano_rw_224": 224,
+    "convit_tiny": 224,
+    "convmixer_768_32": 32,
+    "convnext_atto": 32,
+    "convnextv2_atto": 32,
+    "crossvit_tiny_240": 240,
+    "cspresnet50": 64,
+    "davit_tiny": 64,
+    "deit_tiny_patch16_224": 224,
+    "dla34": 64,
+    "dpn48b": 64,
+    "edgenext_xx_small": 64,
+    "efficientformer_l1": 224,
+    "efficientvit_b0": 64,
+    "efficientvit_m0": 224,
+    "eva02_tiny_patch14_224": 224,
+    "fasternet_t0": 64,
+    "fastvit_t8": 64,
+    "focalnet_tiny_srf": 64,
+    "gcresnet33ts": 64,
+    "ghostnet_100": 64,
+    "gmlp_ti16_224": 224,
+    "hardcorenas_a": 64,
+    "hgnet_tiny": 64,
+    "hrnet_w18_small": 64,
+    "inception_resnet_v2": 96,
+    "lcnet_050": 64,
+    "levit_128s": 224,
+    "maxvit_pico_rw_256": 256,
+    "maxvit_rmlp_pico_rw_256": 256,
+    "mixer_s32_224": 224,
+    "mobilenetv4_conv_small": 64,
+    "mobileone_s0": 64,
+    "mobilevit_xxs": 64,
+    "nest_tiny": 224,
+    "nfnet_l0": 64,
+    "pit_ti_224": 224,
+    "poolformer_s12": 64,
+    "pvt_v2_b0": 64,
+    "regnety_002": 64,
+    "repvit_m0_9": 64,
+    "res2net50_26w_4s": 64,
+    "resmlp_12_224": 224,
+    "resnest14d": 64,
+    "rexnet_100": 64,
+    "sequencer2d_s": 224,
+    "skresnet18": 64,
+    "swin_tiny_patch4_window7_224": 224,
+    "swinv2_tiny_window8_256": 256,
+    "tinynet_e": 64,
+    "tiny_vit_5m_224": 224,
+    "tnt_s_patch16_224": 224,
+    "tresnet_m": 64,
+    "twins_pcpvt_small": 224,
+    "vit_tiny_patch16_224": 224,
+    "volo_d1_224": 224,
+    "xception41": 64,
+    "xcit_nano_12_p16_224": 224,
+}
+
+HEAD = """# Which networks, and what is ablated in them
+
+Without `sites=`, the units of **every activation function** are ablated. `resolve_sites(network, None, images)` shows
+which. The rule:
+
+- A site is the result of an activation function: ReLU, GELU, SiLU, Hardswish, LeakyReLU, Mish, tanh and others,
+  called as a module or as a function, also one written as `x * sigmoid(x)`. Softmax is none. A network that has
+  `default_sites` names its own.
+- **The units are the outputs of the layer that computed it**: neurons of a dense layer, whole feature maps of a
+  convolution (dimension 1), channels of a token model (images, tokens, channels) or of a channels-last map (the last
+  dimension). Normalization, pooling and transposition keep track of them. With no layer before, it is dimension 1.
+- **A gate is no site.** An activation is a gate if it reaches the logits only by being multiplied with something that
+  is not made of it and that has more values: so are both activations of squeeze-and-excitation. A sigmoid is a gate
+  whatever its size.
+- **An activation on the logits is no site**: no layer follows it, so its units are classes. A warning names it.
+- An activation is no site if its output does not have one row an image: a table of relative positions, a window of an
+  image, the patches that MobileViT and TNT turn into rows. It is none either if the dimension of its units cannot be
+  told, as after heads were split off.
+- The activations inside `nn.RNN`, `nn.LSTM` and `nn.GRU` act at each time step and are no sites. A warning says so.
+
+Sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network
+can be traced. A module that is no step of the graph has its own name (`layer4.1`).
+
+`unit_dim=2` says in which dimension the units lie, `unit_dim={"blocks.0.mlp.fc1": 2}` for one site alone.
+`unit_dim="head"` makes attention heads the units: of an `nn.MultiheadAttention`, of `scaled_dot_product_attention`,
+or of what the projection of another attention reads (`blocks.0.attn.norm` in a ViT of timm).
+
+At the start, one pass forward and backward looks for sites that change nothing: bypassed ones, dead ones. Only those
+that scaling does not affect are clamped to make sure. So a warning is never false. Missed is only a site that
+clamping would affect although a small change does not.
+
+## Families tried
+
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these, to the terminal")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "architectures.md")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    tried = [(f"torchvision {name}", size, torchvision.models.get_model) for name, size in TORCHVISION.items()]
+    tried += [(f"timm {name}", size, timm.create_model) for name, size in TIMM.items()]
+    chosen = [one for one in tried if not asked.names or one[0].split()[1] in asked.names]
+    rows = []
+    for name, size, make in chosen:
+        try:
+            rows.append(row(name, size, make))
+        except BadInput as error:
+            rows.append(f"| {name.replace(' ', ' | ')} | refused: {error} |" + " |" * 7)
+        print(rows[-1], flush=True)
+    if not asked.names:
+        asked.out.write_text(HEAD + table(rows) + end(len(rows)))
+
+
+def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
+    """What is found in one network, and whether its masked forward passes equal those by hooks."""
+    torch.manual_seed(0)
+    library, short = name.split()
+    options: dict[str, Any] = {"weights": None} if library == "torchvision" else {"pretrained": False}
+    if short in ("googlenet", "inception_v3"):
+        options |= {"init_weights": False, "aux_logits": False}
+    network = make(short, num_classes=10, **options)
+    for parameter in network.parameters():
+        if parameter.abs().max() < 1e-3:  # what starts near zero would hide a branch
+            nn.init.normal_(parameter, std=0.1)
+    batch = torch.randn(2, 3, size, size), torch.tensor([0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with measurement(network, [batch], None, "zero", 1, "auto", 2**28) as measured:
+            sited, method = measured.network, measured.method.name
+            difference = by_hooks(sited, batch[0])
+    sites = sited.sites
+    dims = ", ".join(f"{dim} ({count})" for dim, count in sorted(Counter(site.dim for site in sites).items()))
+    first = f"`{sites[0].name}` ({sites[0].units})"
+    last = f"`{sites[-1].name}` ({sites[-1].units})"
+    traced = "no" if sited.graph is None else "yes"
+    return (
+        f"| {library} | {short} | {len(sites)} | {sum(site.units for site in sites):,} | {dims} | {first} | {last} | "
+        f"{method} | {traced} | {difference} |"
+    )
+
+
+def by_hooks(sited: SitedNetwork, inputs: Tensor) -> str:
+    """The largest difference, of the largest logit, to the network with plain hooks that overwrite.
+
+    A site that is a function is reached by the module that returns its result. "-" where there is no such module.
+    """
+    modules = dict(sited.network.named_modules())
+    places = [place(site.name, modules) for site in sited.sites]
+    if len(set(places)) < len(places) or any(not module for module, _ in places):
+        return "-"
+    mask = torch.rand(sited.units, generator=torch.Generator().manual_seed(0)) < 0.3
+    parts = {at: (site.dim, part) for at, site, part in zip(places, sited.sites, sited.split(mask), strict=True)}
+    calls: Counter[str] = Counter()
+
+    def overwrite(name: str) -> Callable[..., Tensor]:
+        def hook(module: nn.Module, _: object, output: Tensor) -> Tensor:
+            dim, part = parts.get((name, calls[name]), (1, None))
+            calls[name] += 1
+            return output if part is None else (output.movedim(dim, -1) * ~part).movedim(-1, dim)
+
+        return hook
+
+    with undisturbed(sited.network):
+        handles = [modules[name].register_forward_hook(overwrite(name)) for name in {name for name, _ in places}]
+        expected = sited.network(inputs)
+        for handle in handles:
+            handle.remove()
+        found = sited.clamped(inputs, mask, torch.zeros(sited.units))
+    return f"{float((found - expected).abs().max() / expected.abs().max()):.0e}"
+
+
+def place(site: str, modules: dict[str, nn.Module]) -> tuple[str, int]:
+    """The module that a site is the result of, and which of its calls."""
+    for name in (site, site.rpartition(".")[0]):
+        if name in modules:
+            return name, 0
+        stem, _, call = name.rpartition("_")
+        if stem in modules and call.isdigit():
+            return stem, int(call)
+    return "", 0
+
+
+def table(rows: list[str]) -> str:
+    titles = ("library", "network", "sites", "units", "dimension (sites)", "first site (units)", "last site (units)")
+    head = (
+        f"| {' | '.join((*titles, '`auto`', 'traced', 'difference'))} |\n|---|---|---:|---:|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
+def end(networks: int) -> str:
+    used = ", ".join(
+        f"{package.__name__} {package.__version__.split('+')[0]}" for package in (torch, torchvision, timm)
+    )
+    return (
+        f"\n*`python scripts/architectures.py`: {networks} networks with random weights, 2 images, float32, {used}. "
+        "`difference`: of the logits with 30 % of all units clamped to those of plain forward hooks, of the largest "
+        'logit; "-" where hooks cannot reach each site alone.*\n'
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Which places of a network are its default sites: the activation functions, but for gates and what acts on logits."""
+
+from math import prod
+
+from single_directions.ablation.record import MIXING, Event, Record
+
+ACTIVATIONS = {
+    *(
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "rrelu",
+        "prelu",
+        "threshold",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "glu",
+    ),
+    *("hardswish", "hardshrink", "softshrink", "tanh", "hardtanh", "tanhshrink", "softplus", "softsign", "erf"),
+}
+"""A gate only where they act on a summary of an image, as between the two layers of squeeze-and-excitation."""
+SIGMOIDS = {"sigmoid", "hardsigmoid", "logsigmoid"}
+"""A gate wherever all that is done with them is to multiply something else."""
+_PRODUCTS = {"mul", "multiply"}
+_POINTWISE = {
+    *ACTIVATIONS,
+    *SIGMOIDS,
+    *_PRODUCTS,
+    "add",
+    "sub",
+    "div",
+    "truediv",
+    "divide",
+    "pow",
+    "square",
+    "exp",
+    "neg",
+}
+
+
+class Defaults:
+    """The default sites of a network, by the record of one of its forward passes.
+
+    Attributes:
+        names: the default sites, in the order in which they run.
+        on_logits: the activation functions left out because no layer follows them.
+    """
+
+    def __init__(self, record: Record, other: Record) -> None:
+        """`other` records the same network for another number of images."""
+        self.events, self.output = record.events, record.output
+        self.activations = self._activations()
+        self.names: list[str] = []
+        self.on_logits: list[str] = []
+        logits = self._of_logits()
+        for number in sorted(self.activations):
+            name = record.named_by.get(number)
+            if name is None or not _has_units(name, record, other):
+                continue
+            if number in logits:
+                self.on_logits.append(name)
+            elif not self._is_gate(number):
+                self.names.append(name)
+
+    def _activations(self) -> set[int]:
+        """The events that are activation functions; of one written as x * sigmoid(x) the product alone."""
+        found = {n for n, event in enumerate(self.events) if event.operation in ACTIVATIONS | SIGMOIDS}
+        root: list[int] = []  # what a chain of pointwise operations on one tensor starts from
+        inner: list[set[int]] = []  # the activation functions in that chain
+        for number, event in enumerate(self.events):
+            roots = {root[source] for source in event.sources}
+            chain = event.operation in _POINTWISE and len(roots) == 1
+            root.append(roots.pop() if chain else number)
+            before = set().union(*(inner[source] for source in event.sources)) if chain else set()
+            if event.operation in _PRODUCTS and len(event.sources) == 2 and before:
+                found = found - before | {number}
+                before = set()
+            inner.append(before | ({number} if number in found else set()) if chain else set())
+        return found
+
+    def _of_logits(self) -> set[int]:
+        """The events between the last layer and the logits."""
+        found: set[int] = set()
+        waiting = [] if self.output is None else [self.output]
+        while waiting:
+            number = waiting.pop()
+            if number not in found and self.events[number].operation not in MIXING:
+                found.add(number)
+                waiting += self.events[number].sources
+        return found
+
+    def _is_gate(self, number: int) -> bool:
+        """Whether the rest of the network sees an activation only multiplied with something that is not made of it.
+
+        Unless it is a sigmoid it must also have fewer values than what it multiplies.
+        """
+        gate, reached, multiplies = self.events[number], {number}, False
+        for later in range(number + 1, len(self.events)):
+            event = self.events[later]
+            if reached.isdisjoint(event.sources):
+                continue
+            if self._opens(gate, event, reached):
+                multiplies = True
+            else:
+                reached.add(later)
+        return multiplies and self.output not in reached
+
+    @staticmethod
+    def _opens(gate: Event, event: Event, reached: set[int]) -> bool:
+        if event.operation not in _PRODUCTS or reached.issuperset(event.sources):
+            return False
+        return gate.operation in SIGMOIDS or prod(gate.shape[1:]) < prod(event.shape[1:])
+
+
+def _has_units(name: str, record: Record, other: Record) -> bool:
+    """Whether a place holds one row an image, and it can be told in which dimension its units lie."""
+    one, two = record.places[name], other.places.get(name)
+    if one.shape is None or two is None or two.shape is None or one.event is None or len(one.shape) < 2:
+        return False
+    rows = len(one.shape) == len(two.shape) and one.shape[1:] == two.shape[1:]
+    images = (record.events[0].shape[0], other.events[0].shape[0])
+    return rows and (one.shape[0], two.shape[0]) == images and record.events[one.event].units is not None

@@ -1,0 +1,235 @@
+"""A record of one forward pass: what was computed from what, under which names.
+
+Names are those of ``torchvision.models.feature_extraction``, so a place has one name whether or not the network can be
+traced. The names of calls inside what the tracer takes for one step (a layer of torchvision such as
+`SqueezeExcitation`) and of whole modules come in addition.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Size, Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from single_directions.ablation.forward import Call, Watch, operation
+from single_directions.ablation.trace import Names, is_leaf
+
+_OF_LAST_DIMENSION = {
+    "linear",
+    "layer_norm",
+    "rms_norm",
+    "embedding",
+    "bilinear",
+    "rnn_tanh",
+    "rnn_relu",
+    "lstm",
+    "gru",
+}
+_OF_FIRST_DIMENSION = {
+    *(f"conv{n}d" for n in (1, 2, 3)),
+    *(f"conv_transpose{n}d" for n in (1, 2, 3)),
+    *("batch_norm", "group_norm", "instance_norm", "deform_conv2d", "prelu"),
+}
+MIXING = {
+    *_OF_LAST_DIMENSION - {"layer_norm", "rms_norm"},
+    *_OF_FIRST_DIMENSION - {"batch_norm", "group_norm", "instance_norm", "prelu"},
+    *("matmul", "bmm", "mm", "mv", "addmm", "addmv", "addbmm", "baddbmm", "einsum", "tensordot", "inner", "cdist"),
+    *("chain_matmul", "multi_dot", "kron", "scaled_dot_product_attention", "multi_head_attention_forward", "unseen"),
+}
+"""Operations that mix units: layers and products of matrices."""
+_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
+
+
+@dataclass(frozen=True)
+class Event:
+    """An operation whose result depends on the images.
+
+    Attributes:
+        operation: its name, as `forward.operation` gives it.
+        sources: the numbers of the events whose results it reads.
+        shape: of its result.
+        units: the dimension of its result in which the units lie; ``None`` where that cannot be told.
+    """
+
+    operation: str
+    sources: tuple[int, ...]
+    shape: Size
+    units: int | None
+
+
+@dataclass
+class Place:
+    """A named place of a forward pass.
+
+    Attributes:
+        call: the call whose result it is.
+        event: the number of the event that computed it; ``None`` where it does not depend on the images.
+        shape: of its value; ``None`` where that is no tensor.
+    """
+
+    call: Call
+    event: int | None
+    shape: Size | None
+
+
+@dataclass
+class Record:
+    """Everything that one forward pass computed from the images.
+
+    Attributes:
+        events: in the order in which they ran; number 0 is the images.
+        places: by name, in the order in which they ran.
+        named_by: for an event, the name of the place at it.
+        output: the number of the event that computed the logits; ``None`` where they do not depend on the images.
+        logits: the network's answer.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+    named_by: dict[int, str] = field(default_factory=dict)
+    output: int | None = None
+    logits: Any = None
+
+
+def record(network: nn.Module, inputs: Tensor) -> Record:
+    """Run a network on images (images, ...) and record what it does."""
+    return Recorder(network).run(inputs)
+
+
+class Recorder:
+    """Records one forward pass.
+
+    Attributes:
+        record: so far.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.watch = Watch(network, self._after)
+        self.leaves = {path for module, path in self.watch.paths.items() if is_leaf(module)}
+        self.nested = {path for module, path in self.watch.paths.items() if any(True for _ in module.children())}
+        self.record = Record()
+        self._event_of = WeakTensorKeyDictionary()  # of the tensors that live
+        for tensor in (*network.parameters(), *network.buffers()):
+            self._event_of[tensor] = None
+        self._nodes = WeakTensorKeyDictionary()  # those computed by a layer, though not of the images
+        self._names = Names()
+        self._more: dict[str, Place] = {}
+
+    def run(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Record:
+        """As `record`; `run` as `Watch` takes it."""
+        self.images = len(inputs)
+        record = self.record
+        record.events.append(Event("images", (), inputs.shape, 1 if inputs.dim() > 1 else None))
+        self._event_of[inputs] = 0
+        record.logits = self.watch(inputs, run)
+        if isinstance(record.logits, Tensor):
+            record.output = self.event(record.logits)
+        for name, place in self._more.items():
+            record.places.setdefault(name, place)
+        for name, place in record.places.items():
+            if place.event is not None:
+                record.named_by.setdefault(place.event, name)
+        return record
+
+    def event(self, tensor: Tensor) -> int | None:
+        """The number of the event that computed a tensor; ``None`` where it does not depend on the images."""
+        if tensor not in self._event_of:
+            # Out of nowhere: a constant, or computed where nothing is seen; then perhaps from all that was before.
+            unseen = tensor.dim() > 0 and len(tensor) == self.images
+            if unseen:
+                everything = tuple(range(len(self.record.events)))
+                self.record.events.append(Event("unseen", everything, tensor.shape, 1 if tensor.dim() == 2 else None))
+            self._event_of[tensor] = len(self.record.events) - 1 if unseen else None
+        return self._event_of[tensor]
+
+    def _after(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        within = any(path in self.leaves for path in self.watch.running)
+        if call.function is None:
+            name, named = call.module, call.module in self.leaves and not within
+            if named:
+                self._nodes.update(dict.fromkeys(_tensors(result)))
+        else:
+            read = [(tensor, self.event(tensor)) for tensor in _tensors((args, kwargs))]
+            sources = [number for _, number in read if number is not None]
+            for tensor in _tensors(result):
+                self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
+            if any(tensor in self._nodes for tensor, _ in read):
+                self._nodes.update(dict.fromkeys(_tensors(result)))
+            elif not sources:  # nor does the tracer see it
+                return result
+            if within and call.module not in self.nested:
+                return result
+            name, named = f"{call.module}.{call.function}" if call.module else call.function, not within
+        event = self.event(result) if isinstance(result, Tensor) else None
+        place = Place(call, event, result.shape if isinstance(result, Tensor) else None)
+        if named:
+            self.record.places[self._names.next(name)] = place
+        else:
+            self._more.setdefault(f"{name}_{call.times}" if call.times else name, place)
+        return result
+
+    def _append(self, function: str, sources: list[int], result: Tensor, args: Any, kwargs: dict[str, Any]) -> int:
+        name, events = operation(function), self.record.events
+        alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
+        source = events[next(alike, sources[0])]
+        events.append(
+            Event(name, tuple(sorted(set(sources))), result.shape, _units(name, source, result.shape, args, kwargs))
+        )
+        return len(events) - 1
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, tuple | list):
+        return []
+    return [tensor for part in value for tensor in _tensors(part)]
+
+
+def _units(name: str, source: Event, shape: Size, args: Any, kwargs: dict[str, Any]) -> int | None:
+    """The dimension of a result in which the units lie: the outputs of the layer that computed it."""
+    dims = len(shape)
+    if dims == 2:
+        return 1
+    if name in _OF_LAST_DIMENSION or name in _ATTENTION:
+        return dims - 1
+    if name in _OF_FIRST_DIMENSION:
+        return 1
+    before = source.units
+    if before is None:
+        return None
+    order = _order(name, len(source.shape), args, kwargs)
+    if order is not None:
+        return order.index(before)
+    if name in MIXING:
+        return None
+    if dims == len(source.shape) and not (name in ("reshape", "view") and shape != source.shape):
+        return before
+    if (
+        dims > before and shape[1 : before + 1] == source.shape[1 : before + 1]
+    ):  # positions folded or unfolded behind them
+        return before
+    behind = len(source.shape) - before  # or before them
+    if dims > 1 and shape[dims - behind :] == source.shape[before:] and dims - behind > 0:
+        return dims - behind
+    return None
+
+
+def _order(name: str, dims: int, args: Any, kwargs: dict[str, Any]) -> list[int] | None:
+    """Where each dimension of a transposed tensor comes from; ``None`` for what does not transpose."""
+    rest = [*args[1:], *kwargs.values()]
+    if name == "permute":
+        order = rest[0] if len(rest) == 1 and not isinstance(rest[0], int) else rest
+        return [d % dims for d in order]
+    order = list(range(dims))
+    if name in ("transpose", "swapaxes", "swapdims") and len(rest) == 2:
+        first, second = (d % dims for d in rest)
+        order[first], order[second] = order[second], order[first]
+        return order
+    if name in ("movedim", "moveaxis") and len(rest) == 2 and all(isinstance(d, int) for d in rest):
+        order.insert(rest[1] % dims, order.pop(rest[0] % dims))
+        return order
+    return order[::-1] if name in ("t", "mT") and dims == 2 else None

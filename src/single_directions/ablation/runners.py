@@ -1,0 +1,82 @@
+"""Ways to run a network with something done at its sites: node by node, or as it is."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from single_directions.ablation.forward import Call, Watch
+from single_directions.ablation.trace import out_of_place
+
+AtSite = Callable[[int, Tensor], Tensor]
+"""What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
+
+ATTENTION = "multi_head_attention_forward"
+"""A call of this function is a site before its projection, where its heads are apart: (images, tokens, channels)."""
+
+
+class Runner(Protocol):
+    """A way to run the network with something done at its sites."""
+
+    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor: ...
+
+    def on(self, network: nn.Module) -> "Runner":
+        """The same for a copy of the network."""
+
+
+class Traced(fx.Interpreter):
+    """Runs the traced graph, node by node."""
+
+    def __init__(self, network: nn.Module, graph: fx.Graph, nodes: Sequence[fx.Node]) -> None:
+        super().__init__(network, graph=graph)
+        self.nodes = nodes
+        self.numbers = {node: number for number, node in enumerate(nodes)}
+
+    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
+        self.at_site = at_site
+        with out_of_place(self.module):
+            return self.run(inputs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        return self.at_site(self.numbers[n], value) if n in self.numbers else value
+
+    def on(self, network: nn.Module) -> "Traced":
+        return Traced(network, self.graph, self.nodes)
+
+
+class AsItIs:
+    """Runs the network itself and recognises the calls that are sites: for what cannot be traced."""
+
+    def __init__(self, network: nn.Module, calls: Sequence[Call]) -> None:
+        self.network, self.calls = network, calls
+        self.numbers = {call: number for number, call in enumerate(calls)}
+        self.functions = frozenset(call.function for call in calls if call.function is not None)
+
+    def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
+        def after(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+            number = self.numbers.get(call)
+            if number is None:
+                return result
+            if call.function == ATTENTION:
+                return _with_heads(lambda heads: at_site(number, heads), args, kwargs, result)
+            return at_site(number, result)
+
+        return Watch(self.network, after, self.functions)(inputs)
+
+    def on(self, network: nn.Module) -> "AsItIs":
+        return AsItIs(network, self.calls)
+
+
+def _with_heads(change: Callable[[Tensor], Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    """What `multi_head_attention_forward` answers where its heads are changed before they are projected."""
+    asked = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs)
+    weight, bias = asked.arguments["out_proj_weight"], asked.arguments["out_proj_bias"]
+    asked.arguments["out_proj_weight"] = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
+    asked.arguments["out_proj_bias"] = None
+    heads, *_ = F.multi_head_attention_forward(*asked.args, **asked.kwargs)  # (tokens, images, channels)
+    changed = change(heads.transpose(0, 1)).transpose(0, 1)
+    return F.linear(changed, weight, bias), *result[1:]

@@ -1,0 +1,485 @@
+"""Which activation functions are default sites, in which dimension their units lie, and under which names."""
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from exactness import Function, assert_exact, images, located, seeded
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.feature_extraction import get_graph_node_names
+from torchvision.ops import SqueezeExcitation
+
+from single_directions import BadInput, Site, ablation_curve, resolve_sites
+from single_directions.ablation.record import record
+from single_directions.ablation.sites import described, locate, undisturbed
+
+
+def names(network: nn.Module, inputs: Tensor, **asked: Any) -> list[str]:
+    return [site.name for site in resolve_sites(network, None, inputs, **asked)]
+
+
+def dense(forward: Callable[[Any, Tensor], Tensor], **more: nn.Module) -> nn.Module:
+    """A layer, somebody's function of it, and a head."""
+    return seeded(lambda: Function(forward, layer=nn.Linear(8, 6), head=nn.Linear(6, 3), **more))
+
+
+class Untraceable(nn.Module):
+    """Another network behind control flow."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) if x.sum() < 1e9 else x
+
+
+# Activation functions
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.GELU,
+        nn.SiLU,
+        nn.Hardswish,
+        nn.LeakyReLU,
+        nn.Mish,
+        nn.ELU,
+        nn.PReLU,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.Softplus,
+        nn.ReLU6,
+    ],
+)
+def test_every_activation_function(activation: type[nn.Module]) -> None:
+    network = dense(lambda self, x: self.head(self.act(self.layer(x))), act=activation())
+    assert names(network, images(4, 8)) == ["act"]
+    assert names(Untraceable(network), images(4, 8)) == ["inner.act"]
+
+
+def test_softmax_and_identity_are_none() -> None:
+    network = dense(lambda self, x: self.head(self.same(self.layer(x)).softmax(1)), same=nn.Dropout())
+    with pytest.raises(BadInput, match=r"no activation function to ablate; name the sites .*, such as layer, same$"):
+        names(network, images(4, 8))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda x: x * torch.sigmoid(x),
+        lambda x: torch.sigmoid(1.702 * x) * x,
+        lambda x: x * F.relu6(x + 3) / 6,
+        lambda x: x * torch.tanh(F.softplus(x)),
+        lambda x: 0.5 * x * (1 + torch.tanh(0.797 * (x + 0.0447 * x**3))),
+    ],
+)
+def test_an_activation_function_written_as_a_product_is_one_site(written) -> None:
+    network = dense(lambda self, x: self.head(written(self.layer(x))))
+    (site,) = resolve_sites(network, None, images(4, 8))
+    assert re.match(r"mul(_\d)?$", site.name)
+    assert_exact(network, images(4, 8))
+
+
+# Gates
+
+
+def test_gates_of_squeeze_and_excitation_are_none_traced_or_not() -> None:
+    network = seeded(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.SiLU(), SqueezeExcitation(8, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            nn.Linear(8, 3),
+        )
+    )
+    inputs = images(4, 3, 6, 6)
+    assert names(network, inputs) == ["1"]
+    assert names(Untraceable(network), inputs) == ["inner.1"]
+    # Asked for, a gate is measured.
+    assert resolve_sites(network, ["2.activation"], inputs) == (Site("2.activation", 4),)
+
+
+def test_a_gated_linear_unit_is_one_site_and_a_sigmoid_gate_none() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = F.silu(self.layer(x)) * self.other(x)
+        return self.head(x * torch.sigmoid(self.third(x)))
+
+    network = dense(forward, other=nn.Linear(8, 6), third=nn.Linear(6, 6))
+    assert names(network, images(4, 8)) == ["silu"]
+
+
+def test_what_is_scaled_by_a_parameter_is_no_gate() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(x)).mean(1) * self.gamma)
+
+    network = dense(forward)
+    network.gamma = nn.Parameter(torch.ones(6).double())
+    assert names(network, images(4, 5, 8)) == ["relu"]
+
+
+# Logits
+
+
+def test_an_activation_on_the_logits_is_no_default_site() -> None:
+    network = seeded(lambda: nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3), nn.ReLU(), nn.Softmax(1)))
+    with pytest.warns(UserWarning, match=r"no default site: 3, because no layer follows, so it acts on the logits"):
+        assert names(network, images(4, 8)) == ["1"]
+    with pytest.raises(BadInput, match=r"to ablate but on its logits \(1\); name the sites"):
+        names(seeded(lambda: nn.Sequential(nn.Linear(8, 3), nn.ReLU())), images(4, 8))
+
+
+def test_a_classifier_that_is_a_convolution() -> None:
+    """As in SqueezeNet: its feature maps are the classes."""
+    network = seeded(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        )
+    )
+    with pytest.warns(UserWarning, match="no default site: 3,"):
+        assert names(network, images(4, 3, 6, 6)) == ["1"]
+
+
+# Rows and dimensions
+
+
+class Tokens(nn.Module):
+    """Units in all the ways there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.table = nn.Conv2d(3, 4, 2, 2), nn.Linear(2, 4)
+        self.tokens, self.channels, self.norm = nn.Linear(9, 5), nn.Linear(4, 7), nn.LayerNorm(7)
+        self.act, self.head = nn.GELU(), nn.Linear(7, 3)
+        self.register_buffer("positions", torch.rand(3, 2))  # as many as there are images, by chance
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x))  # (images, 4, 3, 3)
+        y = torch.relu(self.table(self.positions))  # no row an image
+        x = self.act(self.tokens(x.flatten(2)) + y.sum())  # (images, 4, 5 of 9 tokens)
+        x = self.act(self.channels(x.transpose(1, 2)))  # (images, 5, 7)
+        x = torch.relu(self.norm(x).transpose(1, 2))  # (images, 7, 5)
+        windows = torch.relu(x.reshape(-1, 5))  # no row an image
+        return self.head((x + windows.view(x.shape)).mean(2))
+
+
+EXPECTED = (Site("act", 4), Site("act_1", 5, 2), Site("act_2", 7, 2), Site("relu_1", 7))
+
+
+def test_units_are_outputs_of_the_layer_before() -> None:
+    network, inputs = seeded(Tokens), images(3, 3, 6, 6)
+    assert resolve_sites(network, None, inputs) == EXPECTED
+    found = resolve_sites(Untraceable(network), None, inputs)
+    assert [(site.units, site.dim) for site in found] == [(site.units, site.dim) for site in EXPECTED]
+
+
+@pytest.mark.parametrize("clamp", [0.0, "each"])
+def test_all_methods_take_units_of_any_dimension(clamp) -> None:
+    for measured in (1, 3):
+        sited = assert_exact(seeded(Tokens), images(measured, 3, 6, 6), clamp=clamp)
+        assert sited.sites == EXPECTED
+
+
+def test_means_are_of_units_of_any_dimension() -> None:
+    network, inputs = seeded(Tokens), images(3, 3, 6, 6)
+    with undisturbed(network):
+        activation = network.act(network.stem(inputs)).flatten(2)
+        tokens = network.act(network.tokens(activation) + torch.relu(network.table(network.positions)).sum())
+        mean = tokens.mean((0, 1))
+        sited = locate(network, ["act_1"], inputs)
+        expected = sited.clamped(inputs, torch.ones(5).bool(), mean).argmax(1)
+    data = [(inputs, expected)]
+    curve = ablation_curve(network, data, ["act_1"], orderings=1, points=[5], clamp="mean")
+    assert curve.accuracy.tolist() == [[1.0]]
+
+
+def test_unit_dim_overrides() -> None:
+    network, inputs = seeded(Tokens), images(3, 3, 6, 6)
+    assert [site.units for site in resolve_sites(network, None, inputs, unit_dim={"act_2": 1, "relu_1": -1})] == [
+        4,
+        5,
+        5,
+        5,
+    ]
+    assert resolve_sites(network, ["act_2"], inputs, unit_dim=1) == (Site("act_2", 5, 1),)
+    curve = ablation_curve(network, [(inputs, torch.arange(3))], ["act_2"], 2, points="all", unit_dim=1, verify=100)
+    assert curve.units == 5
+
+
+@pytest.mark.parametrize("dim", [0, 3, -3, -4, "heads"])
+def test_a_dimension_that_cannot_be(dim) -> None:
+    with pytest.raises(BadInput, match=r"unit_dim=.*site 'act_2' has the dimensions 1 to 2 behind the images"):
+        resolve_sites(seeded(Tokens), ["act_2"], images(3, 3, 6, 6), unit_dim=dim)
+
+
+def test_a_dimension_of_no_site() -> None:
+    with pytest.raises(BadInput, match="unit_dim: 'act' is none of the sites, which are relu"):
+        resolve_sites(seeded(Tokens), ["relu"], images(3, 3, 6, 6), unit_dim={"act": 1})
+
+
+def test_a_dimension_that_must_be_told() -> None:
+    network = dense(lambda self, x: self.head(self.layer(x).reshape(len(x), 2, 5, 3).reshape(len(x), 5, 6).mean(1)))
+    with pytest.raises(
+        BadInput, match=r"site 'reshape': in which dimension of its output \(images, 2, 5, 3\) .*unit_dim="
+    ):
+        resolve_sites(network, ["reshape"], images(4, 5, 8))
+    assert resolve_sites(network, ["reshape"], images(4, 5, 8), unit_dim=3) == (Site("reshape", 3, 3),)
+
+
+# Attention
+
+
+def test_heads_of_multihead_attention() -> None:
+    """By hand: a head clamped to zero adds nothing but the projection's bias."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    attention = nn.MultiheadAttention(8, 4, batch_first=True)
+    network, inputs = seeded(lambda: Function(forward, attention=attention, head=nn.Linear(8, 3))), images(4, 5, 8)
+    with undisturbed(network):
+        sited = locate(network, ["attention"], inputs, "head")
+    assert sited.sites == (Site("attention", 4, 2, 2),)
+    with undisturbed(network):
+        for head in range(4):
+            mask = torch.arange(4) == head
+            found = sited.clamped(inputs, mask, torch.zeros(4).double())
+            weight = network.attention.out_proj.weight
+            kept = weight.clone()
+            weight[:, 2 * head : 2 * head + 2] = 0
+            torch.testing.assert_close(found, network(inputs))
+            weight.copy_(kept)
+
+
+def test_heads_by_the_attribute_of_an_attention() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads, self.qkv, self.norm, self.proj = 2, nn.Linear(8, 24), nn.Identity(), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).view(x.shape[0], 5, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+            x = F.scaled_dot_product_attention(q, k, v)
+            return self.proj(self.norm(x.transpose(1, 2).flatten(2))).mean(1)
+
+    network, inputs = seeded(Attention), images(4, 5, 8)
+    by_function = resolve_sites(network, ["scaled_dot_product_attention"], inputs, unit_dim="head")
+    assert by_function == (Site("scaled_dot_product_attention", 2, 1),)
+    with undisturbed(network):
+        one = locate(network, ["scaled_dot_product_attention"], inputs, "head")
+        other = locate(network, ["norm"], inputs, {"norm": "head"})
+        assert other.sites == (Site("norm", 2, 2, 4),)
+        for mask in (torch.tensor([True, False]), torch.rand(4, 2) < 0.5):
+            zeros = torch.zeros(2).double()
+            torch.testing.assert_close(one.clamped(inputs, mask, zeros), other.clamped(inputs, mask, zeros))
+    data = [(inputs, torch.arange(4) % 3)]
+    for method in ("prefix", "incremental"):
+        curve = ablation_curve(network, data, ["norm"], 2, clamp=0.3, method=method, unit_dim="head", verify=100)
+        assert (curve.method, curve.units) == (method, 2)
+    with pytest.raises(BadInput, match="how many attention heads"):
+        resolve_sites(dense(lambda self, x: self.head(self.layer(x))), ["layer"], images(4, 8), unit_dim="head")
+
+
+class Encoder(nn.Module):
+    def __init__(self, norm_first: bool = False) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x).mean(1))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_feed_forward_units_of_an_encoder_of_pytorch(norm_first: bool) -> None:
+    network, inputs = seeded(lambda: Encoder(norm_first)), images(4, 5, 8)
+    sited = assert_exact(network, inputs)
+    assert sited.sites == (Site("encoder.layers.0.relu", 12, 2), Site("encoder.layers.1.relu", 12, 2))
+    network.eval()
+    mask = torch.rand(24) < 0.5
+    with undisturbed(network):
+        found = sited.clamped(inputs, mask, torch.zeros(24).double())
+    with torch.no_grad():  # by hand: what a clamped unit would give is taken out of the second layer's weight
+        for layer, part in zip(network.encoder.layers, mask.split(12), strict=True):
+            layer.linear2.weight[:, part] = 0
+        torch.testing.assert_close(found, network(inputs))
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_activations_inside_a_step_of_the_graph() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return self.head(self.decoder(x, x).mean(1))
+
+    network = dense(forward, decoder=nn.TransformerDecoderLayer(6, 2, 10, batch_first=True))
+    curve = ablation_curve(network, [(images(4, 5, 8), torch.arange(4) % 3)], orderings=1, points=2)
+    assert curve.sites == (Site("decoder.relu", 10, 2),)
+    assert (curve.method, "'decoder.relu', which lies within one" in curve.why) == ("reference", True)
+
+
+def test_a_recurrent_layer_is_told_of() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(self.rnn(x)[0][:, -1])))
+
+    network = dense(forward, rnn=nn.RNN(8, 8, nonlinearity="relu", batch_first=True))
+    with pytest.warns(UserWarning, match="no default site: the units inside rnn, which act at each time step"):
+        assert names(network, images(4, 5, 8)) == ["relu"]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "swin_t", "googlenet", "shufflenet_v2_x0_5"]
+)
+def test_a_record_has_the_names_of_torchvision(name: str) -> None:
+    options = {"init_weights": False} if name == "googlenet" else {}
+    network = torchvision.models.get_model(name, weights=None, num_classes=10, **options).eval()
+    with torch.no_grad():
+        found = record(network, torch.randn(2, 3, 64, 64)).places
+    _, expected = get_graph_node_names(network, suppress_diff_warning=True)
+    of_layers = [
+        node for node in expected if dict(network.named_modules()).get(node) or "relu" in node or "gelu" in node
+    ]
+    assert set(of_layers) <= set(found)
+
+
+def test_names_that_other_modules_have() -> None:
+    """The second call of `act` and the module `act_1` share a name; torchvision numbers them on, and so is measured."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(self.act_1(self.act(self.act(self.layer(x)) - 0.1) - 0.1))
+
+    network = dense(forward, act=nn.ReLU(), act_1=nn.ReLU())
+    _, expected = get_graph_node_names(network.eval(), suppress_diff_warning=True)
+    acts = [name for name in expected if name.startswith("act")]
+    assert names(network, images(4, 8)) == acts == ["act", "act_1", "act_2"]
+    assert names(Untraceable(network), images(4, 8)) == [f"inner.{name}" for name in acts]
+
+
+def test_a_whole_module_is_a_site_by_its_name() -> None:
+    network = seeded(lambda: nn.Sequential(nn.Linear(8, 6), nn.Sequential(nn.Linear(6, 5), nn.ReLU()), nn.Linear(5, 3)))
+    sited = located(network, ["1"], images(4, 8))
+    assert sited.sites == (Site("1", 5),)
+    with undisturbed(network):
+        mask = torch.arange(5) < 2
+        expected = located(network, ["1.1"], images(4, 8)).clamped(images(4, 8), mask, torch.zeros(5).double())
+        assert torch.equal(sited.clamped(images(4, 8), mask, torch.zeros(5).double()), expected)
+
+
+def test_an_unknown_name_of_a_large_network_is_answered_in_a_line() -> None:
+    network = torchvision.models.resnet18(weights=None)
+    with pytest.raises(BadInput) as error:
+        resolve_sites(network, ["layer4.relu"], torch.randn(2, 3, 32, 32))
+    assert re.search(r"Closest of \d+: (layer4\.\d\.\w+, ){4}", str(error.value))
+    assert len(str(error.value)) < 250
+
+
+# What is traced
+
+
+def test_normalization_optional_arguments_and_wrappers_are_traced() -> None:
+    class Optional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(8, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor, mask: Tensor | None = None, *, scale: float = 1.0) -> Tensor:
+            x = torch.relu(torch.add(self.layer(x), 0.1, out=None))
+            if mask is not None:
+                x = x * mask
+            return self.head(F.normalize(x, dim=1) * scale)
+
+    network, inputs = seeded(Optional), images(4, 8)
+    assert_exact(network, inputs)
+    for wrapped in (nn.DataParallel(network), AveragedModel(network)):
+        assert assert_exact(wrapped, inputs).sites == (Site("module.relu", 6),)
+        with pytest.raises(BadInput, match="site '1': the network has none"):
+            resolve_sites(wrapped, ["1"], inputs)
+        wrapped.module.default_sites = ("layer",)
+        assert names(wrapped, inputs) == ["module.layer"]
+        del wrapped.module.default_sites
+
+
+def test_weights_of_another_kind_of_tensor_are_measured_by_the_reference() -> None:
+    class Quantized(Tensor):
+        """As torchao's: the functions of layers alone are implemented."""
+
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in (Tensor.index_select, Tensor.__getitem__):
+                raise NotImplementedError(func)
+            result = super().__torch_function__(func, types, args, kwargs or {})
+            return result.as_subclass(Tensor) if func is F.linear else result
+
+    network, inputs = dense(lambda self, x: self.head(torch.relu(self.layer(x)))), images(4, 8)
+    plain = ablation_curve(network, [(inputs, torch.arange(4) % 3)], orderings=2, method="reference")
+    network.head.weight = nn.Parameter(network.head.weight.detach().as_subclass(Quantized))
+    curve = ablation_curve(network, [(inputs, torch.arange(4) % 3)], orderings=2)
+    assert (curve.method, "head.weight is a" in curve.why) == ("reference", True)
+    assert torch.equal(curve.accuracy, plain.accuracy)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda network, _: torch.jit.script(network), "scripted.*give the module it was made from"),
+        (lambda network, x: torch.export.export(network, (x,)).module(), "eval mode.*give the module it was made from"),
+        (lambda network, x: torch.export.export(network, (x,)), "a torch.nn.Module is needed, not ExportedProgram"),
+    ],
+)
+def test_networks_without_layers_are_refused_in_a_line(make, message: str) -> None:
+    network, inputs = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)), torch.ones(2, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = make(network.eval(), inputs)
+    with pytest.raises(BadInput, match=message):
+        ablation_curve(made, [(inputs, torch.tensor([0, 1]))])
+
+
+def test_layers_that_are_not_initialized_stay_so() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
+    assert resolve_sites(network, None, torch.ones(2, 2, 4)) == (Site("2", 5),)
+    ablation_curve(network, [(torch.rand(4, 2, 4), torch.arange(4) % 3)], orderings=1, points=2)
+    assert nn.parameter.is_lazy(network[1].weight)
+
+
+# Idle sites
+
+
+def test_idle_sites_are_named_in_one_line_and_exactly() -> None:
+    layers = [layer for _ in range(6) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    network = seeded(lambda: nn.Sequential(*layers, nn.Linear(8, 3)))
+    for dead in (2, 4, 6, 8):
+        network[dead].weight.data.zero_()
+        network[dead].bias.data.fill_(-1.0 if dead == 2 else 1.0)
+    with pytest.warns(UserWarning, match="changes no output") as warned:
+        resolve_sites(network, None, images(4, 8))
+    (message,) = [str(warning.message) for warning in warned]
+    assert message.startswith("sites '1', '3', '5' and 1 more: clamping all units of one to zero changes no output")
+
+
+def test_all_sites_take_as_many_passes_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def passes(depth: int) -> int:
+        layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.GELU())]
+        network = seeded(lambda: nn.Sequential(*layers, nn.Linear(8, 3)))
+        calls = []
+        network[0].register_forward_hook(lambda *_: calls.append(1))
+        resolve_sites(network, None, images(4, 8))
+        return len(calls)
+
+    assert passes(2) == passes(12) < 12
+
+
+def test_sites_in_a_line() -> None:
+    sites = [Site("a", 64), Site("b", 192, 2)]
+    assert described(sites) == "2 sites with 256 units: a (64 units in dimension 1), b (192 units in dimension 2)"
+    assert described([*sites, *sites, sites[0], sites[1]]).endswith(
+        "a (64 units in dimension 1), ..., b (192 units in dimension 2)"
+    )
