@@ -58,7 +58,7 @@ def test_logits_are_found_in_answers_of_other_forms(networks, pairs, form):
     assert curve.accuracy.equal(expected.accuracy)
     assert curve.sites == expected.sites == resolve_sites(network, None, pairs[0][0], output=output)
     assert [site.name for site in curve.sites] == ["relu"]
-    assert curve.method == expected.method == "incremental"  # it is traced as the network itself would be
+    assert curve.method == expected.method == "prefix"  # it is traced as the network itself would be
     assert unit_importance(network, pairs, output=output).equal(unit_importance(plain, pairs))
     assert type(network) is Network
     assert network.training

@@ -239,12 +239,15 @@ def test_images_that_the_network_cannot_take(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def pooled() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(2, 20, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 4))
+    return nn.Sequential(
+        *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()),
+        nn.Linear(256, 4),
+    )
 
 
 @pytest.mark.parametrize("kind", [list, iter])
 def test_images_of_another_shape_change_the_method(kind) -> None:
-    data = [batches((3,))[0], (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3])), batches((5,))[0]]
+    data = [batches((300,))[0], (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3])), batches((5,))[0]]
     expected = ablation_curve(seeded(pooled), data, method="reference").accuracy
     curve = ablation_curve(seeded(pooled), kind(data))
     assert torch.equal(curve.accuracy, expected)
@@ -558,7 +561,7 @@ def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
         "2 of the 2 layers behind the first site are updated or sliced",
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "ablation of 2 sites with 38 units: 2 (20 units in dimension 1), 5 (18 units in dimension 1)",
+        "ablation of 2 sites with 1024 units: 2 (512 units in dimension 1), 4 (512 units in dimension 1)",
         f"ablation by method incremental: {curve.why}",
     ]
 

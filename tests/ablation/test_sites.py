@@ -149,7 +149,7 @@ def test_a_bypassed_site_warns() -> None:
     network = Function(
         forward, relu=nn.ReLU(), aside=nn.Linear(8, 5), used=nn.Sequential(nn.ReLU()), head=nn.Linear(8, 3)
     )
-    with pytest.warns(UserWarning, match="site 'relu': clamping all units of one to zero changes no output"):
+    with pytest.warns(UserWarning, match="site 'relu': clamping all units to zero changes no output"):
         resolve_sites(network, ["relu", "used.0"], torch.ones(2, 8))
 
 

@@ -146,7 +146,7 @@ def test_bad_input_is_one_line(command, tmp_path, arguments, told):
         (["seed=1", "network=null"], "seed=1 network=null: ValueError: Config group override must be a string"),
         (["-m", "data=null"], "-m data=null: ValueError: Config group override must be a string"),
         (["-m", "trainer=null"], "trainer is None: it must have keys, as trainer.max_epochs"),
-        (["scale=demo", "~tracking"], "tracking is missing, which a run needs"),
+        (["scale=demo", "~tracking"], "Could not delete 'tracking'. No match in the defaults list"),
         (["~ablation.orderings"], "ablation.orderings is missing, which a run needs"),
         (["-m", "~trainer.devices"], "trainer.devices=None: a run of a sweep uses one device"),
         (["runs=null"], "runs must be the path of a folder, not None"),

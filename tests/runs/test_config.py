@@ -150,7 +150,7 @@ def test_at_scale_takes_the_value_of_the_scale():
     [
         (
             ["early_stopping=auc"],
-            r"ablation/auc_normalized is measured only during training: add ablation.every_epoch={}",
+            r"ablation/auc_corrected is measured only during training: add ablation.every_epoch={}",
         ),
         (["early_stopping=test_loss", "early_stopping.monitor=test/los"], "early_stopping.monitor must be one of"),
         (["early_stopping=test_loss", "early_stopping.mode=most"], "early_stopping.mode must be min or max"),

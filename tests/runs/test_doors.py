@@ -115,7 +115,7 @@ def test_key_that_others_refer_to_is_the_users_own(command, own, tmp_path):
         (["hydra.output_subdir=x"], "hydra.output_subdir=x cannot be set"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=True cannot be set"),
         (["-m", "+hydra.foo=1"], "hydra.foo is no key of Hydra's"),
-        (["+tracking.foo=1"], "tracking.foo is no key of a run and would have no effect: there are tracking.mode"),
+        (["+tracking.foo=1"], "tracking.foo is no key of a run and would have no effect: there are tracking.project"),
         (["+ablation.foo=1"], "ablation.foo is no key of a run .*there are ablation.sites"),
         (["+checkpoint.foo=1"], "checkpoint.foo is no key of a run .*checkpoint.keep"),
         (["+foo=1"], "^foo is no key of a run"),
@@ -189,16 +189,19 @@ def network(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("imports_nothing.Net", r"network: ModuleNotFoundError: No module named 'nothing_there' \(imports_nothing.py, line 2\)"),
+        (
+            "imports_nothing.Net",
+            r"network: ModuleNotFoundError: No module named 'nothing_there' \(imports_nothing.py, line 2\)",
+        ),
         ("no_syntax.Net", r"network: SyntaxError: invalid syntax \(no_syntax.py, line 1\)"),
         ("own_net.Silent", r"network: AssertionError \(own_net.py, line 8\)"),
-        ("own_net.Broken", r"network: cannot take images \(1, 8, 8\): AttributeError: .*'body' \(own_net.py, line 11\)"),
+        ("own_net.Broken", r"network: cannot take images \(1, 8, 8\): AttributeError: .*body. \(own_net.py, line 11\)"),
         ("own_net.InTraining", r"KeyError: 'only in training'"),
     ],
 )  # fmt: skip
 def test_own_code_that_fails_is_told_with_its_traceback(network, target, told):
     multirun = ("-m", "seed=0,1") if target == "own_net.Broken" else ()
-    code, out, err = network(target, *multirun)
+    code, _out, err = network(target, *multirun)
     messages = err.splitlines()[:-1] if multirun else [str(code)]
     assert len(messages) == (2 if multirun else 1)
     for message in messages:
@@ -217,7 +220,7 @@ def test_own_code_that_fails_is_told_with_its_traceback(network, target, told):
         ("own_net.Nett", "^network: own_net has no Nett; did you mean own_net.Net?"),
         ("nowhere_net.Net", "^network: there is no module nowhere_net to import; is its folder in PYTHONPATH?"),
         ("own_net.number", "^network: own_net.number gives a int, not a torch.nn.Module"),
-        ("own_net.NoKeys", "^network: TypeError: .*'input_shape'; it is called with input_shape, classes and the keys of"),
+        ("own_net.NoKeys", "^network: TypeError: .*; it is called with input_shape, classes and the keys of"),
         ("null", "^network: it has no _target_"),
     ],
 )  # fmt: skip
@@ -272,7 +275,7 @@ def test_data_that_are_missing_are_told_once_before_a_sweep(command, tmp_path, d
 
 
 def test_runs_of_a_sweep_that_can_work_are_not_kept_back(command, tmp_path):
-    code, out, err = command("-m", "data=mnist,digits", "data.train_samples=100", *QUICK[:-1])
+    code, _out, err = command("-m", "data=mnist,digits", "data.train_samples=100", *QUICK[:-1])
     assert code == 1
     assert "failed: MNIST is not in " in err
     assert names(tmp_path) == ["digits"]
@@ -285,9 +288,8 @@ def test_runs_of_a_sweep_that_can_work_are_not_kept_back(command, tmp_path):
         (["ablation.sites=[relu1,relu1]"], r"^ablation.sites=\['relu1', 'relu1'\]: "),
         (["ablation.sites=[]"], r"^ablation.sites=\[\]: "),
         (["ablation.method=foo"], "^ablation.method must be one of auto, "),
-        (["ablation.points=999"], "^ablation.points=999 is more than 8 units can give: at most 9, or ablation.points=all"),
-        (["ablation.every_epoch={samples: 5000}"], "^ablation.every_epoch.samples=5000: .*; set ablation.every_epoch.samples=100"),
-        (["ablation.every_epoch={points: 99}"], "^ablation.every_epoch.points=99 "),
+        (["ablation.points=999"], "^ablation.points=999 is more than 8 units can give: .*, or ablation.points=all"),
+        (["ablation.every_epoch={points: 99}"], "^ablation.every_epoch.points is no key any more"),
         (["ablation.every_epoch={sites: [x]}"], "^ablation.sites: site 'x'"),
         (["ablation.every_epoch={clamp: x}"], "^ablation.every_epoch.clamp='x'"),
     ],
@@ -335,7 +337,7 @@ def test_disk_that_torch_finds_full_fails_the_run_and_says_so(settings, place, m
         with pytest.raises(RuntimeError, match="enforce fail"):  # something else is the matter
             execute(config, folder)
         patched.setattr("single_directions.runs.folder._has_no_room", lambda file: True)
-        with pytest.raises(BadInput, match="its disk is full .No space left on device.: make room, then the same"):
+        with pytest.raises(BadInput, match=r"its disk is full .No space left on device.: make room, then the same"):
             execute(config, folder)
     assert folder.state() == "failed"
     assert "its disk is full" in folder.read_status()["error"]

@@ -45,9 +45,9 @@ def test_checkpoint_knows_the_best_of_its_own_epoch(settings, place):
     [score] = [
         state["best_model_score"]
         for key, state in callbacks.items()
-        if "'ablation/auc_normalized'" in key and "best_model_score" in state
+        if "'ablation/auc_corrected'" in key and "best_model_score" in state
     ]
-    assert score.item() == pytest.approx(pd.read_csv(folder.metrics)["ablation/auc_normalized"].max())
+    assert score.item() == pytest.approx(pd.read_csv(folder.metrics)["ablation/auc_corrected"].max())
 
 
 @pytest.mark.parametrize(

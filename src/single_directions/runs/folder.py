@@ -366,7 +366,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in one line: its kind, unless that is `BadInput`, and the first line of its message if it has one."""
+    """An exception in one line: its kind, unless that is `BadInput`, and the first line of its message."""
     kind, line = type(error).__name__, one_line(error)
     return line if line == kind or isinstance(error, BadInput) else f"{kind}: {line}"
 

@@ -87,9 +87,8 @@ def _check_known(config: DictConfig) -> None:
     for group in _CLOSED:
         for key in _below(config.get(group)):
             if not any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for one in known[group]):
-                raise BadInput(
-                    f"{group}.{key} is no key of a run and would have no effect{_instead(f'{group}.', key, known[group])}"
-                )
+                instead = _instead(f"{group}.", key, known[group])
+                raise BadInput(f"{group}.{key} is no key of a run and would have no effect{instead}")
 
 
 def _check_hydra(hydra: Any, sweep: Path) -> None:

@@ -8,6 +8,8 @@ from single_directions.runs.config import flat
 
 NUMBERS = (
     *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
+    *("estimate_auc", "estimate_auc_normalized", "estimate_auc_corrected"),
+    *("estimate_auc_se", "estimate_auc_normalized_se", "estimate_auc_corrected_se", "estimate_masks"),
     *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "generalization_error"),
     *("epochs", "units", "seconds.training", "seconds.measuring"),
 )

@@ -29,12 +29,12 @@ def search(
 
     Raises `BadInput` where Optuna is not installed or there is nothing to optimize.
     """
-    if find_spec("optuna") is None or find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
-        raise BadInput("hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout")
     if config.dry_run:
         raise BadInput("dry_run: hydra/sweeper=optuna chooses each run by the numbers of those before")
     if config.optimized_metric is None:
         raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc")
+    if find_spec("optuna") is None or find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        raise BadInput("hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout")
     plugin: Any = import_module("hydra_plugins.hydra_optuna_sweeper._impl")
     optuna: Any = import_module("optuna")
     plugin.log.disabled = True  # runs that fail have told of it themselves

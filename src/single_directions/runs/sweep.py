@@ -54,7 +54,7 @@ class ProcessDied(RunFailed):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, by its overrides; `folder` is None where its configuration lacks something: `lacks` says what."""
+    """One run of a sweep, by its overrides. `folder` is None if its configuration lacks what `lacks` says."""
 
     overrides: list[str]
     config: dict[str, Any]

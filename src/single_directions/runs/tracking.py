@@ -1,4 +1,4 @@
-"""What tracks a run: Lightning's loggers. The only file that knows of Weights & Biases, and imports it where it is used."""
+"""What tracks a run: Lightning's loggers. Only this file knows of Weights & Biases; it imports it where it uses it."""
 
 import json
 import logging

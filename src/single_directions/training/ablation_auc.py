@@ -78,7 +78,7 @@ class AblationAUC(Callback):
         network: the name of the attribute of the LightningModule that is the network, such as ``"net"`` or
             ``"model.backbone"``; ``None`` is the LightningModule itself, which needs a `forward` then.
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
-        signal: whose fall is logged: ``"auc_normalized"``, ``"auc"`` or ``"auc_corrected"``.
+        signal: whose fall is logged: ``"auc_corrected"``, ``"auc_normalized"`` or ``"auc"``.
         name: what the names of logged values begin with.
         memory_budget: bytes that the images may take in each process, and as `ablation_auc`. If they take more, fewer
             images are measured, with more masks each.
@@ -107,7 +107,7 @@ class AblationAUC(Callback):
         seed: int = 0,
         network: str | None = None,
         batch_to_xy: Callable[[Any], Any] | None = None,
-        signal: str = "auc_normalized",
+        signal: str = "auc_corrected",
         name: str = "ablation",
         memory_budget: int = MEMORY_BUDGET,
         unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
