@@ -27,7 +27,7 @@ def test_measured_is_the_plain_evaluation_of_the_network(data, network, trained)
 def test_names_that_are_logged(data, network, trained):
     names = {f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")}
     logged = trained(network, data, epochs=3).callback_metrics
-    assert set(logged) == {"epoch", *names}
+    assert set(logged) == {"epoch", "train/changed_predictions", *names}
     assert logged["epoch"] == 3
 
 

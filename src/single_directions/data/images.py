@@ -68,7 +68,8 @@ class DataSet:
     """The training and test images of an experiment, and the labels trained with.
 
     `train_plain` holds the images and labels of `train` without augmentation, for measuring; it is `train` itself where
-    nothing is augmented. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
+    nothing is augmented. `held_out` are training images that are kept out of training, plain, with labels corrupted as
+    those trained with; None where there are none. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
     labels that differ from the true ones; `workers` is the number of processes that a `DataLoader` should read with.
     """
 
@@ -81,10 +82,11 @@ class DataSet:
     label_hash: str
     corrupted: int
     workers: int = 0
+    held_out: LabelledImages | None = None
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set, with images that are held in memory held on another device."""
-        kinds = {id(images): images for images in (self.train, self.train_plain, self.test)}
+        parts = {name: getattr(self, name) for name in ("train", "train_plain", "test", "held_out")}
+        kinds = {id(images): images for images in parts.values()}
         moved = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
-        train, train_plain, test = (moved[id(images)] for images in (self.train, self.train_plain, self.test))
-        return replace(self, train=train, train_plain=train_plain, test=test)
+        return replace(self, **{name: moved[id(images)] for name, images in parts.items()})
