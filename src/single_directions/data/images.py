@@ -86,7 +86,8 @@ class DataSet:
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set, with images that are held in memory held on another device."""
-        parts = {name: getattr(self, name) for name in ("train", "train_plain", "test", "held_out")}
-        kinds = {id(images): images for images in parts.values()}
-        moved = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
-        return replace(self, **{name: moved[id(images)] for name, images in parts.items()})
+        parts = (self.train, self.train_plain, self.test, self.held_out)
+        kinds = {id(images): images for images in parts}
+        moved: Any = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
+        train, train_plain, test, held_out = (moved[id(images)] for images in parts)
+        return replace(self, train=train, train_plain=train_plain, test=test, held_out=held_out)
