@@ -19,6 +19,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy import stats
 
 from single_directions.errors import BadInput
@@ -323,12 +324,14 @@ def losses_figure(table: pd.DataFrame) -> Figure:
             )  # fmt: skip
         axes.set_title("true labels" if level == 0 else f"{100 * level:g} % of the labels shuffled")
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
-        axes.set_xticks([0, 1, 3, 10, 30], ["0", "1", "3", "10", "30"])
+        axes.set_xticks([-1, 0, 1, 3, 10, 30], ["−1", "0", "1", "3", "10", "30"])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.axvline(0, color="0.6", linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-        axes.grid(axis="y", color="0.93", linewidth=9)
-        axes.set_axisbelow(True)
-    figure.supxlabel("test accuracy below the best epoch's, percentage points", fontsize=9)
+        for row in range(0, len(names), 2):
+            axes.axhspan(row - 0.5, row + 0.5, color="0.95", linewidth=0, zorder=0)
+        axes.set_ylim(-0.5, len(names) - 0.5)
+    panels[len(levels) // 2].set_xlabel("test accuracy below the best epoch's, percentage points")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(kinds))
     return figure
