@@ -104,10 +104,9 @@ RULES: dict[str, Rule] = {
 
 
 def read_runs(runs: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A row an epoch of the trainings of whole seeds, and where they come from.
+    """A row an epoch of the trainings that are done with and without held-out images, and where they come from.
 
-    A seed is whole if it has the training on all images and the one with held-out images in each condition. Raises
-    `BadInput` where there is no whole seed.
+    Raises `BadInput` where there is none in some condition.
     """
     frames, summaries = [], {}
     for folder in map(RunFolder, sorted(path.parent for path in runs.rglob("metrics.csv"))):
@@ -130,12 +129,16 @@ def read_runs(runs: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise BadInput(f"no run of {EXPERIMENT} in {runs} is done: python scripts/train.py -m experiment={EXPERIMENT}")
     epochs = pd.concat(frames, ignore_index=True)
     epochs[FRACTIONS] = epochs[FRACTIONS].round(7)
-    each = epochs.groupby("seed")[[*CONDITION, "held_out"]].apply(lambda rows: len(rows.drop_duplicates()))
-    whole = each.index[each == 2 * len(epochs[CONDITION].drop_duplicates())]
-    if not len(whole):
-        raise BadInput(f"{runs}: no seed has all conditions with and without data.held_out=0.1; run both sweeps")
-    used = [summary for key, summary in summaries.items() if key[3] in whole]
-    return epochs[epochs["seed"].isin(whole)].sort_values([*TRAINING, "held_out", "epoch"]), _about(used)
+    partners = epochs.groupby(TRAINING)["held_out"].transform("nunique")
+    both = epochs[partners == 2]
+    lacking = set(map(tuple, epochs[CONDITION].to_numpy())) - set(map(tuple, both[CONDITION].to_numpy()))
+    if lacking:
+        raise BadInput(
+            f"{runs}: {_named(min(lacking))} lacks the runs with or without data.held_out=0.1; run both sweeps"
+        )
+    seen = set(map(tuple, both[[*TRAINING, "held_out"]].to_numpy().tolist()))
+    used = [summary for key, summary in summaries.items() if tuple(key) in seen]
+    return both.sort_values([*TRAINING, "held_out", "epoch"], ignore_index=True), _about(used)
 
 
 def _about(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -181,28 +184,27 @@ def stopped(epochs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_interval(losses: pd.DataFrame) -> tuple[float, float]:
-    """The mean over conditions (rows), and half the width of its 95 % interval over seeds (columns).
-
-    Conditions are fixed, and each has a spread of its own over seeds: Student's t with the degrees of freedom of Welch
-    and Satterthwaite. NaN for a single seed.
-    """
-    conditions, n = losses.shape
-    mean, variances = float(losses.to_numpy().mean()), losses.var(axis=1, ddof=1).to_numpy() / n
-    if n < 2 or not variances.any():
-        return mean, 0.0 if n > 1 else float("nan")
-    freedom = variances.sum() ** 2 / (variances**2 / (n - 1)).sum()
-    return mean, float(stats.t.ppf(0.975, freedom) * variances.sum() ** 0.5 / conditions)
+def mean_interval(values: Values) -> tuple[float, float]:
+    """The mean, and half the width of its 95 % interval by Student's t: NaN for a single value."""
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    n, mean = len(numbers), float(numbers.mean())
+    return mean, float(stats.t.ppf(0.975, n - 1) * numbers.std(ddof=1) / n**0.5) if n > 1 else float("nan")
 
 
 def by_seed(table: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """A rule's losses, a row a condition and a column a seed."""
+    """A rule's losses, a row a condition and a column a seed; NaN where that was not trained."""
     return table[table["rule"] == rule].pivot(index=CONDITION, columns="seed", values="loss")
 
 
+def by_condition(table: pd.DataFrame, rule: str) -> pd.Series:
+    """A rule's mean loss in each condition."""
+    return by_seed(table, rule).mean(axis=1)
+
+
 def recommended(table: pd.DataFrame) -> str:
-    """Of the three AUCs the one with the least mean loss."""
-    return min(AUCS, key=lambda rule: by_seed(table, rule).to_numpy().mean())
+    """Of the three AUCs the one with the least mean loss, in which each condition counts alike."""
+    return min(AUCS, key=lambda rule: by_condition(table, rule).mean())
 
 
 def page(table: pd.DataFrame, about: dict[str, Any], template: str) -> str:
@@ -214,25 +216,31 @@ MARK = "<!-- What follows is written by scripts/stopping.py. -->"
 
 
 def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
-    seeds, conditions = table["seed"].nunique(), len(table[CONDITION].drop_duplicates())
+    trainings = table[TRAINING].drop_duplicates()
+    seeds = trainings.groupby(CONDITION).size()
+    number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     best = recommended(table)
     taken, measured = about["seconds"], about["every_epoch"]
     yield "## Result"
     yield (
         f"**Monitor `ablation/{best}`** is what the rule gives: its mean loss is the least of the three AUCs. "
-        f"n = {seeds} seeds in each of {conditions} conditions, {seeds * conditions} trainings and as many with a "
-        "tenth held out. Losses are percentage points of test accuracy, with 95 % intervals over seeds."
+        f"{len(trainings)} trainings and as many with a tenth held out: {len(seeds)} conditions, n = {number} of each. "
+        "Losses are percentage points of test accuracy."
     )
     yield "![Loss of each rule in each condition](losses.png)"
     yield "\n".join(_by_rule(table, best))
     yield (
-        "Intervals are by Student's t, those of means over conditions with Welch's and Satterthwaite's degrees of "
-        "freedom. *Minus*: the loss beyond that of the recommended signal, training by training. *Worst*: the largest "
-        "mean loss in a condition. *Kept*, *ended*: mean epoch whose network is kept, and after which training ends."
+        f"*Loss*: mean over conditions, each counting alike, with its 95 % interval over the {len(seeds)} conditions "
+        "(Student's t). *Minus*: the loss beyond that of the recommended signal, condition by condition, alike. "
+        "*Worst*: the largest mean loss in a condition. *Kept*, *ended*: mean epoch whose network is kept, and after "
+        "which training ends."
     )
     yield "### By condition"
     yield "\n".join(_by_condition(table))
-    yield "*best*: the best test accuracy of the training on all images, in percent."
+    yield (
+        "*best*: the best test accuracy of the training on all images, in percent. ± is half the width of the 95 % "
+        "interval over seeds, by Student's t; without it there was one."
+    )
     yield "### Where each fails"
     yield f"Conditions in which a rule loses more than {100 * FAILS:g} point of test accuracy in the mean:"
     yield "\n".join(_failures(table))
@@ -251,15 +259,14 @@ def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
 
 
 def _by_rule(table: pd.DataFrame, best: str) -> Iterator[str]:
-    losses = {name: by_seed(table, name) for name in RULES}
-    epochs = table.groupby("rule")[["kept", "ended"]].mean()
+    losses = {name: by_condition(table, name) for name in RULES}
+    epochs = table.groupby([*CONDITION, "rule"])[["kept", "ended"]].mean().groupby("rule").mean()
     yield f"| rule | loss | minus {best} | worst | kept | ended |"
     yield "|---|---|---|---|---|---|"
-    for name in sorted(RULES, key=lambda rule: losses[rule].to_numpy().mean()):
+    for name in sorted(RULES, key=lambda rule: losses[rule].mean()):
         minus = "" if name == best else _points(losses[name] - losses[best], sign="+")
         shown = f"**{name}**" if name == best else name
-        each = losses[name].mean(axis=1)
-        worst = f"{100 * each.max():.1f} ({_named(each.idxmax())})"
+        worst = f"{100 * losses[name].max():.1f} ({_named(losses[name].idxmax())})"
         kept, ended = (f"{epochs[column][name]:.0f}" for column in ("kept", "ended"))
         yield f"| {shown} | {_points(losses[name])} | {minus} | {worst} | {kept} | {ended} |"
 
@@ -269,13 +276,13 @@ def _by_condition(table: pd.DataFrame) -> Iterator[str]:
     yield f"| condition | best | {' | '.join(RULES)} |"
     yield f"|---|---|{'---|' * len(RULES)}"
     for condition, best in table.groupby(CONDITION)["best_test_accuracy"].mean().items():
-        cells = [_points(losses[name].loc[[condition]], brief=True) for name in RULES]
+        cells = [_points(losses[name].loc[condition], brief=True) for name in RULES]
         yield f"| {_named(condition)} | {100 * best:.1f} | {' | '.join(cells)} |"
 
 
 def _failures(table: pd.DataFrame) -> Iterator[str]:
     for name in RULES:
-        losses = by_seed(table, name).mean(axis=1).sort_values(ascending=False, kind="stable")
+        losses = by_condition(table, name).sort_values(ascending=False, kind="stable")
         failed = [f"{_named(condition)}: {100 * loss:.1f}" for condition, loss in losses.items() if loss > FAILS]
         yield f"- **{name}**, in {len(failed)} of {len(losses)}{': ' if failed else ''}{'; '.join(failed)}."
 
@@ -285,11 +292,11 @@ def _named(condition: Any) -> str:
     return f"{corruption:g} {OPTIMIZERS[optimizer][0]} {images:,}"
 
 
-def _points(losses: pd.DataFrame, sign: str = "", brief: bool = False) -> str:
+def _points(losses: Values, sign: str = "", brief: bool = False) -> str:
     """A mean in percentage points, with its interval or half the width of it."""
     mean, half = (100 * value for value in mean_interval(losses))
     if not isfinite(half):
-        return f"{mean:{sign}.2f}"
+        return f"{mean:{sign}.1f}"
     return (
         f"{mean:.1f} ±{half:.1f}" if brief else f"{mean:{sign}.2f} [{mean - half:{sign}.2f}, {mean + half:{sign}.2f}]"
     )
@@ -302,7 +309,7 @@ COLOURS = {"auc": ORANGE, "auc_normalized": PURPLE, "auc_corrected": GREEN}
 def losses_figure(table: pd.DataFrame) -> Figure:
     """The loss of each rule, a panel a level of corruption; small marks are trainings, large ones means."""
     levels = sorted(table["corruption"].unique())
-    names = sorted(RULES, key=lambda rule: -by_seed(table, rule).to_numpy().mean())
+    names = sorted(RULES, key=lambda rule: -by_condition(table, rule).mean())
     figure = Figure(figsize=(3.1 * len(levels) + 1.1, 0.42 * len(names) + 1.3), layout="constrained")
     panels = figure.subplots(1, len(levels), sharex=True, sharey=True, squeeze=False)[0]
     images = sorted(table["images"].unique())

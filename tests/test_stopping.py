@@ -104,17 +104,11 @@ def test_equal_means_in_single_precision_are_equal():
     assert stopping.label_wave(changed, epochs=1) == stop(4, 5)
 
 
-def test_interval_of_one_condition_is_students():
-    mean, half = stopping.mean_interval(pd.DataFrame([[1.0, 2.0, 3.0]]))
-    assert (mean, half) == pytest.approx((2, 4.302653 / 3**0.5), rel=1e-5)  # t of 2 degrees of freedom
-
-
-def test_interval_over_conditions_counts_the_spread_within_each():
-    """Two conditions of equal variance 2 and n = 2: standard error (1 + 1) ** .5 / 2, 2 degrees of freedom."""
-    mean, half = stopping.mean_interval(pd.DataFrame([[0.0, 2.0], [10.0, 12.0]]))
-    assert (mean, half) == pytest.approx((6, 4.302653 / 2**0.5), rel=1e-5)
-    assert np.isnan(stopping.mean_interval(pd.DataFrame([[1.0], [2.0]]))[1])
-    assert stopping.mean_interval(pd.DataFrame([[1.0, 1.0]])) == (1, 0)
+def test_interval_is_students():
+    assert stopping.mean_interval([1, nan, 2, 3]) == pytest.approx(
+        (2, 4.302653 / 3**0.5), rel=1e-5
+    )  # 2 degrees of freedom
+    assert stopping.mean_interval([4.0]) == pytest.approx((4, nan), nan_ok=True)
 
 
 def made(seeds=3, **columns):
@@ -197,8 +191,10 @@ def test_files_are_made_from_the_epochs_alone(tmp_path, monkeypatch):
     assert text.startswith("# Rules\n")
     assert "old" not in text
     assert "**Monitor `ablation/auc_normalized`**" in text
-    # Losses of the three seeds are 0.2, 0.3 and 0.4 points in each condition.
-    assert "| **auc_normalized** | 0.30 [0.23, 0.37] |  | 0.3 (0 Adam 2,000) |" in text
+    # Losses of the three seeds are 0.2, 0.3 and 0.4 points in each condition; t of 2 degrees of freedom is 4.303.
+    assert "| **auc_normalized** | 0.30 [0.30, 0.30] |  | 0.3 (0 Adam 2,000) |" in text
+    assert "12 trainings and as many with a tenth held out: 4 conditions, n = 3 of each." in text
+    assert re.search(r"\| 0.5 SGD 2,000 \| 90.0 \| [^|]* \| 0.3 ±0.2 \|", text)
     assert "- **auc**, in 4 of 4: " in text
     assert "- **auc_normalized**, in 0 of 4." in text
     assert len(pd.read_csv(tmp_path / "stopping.csv")) == 12 * len(stopping.RULES)
@@ -214,11 +210,18 @@ def test_committed_result_is_that_of_the_committed_epochs():
     pd.testing.assert_frame_equal(table, committed, check_exact=False, atol=1e-6)
 
 
-def test_runs_become_epochs_of_whole_seeds(tmp_path):
+def test_conditions_count_alike_however_many_seeds_they_have():
+    table = stopping.stopped(made())
+    fewer = table[(table["seed"] == 2) | (table["corruption"] == 0)]
+    losses = stopping.by_condition(fewer, "auc_normalized")
+    assert losses.tolist() == pytest.approx([0.003, 0.003, 0.004, 0.004])
+
+
+def test_runs_with_and_without_held_out_images_become_epochs(tmp_path):
     small = ["experiment=stopping_signals", "data=digits", "data.train_samples=200", "data.test_samples=100"]
     small += ["network.hidden=[16]", "trainer.max_epochs=2", "ablation.orderings=2", "tracking=off", "progress=false"]
     during = [f"+ablation.every_epoch.{setting}" for setting in ("samples=50", "orderings=2", "points=3")]
-    trained = [(0, 0.0), (0, 0.1), (1, 0.0)]  # the second seed lacks the one with held-out images
+    trained = [(0, 0.0), (0, 0.1), (1, 0.0)]  # the second seed lacks the one with held-out images, and is left out
     for seed, held_out in trained:
         own = [f"seed={seed}", f"data.held_out={held_out}"]
         own += ["ablation.every_epoch=null"] if held_out else during
@@ -231,3 +234,7 @@ def test_runs_become_epochs_of_whole_seeds(tmp_path):
     assert about["every_epoch"] == {"orderings": 2, "points": 3, "images": 50}
     with pytest.raises(BadInput, match=r"no run of stopping_signals in .*nowhere is done"):
         stopping.read_runs(tmp_path / "nowhere")
+    for folder in tmp_path.glob("00.1"):
+        folder.rename(tmp_path.parent / "away")
+    with pytest.raises(BadInput, match=r"0 SGD 200 lacks the runs with or without data.held_out=0.1"):
+        stopping.read_runs(tmp_path)
