@@ -95,8 +95,8 @@ def test_held_out_images_move_with_the_others() -> None:
     ("labels", "held_out", "message"),
     [
         (LABELS, 0.01, r"data\.held_out=0\.01 of 200 training images are 2: at least 4 are needed, one a class"),
-        (LABELS, 0.99, r"data\.held_out=0\.99 leaves some class without an image to train on: hold out fewer"),
-        (torch.tensor([0] * 9 + [1]), 0.2, r"data\.held_out=0\.2 leaves some class without an image"),
+        (LABELS, 0.99, r"data\.held_out=0\.99 leaves some class without a training image: hold out fewer"),
+        (torch.tensor([0] * 9 + [1]), 0.2, r"data\.held_out=0\.2 leaves some class without a training image"),
     ],
 )
 def test_each_class_is_in_both_parts(labels: torch.Tensor, held_out: float, message: str) -> None:

@@ -68,9 +68,9 @@ class DataSet:
     """The training and test images of an experiment, and the labels trained with.
 
     `train_plain` holds the images and labels of `train` without augmentation, for measuring; it is `train` itself where
-    nothing is augmented. `held_out` are training images that are kept out of training, plain, with labels corrupted as
-    those trained with; None where there are none. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
+    nothing is augmented. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
     labels that differ from the true ones; `workers` is the number of processes that a `DataLoader` should read with.
+    `held_out` holds the images kept out of training, plain, with labels corrupted like the rest; None without such.
     """
 
     name: str

@@ -46,8 +46,8 @@ def class_balanced_subset(
     """Sorted indices of `samples` random images, as many of each class as there can be.
 
     The classes' counts differ by at most 1, save that a class too small for its share gives all it has and the others
-    share the rest. Under one seed and purpose a smaller subset lies within a larger one. Raises `BadInput`, which names `key`, for
-    fewer samples than classes or more than there are.
+    share the rest. Under one seed and purpose a smaller subset lies within a larger one. Raises `BadInput`, which names
+    `key`, for fewer samples than classes or more than there are.
     """
     counts = labels.unique(return_counts=True)[1]
     if not len(counts) <= samples <= len(labels):

@@ -42,9 +42,9 @@ class Selection:
 
     `train_samples` and `test_samples` take class-balanced subsets (None: all images). `held_out` is the fraction of the
     training images, class-balanced, that is kept out of training, with labels corrupted like the rest. `seed` draws
-    subsets and corruption; neither the training subset nor the images held out depend on the corruption. With `normalize` each channel has mean 0 and
-    standard deviation 1 over all training images; without it pixels are 0 to 1. Raises `BadInput` before anything is
-    decoded.
+    subsets and corruption; which images are trained on and held out does not depend on the corruption. With `normalize`
+    each channel has mean 0 and standard deviation 1 over all training images; without it pixels are 0 to 1. Raises
+    `BadInput` before anything is decoded.
     """
 
     corruption: float = 0.0
@@ -97,7 +97,7 @@ class Selection:
         chosen = class_balanced_subset(labels, samples, self.seed, "data.held_out", "held out")
         counts, taken = (part.bincount(minlength=int(labels.max()) + 1) for part in (labels, labels[chosen]))
         if bool(((counts > 0) & (counts == taken)).any()):
-            raise BadInput(f"data.held_out={self.held_out} leaves some class without an image to train on: hold out fewer")
+            raise BadInput(f"data.held_out={self.held_out} leaves some class without a training image: hold out fewer")
         return chosen
 
 
