@@ -365,7 +365,9 @@ def signals_figure(epochs: pd.DataFrame, table: pd.DataFrame) -> Figure:
             bottom.plot(kept, own[name].iloc[kept - 1], "osD"[height], color=colour, markersize=6)
         labels = "true labels" if level == 0 else f"{100 * level:g} % shuffled"
         top.set_title(f"{OPTIMIZERS[optimizer][0]}, {labels}")
-        bottom.set(xlabel="epoch", xlim=(0, own["epoch"].max()), ylim=(0, 1))
+        bottom.set(xlabel="epoch", xscale="log", ylim=(0, 1))
+        bottom.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
+        bottom.xaxis.set_minor_locator(NullLocator())
     grid[0, 0].set_ylabel("test accuracy")
     grid[1, 0].set_ylabel("AUC")
     handles, labels_ = grid[1, 0].get_legend_handles_labels()
