@@ -227,6 +227,9 @@ def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
         f"{len(trainings)} trainings and as many with a tenth held out: {len(seeds)} conditions, n = {number} of each. "
         "Losses are percentage points of test accuracy."
     )
+    epochs = table.pivot(index=TRAINING, columns="rule", values="kept")
+    alike = int((epochs["auc_normalized"] == epochs["auc_corrected"]).sum())
+    yield f"Normalized and corrected AUC keep the same epoch in {alike} of {len(trainings)} trainings."
     yield "![Loss of each rule in each condition](losses.png)"
     yield "\n".join(_by_rule(table, best))
     yield (
@@ -295,6 +298,7 @@ def _named(condition: Any) -> str:
 def _points(losses: Values, sign: str = "", brief: bool = False) -> str:
     """A mean in percentage points, with its interval or half the width of it."""
     mean, half = (100 * value for value in mean_interval(losses))
+    mean = round(mean, 1 if brief else 2) + 0.0  # never -0.0
     if not isfinite(half):
         return f"{mean:{sign}.1f}"
     return (
