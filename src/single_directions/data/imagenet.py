@@ -59,7 +59,7 @@ def imagenet(
     train_files = [train.files[i] for i in chosen.indices.tolist()]
     train_plain = StreamedImages(train_files, chosen.labels, _plain(image_size, normalize))
     held_out_files = [train.files[i] for i in chosen.held_out_indices.tolist()]
-    held_out = StreamedImages(held_out_files, chosen.held_out_labels, _plain(image_size, normalize))
+    kept_out = StreamedImages(held_out_files, chosen.held_out_labels, _plain(image_size, normalize))
     test_indices = selection.test(test.labels)
     test_files = [test.files[i] for i in test_indices.tolist()]
     return DataSet(
@@ -72,7 +72,7 @@ def imagenet(
         label_hash=chosen.hash,
         corrupted=chosen.corrupted,
         workers=workers,
-        held_out=held_out if held_out_files else None,
+        held_out=kept_out if held_out_files else None,
     )
 
 
