@@ -41,6 +41,7 @@ def test_reads_the_batches(root: Path) -> None:
     expected = (torch.arange(3 * 32 * 32) + 7).to(torch.uint8).view(3, 32, 32)
     assert torch.equal(data_set.train.images[27], expected)
     assert torch.equal(data_set.test.images[7], expected)
+    assert (len(cifar10(root, held_out=0.2).train), len(cifar10(root, held_out=0.2).held_out)) == (40, 10)
 
 
 def test_a_missing_folder_is_named_and_nothing_is_downloaded(tmp_path: Path) -> None:

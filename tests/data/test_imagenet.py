@@ -67,6 +67,15 @@ def test_subset_and_corruption_apply(root: Path) -> None:
     assert data_set.test.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_held_out_images_are_plain_and_not_trained_on(root: Path) -> None:
+    data_set = imagenet(root, image_size=16, held_out=0.25)
+    assert data_set.held_out.labels.tolist() == [0, 1]
+    assert not set(data_set.held_out.files) & set(data_set.train.files)
+    assert len(data_set.train) == len(data_set.train_plain) == 6
+    assert torch.equal(data_set.held_out[0][0], data_set.held_out[0][0])
+    assert imagenet(root, image_size=16).held_out is None
+
+
 def test_can_be_sent_to_a_worker(root: Path) -> None:
     data_set = imagenet(root, image_size=16)
     sent = pickle.loads(pickle.dumps(data_set.train))

@@ -53,6 +53,57 @@ def test_all_images_are_shared_and_not_copied() -> None:
     assert not torch.equal(data_set.train.labels, LABELS)
 
 
+def test_held_out_images_are_kept_out_of_training_with_labels_as_trained() -> None:
+    pixels = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
+    images = decoded(pixels, LABELS, pixels, LABELS)
+    whole, part = (in_memory("numbers", images, 4, Selection(1, train_samples=160, held_out=h)) for h in (0, 0.1))
+    trained, held_out = (images.images.flatten().tolist() for images in (part.train, part.held_out))
+    assert sorted(trained + held_out) == whole.train.images.flatten().tolist()
+    assert LABELS[held_out].bincount().tolist() == [4, 4, 4, 4]
+    labels = dict(zip(whole.train.images.flatten().tolist(), whole.train.labels.tolist(), strict=True))
+    for found in (part.train, part.held_out):  # each image has the label that it has where none is held out
+        assert [labels[image] for image in found.images.flatten().tolist()] == found.labels.tolist()
+    assert not torch.equal(part.held_out.labels, LABELS[held_out])
+    assert part.corrupted == (part.train.labels != LABELS[trained]).sum()
+    assert part.label_hash != whole.label_hash
+    assert part.held_out.mean == part.train.mean
+
+
+def test_nothing_is_held_out_unless_it_is_asked_for() -> None:
+    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
+    assert in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection()).held_out is None
+
+
+def test_held_out_images_depend_on_the_seed_alone() -> None:
+    true, corrupted, other = (
+        Selection(corruption=level, train_samples=160, held_out=0.25, seed=seed).train(LABELS).held_out_indices.tolist()
+        for level, seed in ((0, 3), (0.5, 3), (0, 4))
+    )
+    assert true == corrupted != other
+
+
+def test_held_out_images_move_with_the_others() -> None:
+    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
+    data_set = in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(held_out=0.1))
+    near = data_set.to("meta")
+    assert near.held_out.images.device.type == near.train.images.device.type == "meta"
+    assert near.train_plain is near.train
+    assert in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection()).to("meta").held_out is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "held_out", "message"),
+    [
+        (LABELS, 0.01, r"data\.held_out=0\.01 of 200 training images are 2: at least 4 are needed, one a class"),
+        (LABELS, 0.99, r"data\.held_out=0\.99 leaves some class without a training image: hold out fewer"),
+        (torch.tensor([0] * 9 + [1]), 0.2, r"data\.held_out=0\.2 leaves some class without a training image"),
+    ],
+)
+def test_each_class_is_in_both_parts(labels: torch.Tensor, held_out: float, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        Selection(held_out=held_out).train(labels)
+
+
 def test_test_labels_are_never_corrupted() -> None:
     pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
     selection = Selection(corruption=1, test_samples=20)
@@ -67,6 +118,11 @@ def test_test_labels_are_never_corrupted() -> None:
         ({"corruption_kind": "swap"}, r"data\.corruption_kind must be one of shuffle, uniform, not swap"),
         ({"train_samples": 0}, r"data\.train_samples must be a whole number of at least 1"),
         ({"test_samples": 2.5}, r"data\.test_samples must be a whole number of at least 1"),
+        ({"held_out": 1}, r"data\.held_out must be a number of at least 0 and below 1, not 1"),
+        ({"held_out": -0.1}, r"data\.held_out must be a number of at least 0 and below 1, not -0\.1"),
+        ({"held_out": "tenth"}, r"data\.held_out must be a number of at least 0 and below 1, not 'tenth'"),
+        ({"held_out": True}, r"data\.held_out must be a number of at least 0 and below 1, not True"),
+        ({"held_out": float("nan")}, r"data\.held_out must be a number of at least 0 and below 1, not nan"),
     ],
 )
 def test_bad_keys_are_refused_before_there_are_labels(keys: dict, message: str) -> None:

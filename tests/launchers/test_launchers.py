@@ -93,6 +93,9 @@ def test_several_processes_are_one_run(tmp_path):
     assert (summary["device"]["number"], summary["train_images"], summary["epochs"]) == (2, 101, 3)
     metrics = pd.read_csv(next(tmp_path.glob("two/*/*/*/metrics.csv")))
     assert list(metrics["epoch"]) == [1, 2, 3]
+    changed = 101 * metrics["train/changed_predictions"]
+    assert changed[1:].tolist() == pytest.approx(changed[1:].round().tolist(), abs=1e-3)  # of all images, counted once
+    assert changed[1] > 0
     # The final curve was measured by one process on all images, the epoch's accuracy by both on their shares.
     curves = pd.read_csv(next(tmp_path.glob("two/*/*/*/curves.csv")))
     assert curves["accuracy"][curves["units_ablated"] == 0].tolist() == pytest.approx([summary["train_accuracy"]] * 10)

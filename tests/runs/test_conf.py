@@ -121,6 +121,7 @@ def test_experiment_trains_a_step(settings, tmp_path, experiment):
         ("early_stopping", 10),
         ("early_stopping_grid", 4 * 2 * 4),
         ("early_stopping_corrupted", 2 * 4),
+        ("stopping_signals", 4 * 3 * 2 * 2),
         ("dropout", 4 * 4 * 2),
         ("batch_norm", 4 * 2),
     ],

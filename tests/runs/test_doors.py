@@ -312,7 +312,7 @@ def test_warnings_name_the_key_that_was_typed(settings, monkeypatch, tmp_path):
         "        return self.fc(x.flatten(1))\n"
     )
     config = settings("network._target_=dead_net.Net", "~network.hidden", "~network.dropout", "ablation.points=2")
-    with pytest.warns(UserWarning, match="^ablation.sites: site 'relu': clamping all its units"):
+    with pytest.warns(UserWarning, match="^ablation.sites: site 'relu': clamping all units"):
         build(config)
 
 

@@ -87,6 +87,16 @@ def test_aucs_of_epochs_are_in_their_table_alone(settings, folders):
     assert not [name for name in summary if name.startswith("ablation_auc")]  # `auc` is the run's
 
 
+def test_run_with_held_out_images_tells_of_them(settings, folders):
+    folder = folders("one")
+    config = settings("data.held_out=0.1", "early_stopping=held_out_loss", "early_stopping.patience=1")
+    summary = execute(config, folder)
+    last = pd.read_csv(folder.metrics).iloc[-1]
+    assert (summary["train_images"], summary["held_out_images"]) == (180, 20)
+    assert summary["held_out_accuracy"] == pytest.approx(last["held_out/accuracy"], rel=1e-14)
+    assert summary["held_out_loss"] == pytest.approx(last["held_out/loss"], rel=1e-14)
+
+
 def test_same_configuration_gives_the_same_bytes(settings, folders):
     config = settings("network.dropout=0.2", "data.corruption=0.5")
     for name in ("one", "two"):

@@ -63,6 +63,13 @@ def test_validation_is_training_then_test_images(data):
     assert (train.dataset, test.dataset) == (data.train_plain, data.test)
 
 
+def test_held_out_images_are_validated_on_last():
+    data = digits(train_samples=130, held_out=0.1)
+    loaders = Loaders(data, 32, 0).val_dataloader()
+    assert [loader.dataset for loader in loaders] == [data.train_plain, data.test, data.held_out]
+    assert len(data.train) == len(Loaders(data, 32, 0).order) == 117
+
+
 def test_processes_share_an_epochs_order():
     order = EpochOrder(50, seed=3)
     shares = [list(EpochOrder(50, 3, share=(number, 3))) for number in range(3)]

@@ -33,9 +33,10 @@ def warn_of_idle_sites(network: SitedNetwork, inputs: Tensor) -> None:
     if idle:
         names = ", ".join(repr(network.sites[number].name) for number in idle[:_SHOWN])
         more = f" and {len(idle) - _SHOWN} more" if len(idle) > _SHOWN else ""
+        plural, of_one = ("s", " of one") if len(idle) > 1 else ("", "")
         warnings.warn(
-            f"site{'s' if len(idle) > 1 else ''} {names}{more}: clamping all units{' of one' if len(idle) > 1 else ''} to "
-            f"zero changes no output of {len(inputs)} images; it is bypassed, its units are dead, or it is the wrong site",
+            f"site{plural} {names}{more}: clamping all units{of_one} to zero changes no output of {len(inputs)} images; "
+            "it is bypassed, its units are dead, or it is the wrong site",
             stacklevel=3,
         )
 

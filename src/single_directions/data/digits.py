@@ -16,9 +16,10 @@ def digits(
     test_samples: int | None = None,
     seed: int = 0,
     normalize: bool = True,
+    held_out: float = 0.0,
 ) -> DataSet:
     """1,297 training and 500 test images (50 of each digit) of 1 x 8 x 8; the split is the same for every seed."""
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     return in_memory("digits", _decode(), 10, selection)
 
 

@@ -28,13 +28,14 @@ def image_folder(
     test_samples: int | None = None,
     seed: int = 0,
     normalize: bool = True,
+    held_out: float = 0.0,
 ) -> DataSet:
     """The RGB images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>; classes are sorted by name.
 
     `image_size` resizes each image's shorter side and crops its centre, in pixels; None keeps the images' own size,
     which must be the same for all. Raises `BadInput` for missing folders, broken files and sizes that differ.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
         raise BadInput(f"data.image_size must be at least 1 pixel, or null for the images' own size: not {image_size}")
     train, test = train_and_test(root, train_folder, test_folder)

@@ -41,6 +41,7 @@ def imagenet(
     test_samples: int | None = None,
     seed: int = 0,
     normalize: bool = True,
+    held_out: float = 0.0,
 ) -> DataSet:
     """The images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>, read by `workers` processes.
 
@@ -48,7 +49,7 @@ def imagenet(
     levels differ in their labels only. Raises `BadInput` for missing folders at once, for a broken file when it is
     read.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize)
+    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     if not isinstance(image_size, int) or image_size < 1:
         raise BadInput(f"data.image_size must be at least 1 pixel, not {image_size}")
     if not isinstance(workers, int) or workers < 0:
@@ -57,6 +58,8 @@ def imagenet(
     chosen = selection.train(train.labels)
     train_files = [train.files[i] for i in chosen.indices.tolist()]
     train_plain = StreamedImages(train_files, chosen.labels, _plain(image_size, normalize))
+    held_out_files = [train.files[i] for i in chosen.held_out_indices.tolist()]
+    kept_out = StreamedImages(held_out_files, chosen.held_out_labels, _plain(image_size, normalize))
     test_indices = selection.test(test.labels)
     test_files = [test.files[i] for i in test_indices.tolist()]
     return DataSet(
@@ -69,6 +72,7 @@ def imagenet(
         label_hash=chosen.hash,
         corrupted=chosen.corrupted,
         workers=workers,
+        held_out=kept_out if held_out_files else None,
     )
 
 

@@ -70,6 +70,7 @@ class DataSet:
     `train_plain` holds the images and labels of `train` without augmentation, for measuring; it is `train` itself where
     nothing is augmented. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
     labels that differ from the true ones; `workers` is the number of processes that a `DataLoader` should read with.
+    `held_out` holds the images kept out of training, plain, with labels corrupted like the rest; None without such.
     """
 
     name: str
@@ -81,10 +82,12 @@ class DataSet:
     label_hash: str
     corrupted: int
     workers: int = 0
+    held_out: LabelledImages | None = None
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set, with images that are held in memory held on another device."""
-        kinds = {id(images): images for images in (self.train, self.train_plain, self.test)}
-        moved = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
-        train, train_plain, test = (moved[id(images)] for images in (self.train, self.train_plain, self.test))
-        return replace(self, train=train, train_plain=train_plain, test=test)
+        parts = (self.train, self.train_plain, self.test, self.held_out)
+        kinds = {id(images): images for images in parts}
+        moved: Any = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
+        train, train_plain, test, held_out = (moved[id(images)] for images in parts)
+        return replace(self, train=train, train_plain=train_plain, test=test, held_out=held_out)

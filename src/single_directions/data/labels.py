@@ -40,19 +40,21 @@ def check_corruption(corruption: float, kind: str) -> None:
         raise BadInput(f"data.corruption_kind must be one of {', '.join(KINDS)}, not {kind}")
 
 
-def class_balanced_subset(labels: Tensor, samples: int, seed: int = 0, key: str = "samples") -> Tensor:
+def class_balanced_subset(
+    labels: Tensor, samples: int, seed: int = 0, key: str = "samples", purpose: str = "subset"
+) -> Tensor:
     """Sorted indices of `samples` random images, as many of each class as there can be.
 
     The classes' counts differ by at most 1, save that a class too small for its share gives all it has and the others
-    share the rest. Under one seed a smaller subset lies within a larger one. Raises `BadInput`, which names `key`, for
-    fewer samples than classes or more than there are.
+    share the rest. Under one seed and purpose a smaller subset lies within a larger one. Raises `BadInput`, which names
+    `key`, for fewer samples than classes or more than there are.
     """
     counts = labels.unique(return_counts=True)[1]
     if not len(counts) <= samples <= len(labels):
         raise BadInput(
             f"{key} must lie between {len(counts)}, one a class, and {len(labels)}, all there are: not {samples}"
         )
-    order = torch.randperm(len(labels), generator=_generator(seed, "subset"))
+    order = torch.randperm(len(labels), generator=_generator(seed, purpose))
     by_class = labels[order].argsort(stable=True)
     # A label's turn: how many of its class come before it in the random order. All classes' first come first.
     starts = counts.cumsum(0) - counts

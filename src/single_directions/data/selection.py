@@ -23,22 +23,28 @@ class Decoded(NamedTuple):
 
 
 class TrainingLabels(NamedTuple):
-    """The labels trained with, int64 (samples,), the indices of their images, how many are untrue, and a hash."""
+    """The labels trained with, int64 (samples,), the indices of their images, how many are untrue, and a hash.
+
+    `held_out_labels` and `held_out_indices` are those of the images kept out of training.
+    """
 
     labels: Tensor
     indices: Tensor
     corrupted: int
     hash: str
+    held_out_labels: Tensor
+    held_out_indices: Tensor
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which images are used, how training labels are corrupted, and how pixels are scaled.
 
-    `train_samples` and `test_samples` take class-balanced subsets (None: all images). `seed` draws subsets and
-    corruption; the training subset does not depend on the corruption. With `normalize` each channel has mean 0 and
-    standard deviation 1 over all training images; without it pixels are 0 to 1. Raises `BadInput` before anything is
-    decoded.
+    `train_samples` and `test_samples` take class-balanced subsets (None: all images). `held_out` is the fraction of the
+    training images, class-balanced, that is kept out of training, with labels corrupted like the rest. `seed` draws
+    subsets and corruption; which images are trained on and held out does not depend on the corruption. With `normalize`
+    each channel has mean 0 and standard deviation 1 over all training images; without it pixels are 0 to 1. Raises
+    `BadInput` before anything is decoded.
     """
 
     corruption: float = 0.0
@@ -47,6 +53,7 @@ class Selection:
     test_samples: int | None = None
     seed: int = 0
     normalize: bool = True
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
         check_corruption(self.corruption, self.corruption_kind)
@@ -57,19 +64,47 @@ class Selection:
                 )
         if not isinstance(self.normalize, bool):
             raise BadInput(f"data.normalize must be true or false, not {self.normalize!r}")
+        check_held_out(self.held_out)
 
     def train(self, labels: Tensor) -> TrainingLabels:
         """The labels to train with, out of the true ones, int64 (n,)."""
         indices = _subset(labels, self.train_samples, self.seed, "data.train_samples")
         true = labels[indices]
         corrupted = corrupt(true, self.corruption, self.corruption_kind, self.seed)
+        held_out = self._held_out(true)
+        kept = torch.ones(len(true), dtype=torch.bool)
+        kept[held_out] = False
+        trained, used = corrupted[kept], indices[kept]
         # Hashed in their places among all images, so that other images with the same labels have another hash.
-        placed = torch.full_like(labels, -1).scatter(0, indices, corrupted)
-        return TrainingLabels(corrupted, indices, int((corrupted != true).sum()), label_hash(placed))
+        placed = torch.full_like(labels, -1).scatter(0, used, trained)
+        untrue = int((trained != true[kept]).sum())
+        return TrainingLabels(trained, used, untrue, label_hash(placed), corrupted[held_out], indices[held_out])
 
     def test(self, labels: Tensor) -> Tensor:
         """The indices of the images to test with, out of the true labels, int64 (n,)."""
         return _subset(labels, self.test_samples, self.seed, "data.test_samples")
+
+    def _held_out(self, labels: Tensor) -> Tensor:
+        """The places of the images to keep out of training among the training subset, by its true labels."""
+        if self.held_out == 0:
+            return torch.empty(0, dtype=torch.long)
+        samples, classes = round(self.held_out * len(labels)), len(labels.unique())
+        if samples < classes:
+            raise BadInput(
+                f"data.held_out={self.held_out} of {len(labels)} training images are {samples}: at least {classes} are "
+                "needed, one a class"
+            )
+        chosen = class_balanced_subset(labels, samples, self.seed, "data.held_out", "held out")
+        counts, taken = (part.bincount(minlength=int(labels.max()) + 1) for part in (labels, labels[chosen]))
+        if bool(((counts > 0) & (counts == taken)).any()):
+            raise BadInput(f"data.held_out={self.held_out} leaves some class without a training image: hold out fewer")
+        return chosen
+
+
+def check_held_out(fraction: float) -> None:
+    """Raises `BadInput` for a fraction of held-out training images that is not at least 0 and below 1."""
+    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction < 1:
+        raise BadInput(f"data.held_out must be a number of at least 0 and below 1, not {fraction!r}")
 
 
 def decoded(train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor) -> Decoded:
@@ -90,6 +125,7 @@ def in_memory(name: str, images: Decoded, classes: int, selection: Selection) ->
     _, channels, height, width = images.train_images.shape
     scaling = (images.mean, images.std) if selection.normalize else ([0.0] * channels, [1.0] * channels)
     train = Images(_taken(images.train_images, chosen.indices), chosen.labels, *scaling)
+    held_out = _taken(images.train_images, chosen.held_out_indices)
     return DataSet(
         name=name,
         train=train,
@@ -99,6 +135,7 @@ def in_memory(name: str, images: Decoded, classes: int, selection: Selection) ->
         input_shape=(channels, height, width),
         label_hash=chosen.hash,
         corrupted=chosen.corrupted,
+        held_out=Images(held_out, chosen.held_out_labels, *scaling) if len(held_out) else None,
     )
 
 

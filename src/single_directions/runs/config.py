@@ -125,6 +125,8 @@ def check(config: dict[str, Any]) -> None:
         _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
     check_resources(config)
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
+    held_out = config["data"].get("held_out", 0)
+    _check_number("data.held_out", held_out, 0, 1)
     if config["stop_at_train_accuracy"] is not None:
         _check_number("stop_at_train_accuracy", config["stop_at_train_accuracy"], 0, 1)
     check_ablation(config["ablation"])
@@ -140,7 +142,7 @@ def check(config: dict[str, Any]) -> None:
     _check_batches(config["trainer"])
     measured = config["ablation"]["every_epoch"] is not None
     _check_validation(config["trainer"], each_epoch=measured or config["early_stopping"] is not None)
-    _check_early_stopping(config["early_stopping"], measured)
+    _check_early_stopping(config["early_stopping"], measured, bool(held_out))
 
 
 def check_ablation(keys: dict[str, Any]) -> None:
@@ -194,7 +196,7 @@ def _check_batches(keys: dict[str, Any]) -> None:
             raise BadInput(f"trainer.limit_{key}_batches must be a number above 0, not {batches!r}: {has}")
 
 
-def _check_early_stopping(keys: Any, measured: bool) -> None:
+def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
     """Raises `BadInput` where nothing that early stopping could monitor is logged."""
     if keys is None:
         return
@@ -209,7 +211,10 @@ def _check_early_stopping(keys: Any, measured: bool) -> None:
         raise BadInput(
             f"early_stopping.monitor={monitored} is measured only during training: add ablation.every_epoch={{}}"
         )
-    logged = [f"{split}/{name}" for split in ("train", "test") for name in ("loss", "accuracy")]
+    if str(monitored).startswith("held_out/") and not held_out:
+        raise BadInput(f"early_stopping.monitor={monitored} needs held-out training images: add data.held_out=0.1")
+    splits = ("train", "test", "held_out")
+    logged = [f"{split}/{name}" for split in splits for name in ("loss", "accuracy")]
     logged += [f"ablation/{name}{se}" for se in ("", "_se") for name in _ESTIMATED] + ["ablation/fall"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")

@@ -53,6 +53,7 @@ def summarize(
         "epochs": len(history.rows),
         "train_images": len(parts.data.train),
         "test_images": len(parts.data.test),
+        "held_out_images": len(parts.data.held_out) if parts.data.held_out is not None else 0,
         "classes": parts.data.classes,
         "corrupted": parts.data.corrupted,
         "label_hash": parts.data.label_hash,

@@ -16,8 +16,9 @@ from single_directions.ablation.accuracy import correct
 from single_directions.data.images import Batch
 from single_directions.training.seeds import derived_seed
 
-SPLITS = ("train", "test")
-"""What the two validation loaders hold, in their order."""
+SPLITS = ("train", "test", "held_out")
+"""What the validation loaders hold, in their order; the last only where training images are held out."""
+CHANGED = "train/changed_predictions"
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -28,8 +29,15 @@ class Classifier(pl.LightningModule):
     """Trains `network` to classify, and logs once an epoch what it measured in eval mode.
 
     Logged are `train/loss`, `train/accuracy`, `test/loss`, `test/accuracy`, with `top_k` above 1 also
-    `train/accuracy_top5` and so on, and `epoch`, the number of epochs trained. It needs two validation loaders:
-    training images, then test images. Raises `NonFiniteLoss` at the end of an epoch that has diverged.
+    `train/accuracy_top5` and so on, and `epoch`, the number of epochs trained. It needs two validation loaders,
+    training images, then test images; a third, of held-out training images, gives `held_out/loss` and so on.
+
+    `train/changed_predictions` is the fraction of training images that are predicted otherwise than after the epoch
+    before (Yuan et al. 2024, arXiv:2502.07551, "prediction changes"). It is logged where the epoch before was measured
+    too. Predictions travel in checkpoints, but not those of several processes: the first epoch after these are resumed
+    lacks it.
+
+    Raises `NonFiniteLoss` at the end of an epoch that has diverged.
 
     Args:
         network: any module that turns a batch of images into logits (images, classes).
@@ -60,6 +68,11 @@ class Classifier(pl.LightningModule):
                 for name in ("loss", *self.top_k)
             }
         )
+        self.changed = MeanMetric()
+        self._predictions: list[Tensor] = []
+        # The training images' classes after the two epochs, counted from 0, that were measured last.
+        self._before: tuple[int, Tensor] | None = None
+        self._now: tuple[int, Tensor] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (images, classes)."""
@@ -87,15 +100,49 @@ class Classifier(pl.LightningModule):
         values.update({name: correct(logits, labels, k).float() for name, k in self.top_k.items()})
         for name, value in values.items():
             self.measured[f"{SPLITS[dataloader_idx]}/{name}"].update(value)  # type: ignore[operator]
+        if dataloader_idx == 0:
+            self._predictions.append(logits.argmax(1).to(torch.int16))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the epoch's means."""
-        means = {name: metric.compute() for name, metric in self.measured.items()}  # type: ignore[operator]
-        for metric in self.measured.values():
+        measured = tuple(f"{split}/" for split in SPLITS[: len(self.trainer.num_val_batches)])
+        metrics = {name: metric for name, metric in self.measured.items() if name.startswith(measured)}
+        means = {name: metric.compute() for name, metric in metrics.items()}  # type: ignore[operator]
+        for metric in metrics.values():
             metric.reset()  # type: ignore[operator]
+        means |= self._changed_predictions()
         if not isfinite(loss := means["train/loss"].item()):
             raise NonFiniteLoss(
                 f"the training loss is {loss} after epoch {self.current_epoch + 1}: try a lower learning rate"
             )
         # Lightning's own count, which loggers would get otherwise, starts from 0.
         self.log_dict({"epoch": float(self.current_epoch + 1), **means})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the predictions along, unless each process has its own."""
+        if self._now is not None and self.trainer.world_size == 1:
+            epoch, predictions = self._now
+            checkpoint["predictions"] = {"epoch": epoch, "classes": predictions.cpu()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with them."""
+        saved = checkpoint.get("predictions")
+        self._now = None if saved is None else (saved["epoch"], saved["classes"])
+
+    def _changed_predictions(self) -> dict[str, Tensor]:
+        """The fraction of predictions that changed since the epoch before, if that is known."""
+        predictions, self._predictions = torch.cat(self._predictions), []
+        if self.trainer.sanity_checking:
+            return {}
+        if self._now is not None and self._now[0] < self.current_epoch:  # an epoch may be measured several times
+            self._before = self._now
+        self._now = self.current_epoch, predictions
+        if (
+            self._before is None
+            or self._before[0] != self.current_epoch - 1
+            or len(self._before[1]) != len(predictions)
+        ):
+            return {}
+        self.changed.reset()
+        self.changed.update((self._before[1].to(predictions.device) != predictions).float())
+        return {CHANGED: self.changed.compute()}

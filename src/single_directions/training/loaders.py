@@ -48,7 +48,7 @@ class EpochOrder(Sampler[int]):
 
 
 class Loaders(pl.LightningDataModule):
-    """The batches of a training: shuffled ones to train with; plain training and test images to validate with.
+    """The batches of a training: shuffled ones to train with; plain training, test and held-out images to measure.
 
     `batch_size` counts images, in each process where there are several; `seed` decides their order.
     """
@@ -77,10 +77,9 @@ class Loaders(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """Plain training images, then test images."""
-        return [
-            measuring_loader(self.data, images, self._share()) for images in (self.data.train_plain, self.data.test)
-        ]
+        """Plain training images, then test images, then those held out of training if there are any."""
+        parts = (self.data.train_plain, self.data.test, self.data.held_out)
+        return [measuring_loader(self.data, images, self._share()) for images in parts if images is not None]
 
     def _share(self) -> Share:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
