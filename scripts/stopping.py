@@ -278,8 +278,9 @@ def _by_condition(table: pd.DataFrame) -> Iterator[str]:
     losses = {name: by_seed(table, name) for name in RULES}
     yield f"| condition | best | {' | '.join(RULES)} |"
     yield f"|---|---|{'---|' * len(RULES)}"
-    for condition, best in table.groupby(CONDITION)["best_test_accuracy"].mean().items():
-        cells = [_points(losses[name].loc[condition], brief=True) for name in RULES]  # type: ignore[call-overload]
+    accuracies = table.groupby(CONDITION)["best_test_accuracy"].mean()
+    for place, (condition, best) in enumerate(accuracies.items()):
+        cells = [_points(losses[name].iloc[place], brief=True) for name in RULES]
         yield f"| {_named(condition)} | {100 * best:.1f} | {' | '.join(cells)} |"
 
 
