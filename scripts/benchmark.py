@@ -1,4 +1,4 @@
-"""How fast: `python scripts/benchmark.py ablation` or `training` (`--help` for more)."""
+"""How fast: `python scripts/benchmark.py ablation`, `training` or `callback` (`--help` for more)."""
 
 from single_directions.commands import benchmark
 

@@ -54,7 +54,6 @@ def test_command_has_the_handler_that_was_there(monkeypatch, handler):
         ("measure", "report.measure.measure"),
         ("report", "report.cli.report"),
         ("benchmark", "benchmark.cli.benchmark"),
-        ("precision", "benchmark.defaults.defaults"),
     ],
 )
 def test_interrupted_command_ends_with_130(monkeypatch, name, place):

@@ -32,11 +32,6 @@ def benchmark() -> None:
     _run("benchmark.cli", "benchmark")
 
 
-def precision() -> None:
-    """Find out what the defaults of `AblationAUC` rest on."""
-    _run("benchmark.defaults", "defaults")
-
-
 def called(name: str) -> str:
     """How a command is called here: by its script in a checkout, by its own name where a wheel was installed.
 

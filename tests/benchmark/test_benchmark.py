@@ -9,6 +9,7 @@ import torch
 from single_directions.benchmark import ablation as cases
 from single_directions.benchmark import training as ways
 from single_directions.benchmark.ablation import CASES, Case, ablation
+from single_directions.benchmark.callback import TRAININGS, Training, callback
 from single_directions.benchmark.cli import benchmark
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
@@ -64,7 +65,6 @@ def test_training_times_all_ways_on_the_same_work():
         "bare loop",
         "single-directions",
         "per-sample transforms",
-        "AUC of an epoch",
     ]
     assert all(record["seconds"] > 0 for record in records)
     assert records[0]["ratio_to_bare_loop"] == records[1]["ratio_to_single_directions"] == 1
@@ -79,3 +79,15 @@ def test_reference_is_the_fastest_of_its_batch_sizes(monkeypatch):
     assert records[0]["batch"] == 12
     assert records[1]["ratio_to_reference"] == 4.0
     assert torch.get_num_threads() == records[0]["threads"]
+
+
+def test_the_callback_is_timed_against_an_epoch(monkeypatch):
+    tiny = Training(lambda: MLP((1, 4, 4), 10, hidden=(8, 8)), (1, 4, 4), 20_000, 2, 0.5)
+    monkeypatch.setitem(TRAININGS, "tiny", tiny)
+    ((record,),) = callback(["tiny"], repeats=1)
+    assert record["callback_of_epoch"] == pytest.approx(record["callback_seconds"] / record["epoch_seconds"])
+    assert 1000 <= record["masks"] <= 12_600
+    assert 0 < record["auc_se"] < 0.05
+    assert list(TRAININGS)[:3] == ["mlp", "convnet", "resnet18"]
+    with pytest.raises(BadInput, match="'mpl': one of mlp, convnet"):
+        list(callback(["mpl"]))

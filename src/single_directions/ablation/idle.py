@@ -35,8 +35,8 @@ def warn_of_idle_sites(network: SitedNetwork, inputs: Tensor) -> None:
         more = f" and {len(idle) - _SHOWN} more" if len(idle) > _SHOWN else ""
         plural, of_one = ("s", " of one") if len(idle) > 1 else ("", "")
         warnings.warn(
-            f"site{plural} {names}{more}: clamping all units{of_one} to zero changes no output of {len(inputs)} images: "
-            "it is bypassed, its units are dead, or it is the wrong site",
+            f"site{plural} {names}{more}: clamping all units{of_one} to zero changes no output of {len(inputs)} "
+            "images; it is bypassed, its units are dead, or it is the wrong site",
             stacklevel=3,
         )
 

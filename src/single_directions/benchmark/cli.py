@@ -16,14 +16,16 @@ from single_directions.errors import BadInput
 _SHOWN = [
     *("case", "method", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
     *("ratio_to_bare_loop", "ratio_to_single_directions"),
+    *("epoch_seconds", "callback_seconds", "callback_of_epoch", "images", "masks", "auc", "auc_se"),
 ]
 
 
 def benchmark() -> None:
     """Print a table, and with `--json` write records."""
     parser = argparse.ArgumentParser(description="Times ablation methods, or ways to train, against each other.")
-    parser.add_argument("what", choices=["ablation", "training"])
-    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("what", choices=["ablation", "training", "callback"])
+    cases = f"of {', '.join(CASES)}; of callback mlp, convnet, resnet18"
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help=cases)
     parser.add_argument("--repeats", type=int, default=3, help="medians are over so many")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, help="of the CPU; default: torch's choice")
@@ -49,8 +51,12 @@ def _run(arguments: Any) -> list[Record]:
         from single_directions.benchmark.training import training  # Lightning takes seconds to import
 
         cases = training(arguments.repeats, device=arguments.device)
+    elif arguments.what == "callback":
+        from single_directions.benchmark.callback import TRAININGS, callback
+
+        cases = callback(arguments.cases or tuple(TRAININGS), arguments.repeats, arguments.device)
     else:
-        cases = ablation(arguments.cases, arguments.repeats, arguments.device)
+        cases = ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
     for case in cases:
         records += case
         print(pd.DataFrame(case).filter(_SHOWN).to_string(index=False, float_format="{:.3g}".format), flush=True)

@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from single_directions.ablation import ablation_auc
 from single_directions.benchmark.clock import Record, surroundings, timed
 from single_directions.data import DataSet, Images
 from single_directions.networks import MLP
@@ -28,8 +27,7 @@ LR, MOMENTUM = 0.01, 0.9
 def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Iterator[list[Record]]:
     """Time an epoch of the MLP (2 x 512) on MNIST-shaped noise, batches of 128, in each way, in turns.
 
-    All train alike: SGD with momentum, shuffled anew each epoch, nothing measured. The last row is what measuring the
-    AUC at the end of an epoch adds (by the defaults of `AblationAUC`).
+    All train alike: SGD with momentum, shuffled anew each epoch, nothing measured.
     """
     pixels = torch.randint(256, (images, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(CLASSES, (images,), generator=torch.Generator().manual_seed(1))
@@ -41,7 +39,6 @@ def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Ite
         "bare loop": _bare_loop(network, held, device),
         "single-directions": ours,
         "per-sample transforms": samples,
-        "AUC of an epoch": _auc(network, held, device),
     }
     for way in ways.values():
         way()
@@ -142,13 +139,3 @@ def _per_sample(network: nn.Module, pixels: Tensor, labels: Tensor, device: str)
         return _fit_epoch(Classifier(network, _sgd), device, train_dataloaders=loader)
 
     return epoch
-
-
-def _auc(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
-    masks = max(1000, int(0.05 * 3 * len(held)))
-    batch = held.__getitems__(torch.arange(min(masks, len(held))))
-
-    def measure() -> None:
-        ablation_auc(network.to(device), [batch], masks=masks)
-
-    return lambda: timed(measure, device)
