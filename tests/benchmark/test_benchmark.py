@@ -20,7 +20,7 @@ TINY = Case(lambda: MLP((1, 4, 4), 3, hidden=(8, 8)), (1, 4, 4), 12, 2, 5, (6, 1
 def test_records_are_whole(monkeypatch):
     monkeypatch.setitem(CASES, "tiny", TINY)
     (records,) = ablation(["tiny"], repeats=1)
-    assert [record["method"] for record in records] == ["reference", "incremental", "prefix"]
+    assert [record["method"] for record in records] == ["reference", "incremental", "prefix", "auto"]
     for record in records:
         assert record["seconds"] > 0
         assert record["max_logit_difference"] < 1e-5
@@ -29,18 +29,19 @@ def test_records_are_whole(monkeypatch):
 
 def test_arithmetic_is_counted_by_hand():
     # Reference: a point is 12 images through 16 x 8 + 8 x 8 + 8 x 3 weights, two operations each; 2 x 5 points.
-    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "reference", "cpu")
+    operations, _, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "reference", "cpu")
     assert operations == 2 * 5 * 12 * 2 * (16 * 8 + 8 * 8 + 8 * 3)
     # Prefix: the first layer once, the rest at each point.
-    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "prefix", "cpu")
+    operations, _, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "prefix", "cpu")
     assert operations == 12 * 2 * (16 * 8 + 2 * 5 * (8 * 8 + 8 * 3))
     # Incremental: the first layer once, the second once an ordering, the head (8 slots are all) at each point.
-    operations, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "incremental", "cpu")
+    operations, _, _ = cases._arithmetic_and_difference(TINY.network().eval(), TINY, "incremental", "cpu")
     assert operations == 12 * 2 * (16 * 8 + 2 * (8 * 8 + 5 * 8 * 3))
 
 
 def test_cases_are_the_documented_ones():
-    assert list(CASES) == ["mlp", "convnet", "resnet50", "exact"]
+    assert list(CASES)[:4] == ["mlp", "convnet", "resnet50", "resnet18"]
+    assert sum(case.small for case in CASES.values()) == 5
     assert CASES["exact"].points == "all"
     with pytest.raises(BadInput, match=r"'mpl'.*mlp, convnet"):
         list(ablation(["mpl"]))

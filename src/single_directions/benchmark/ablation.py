@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, mm_flop
 
@@ -15,6 +16,7 @@ from single_directions.ablation.curve import ablation_curve
 from single_directions.ablation.measurement import MEMORY_BUDGET, Measurement, measurement
 from single_directions.ablation.orderings import Points, draw_orderings, grid
 from single_directions.ablation.reference import Reference
+from single_directions.benchmark.callback import resnet18
 from single_directions.benchmark.clock import Record, product_rate, surroundings, timed
 from single_directions.errors import BadInput
 from single_directions.networks import MLP, ConvNet, ResNet50
@@ -32,6 +34,7 @@ class Case:
         images, orderings, points: of the curve.
         reference_batches: batch sizes to try the reference with; the fastest counts.
         methods: what is timed against the reference.
+        small: so little work that all of it is timed, preparations included, for the reference too.
     """
 
     network: Callable[[], nn.Module]
@@ -40,8 +43,9 @@ class Case:
     orderings: int = 10
     points: Points = 51
     reference_batches: tuple[int, ...] = ()
-    methods: tuple[str, ...] = ("incremental", "prefix")
+    methods: tuple[str, ...] = ("incremental", "prefix", "auto")
     classes: int = 10
+    small: bool = False
 
     def batches(self, size: int, device: str) -> Batches:
         """The images and targets, in batches."""
@@ -61,6 +65,25 @@ CASES = {
     "resnet50": Case(
         lambda: ResNet50((3, 224, 224), 1000), (3, 224, 224), 16, reference_batches=(4, 8, 16), classes=1000
     ),
+    # Where little is measured, or most of the network varies, a fast method may cost more than it saves.
+    "resnet18": Case(
+        resnet18, (3, 32, 32), 32, orderings=2, points=21, reference_batches=(16, 32), methods=("incremental", "auto")
+    ),
+    **{
+        f"small_{name}": Case(
+            partial(getattr(torchvision.models, name), num_classes=10),
+            (3, size, size),
+            images,
+            orderings=2,
+            points=5,
+            reference_batches=(images,),
+            small=True,
+        )
+        for name, size, images in (
+            *(("vgg11_bn", 32, 32), ("alexnet", 64, 16), ("resnet18", 32, 16)),
+            *(("mobilenet_v3_small", 64, 16), ("mnasnet0_5", 64, 16)),
+        )
+    },
     "exact": Case(_mlp, (1, 28, 28), 10_000, points="all", reference_batches=(1000, 10_000), methods=("incremental",)),
 }
 
@@ -86,21 +109,23 @@ def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) ->
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(repeats):
         for size in case.reference_batches:
-            seconds.setdefault(("reference", size), []).append(_scaled(network, case, "reference", size, device))
+            time = _whole if case.small else _scaled
+            seconds.setdefault(("reference", size), []).append(time(network, case, "reference", size, device))
         for method in case.methods:
-            time = _whole if method == "incremental" else _scaled
+            time = _whole if method in _WHOLE or case.small else _scaled
             seconds.setdefault((method, case.images), []).append(time(network, case, method, case.images, device))
     medians = {key: statistics.median(values) for key, values in seconds.items()}
     reference = min(value for (method, _), value in medians.items() if method == "reference")
     records = []
     for method in ("reference", *case.methods):
         own, size = min((value, size) for (other, size), value in medians.items() if other == method)
-        operations, difference = _arithmetic_and_difference(network, case, method, device)
+        operations, difference, chosen = _arithmetic_and_difference(network, case, method, device)
         points = case.points if isinstance(case.points, int) else case.points or 51
         records.append(
             {
                 "case": name,
                 "method": method,
+                "chosen": chosen,
                 "seconds": own,
                 "ratio_to_reference": reference / own,
                 "floor_seconds": operations / rate,
@@ -110,7 +135,7 @@ def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) ->
                 "orderings": case.orderings,
                 "points": points,
                 "batch": size,
-                "timed": "whole curve" if method == "incremental" else f"{_FEW} points of one ordering, scaled",
+                "timed": "whole curve" if method in _WHOLE or case.small else _SCALED,
                 "repeats": repeats,
                 **surroundings(device),
                 "product_gflops": rate / 1e9,
@@ -120,10 +145,13 @@ def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) ->
 
 
 _FEW = 5
+_WHOLE = ("incremental", "auto")
+_SCALED = f"{_FEW} points of one ordering, scaled"
 
 
 def _open(network: nn.Module, case: Case, method: str, size: int, device: str) -> Any:
-    return measurement(network, case.batches(size, device), None, "zero", 1, method, MEMORY_BUDGET)
+    form = (case.orderings, case.points)
+    return measurement(network, case.batches(size, device), None, "zero", 1, method, MEMORY_BUDGET, form=form)
 
 
 def _scaled(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
@@ -157,11 +185,11 @@ def _whole(network: nn.Module, case: Case, method: str, size: int, device: str) 
     )
 
 
-def _arithmetic_and_difference(network: nn.Module, case: Case, method: str, device: str) -> tuple[float, float]:
-    """Operations of the whole curve, and how far logits are from the reference, in parts of the largest."""
+def _arithmetic_and_difference(network: nn.Module, case: Case, method: str, device: str) -> tuple[float, float, str]:
+    """Operations of the whole curve, how far logits are from the reference in parts of the largest, and the method."""
     with _open(network, case, method, case.images, device) as measured:
         units = measured.network.units
-        ablated = grid(units, case.points) if method == "incremental" else grid(units, _FEW)
+        ablated = grid(units, case.points) if method in _WHOLE else grid(units, _FEW)
         orderings = draw_orderings(units, case.orderings)
         inputs, _ = next(measured.images())
         reference = Reference(measured.network, measured.values)
@@ -180,7 +208,8 @@ def _arithmetic_and_difference(network: nn.Module, case: Case, method: str, devi
         points = len(grid(units, case.points))
         portions = case.images / len(inputs)
         per_ordering = sweep.get_total_flops() * points / len(ablated)
-        return portions * (before.get_total_flops() + case.orderings * per_ordering), difference
+        work = portions * (before.get_total_flops() + case.orderings * per_ordering)
+        return work, difference, measured.method.name
 
 
 def _counter() -> FlopCounterMode:

@@ -14,7 +14,7 @@ from single_directions.benchmark.clock import Record
 from single_directions.errors import BadInput
 
 _SHOWN = [
-    *("case", "method", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
+    *("case", "method", "chosen", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
     *("ratio_to_bare_loop", "ratio_to_single_directions"),
     *("epoch_seconds", "callback_seconds", "callback_of_epoch", "images", "masks", "auc", "auc_se"),
 ]
