@@ -69,15 +69,16 @@ class WholePasses:
     name = "reference"
 
     def __init__(
-        self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int, constant: bool, together: bool
+        self,
+        network: SitedNetwork,
+        values: Tensor,
+        constant: bool,
+        together: bool,
+        cost: Cost,
+        images_at_once: int | None = None,
     ) -> None:
         self.network, self.values, self.constant, self.together = network, values, constant, together
-        self.cost = Cost(image=1.0 if constant else 2.0, mask=1.0)
-        self.images_at_once: int | None = None
-        if network.graph is not None and not together:
-            flow = Dataflow(network)
-            example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
-            self.images_at_once = images_at_once(example.values(), 1, inputs.device, memory_budget)
+        self.cost, self.images_at_once = cost, images_at_once
 
     def start(self, inputs: Tensor) -> None:
         """As `Rows.start`."""
@@ -118,24 +119,28 @@ def choose_rows(
     Args:
         together: whether an image's output depends on the other images of its batch.
     """
-    flow = None if network.graph is None or together else Dataflow(network)
-    constant = flow is not None and is_cut(flow)
-    whole = WholePasses(network, values, inputs, memory_budget, constant, together)
-    if method == "reference":
-        return whole, "as asked"
     obstacle = MIXED if together else network.untraced and f"the network cannot be traced: {network.untraced}"
     if obstacle:
-        if method != "auto":
+        if method not in ("auto", "reference"):
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=3)
-        return whole, f"since {obstacle}"
-    assert flow is not None
-    share = _share_before(flow, inputs[:1])
-    prefix = Prefix(network, values, inputs, memory_budget)
-    why = f"since {share:.0%} of a forward pass lies before the first site"
-    if not prefix.stackable or (method == "auto" and share < _WORTH_CACHING):
-        return whole, why
-    cost = Cost(image=1.0 if constant else 2.0 - share, mask=max(1 - share, 1e-3))
-    return CachedPrefix(prefix, constant, cost), why
+        why = "as asked" if method == "reference" else f"since {obstacle}"
+        return WholePasses(network, values, False, together, Cost(image=2.0, mask=1.0)), why
+    flow = Dataflow(network)
+    constant, each = is_cut(flow), operations(flow, inputs[:1])
+    ends, whole = 1 if constant else 2, sum(each.values())
+    share = sum(each[node] for node in flow.fixed) / whole
+    clamps = sum(each[node] for node in flow.site_of if node in each) / whole  # a clamp writes the site's output again
+    why = "as asked"
+    if method != "reference":
+        prefix = Prefix(network, values, inputs, memory_budget)
+        why = f"since {share:.0%} of a forward pass lies before the first site"
+        if prefix.stackable and (method == "prefix" or share >= _WORTH_CACHING):
+            mask = 1 - share + clamps
+            return CachedPrefix(prefix, constant, Cost(image=share + ends * mask, mask=mask)), why
+    example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
+    at_once = images_at_once(example.values(), 1, inputs.device, memory_budget)
+    cost = Cost(image=ends * (1 + clamps), mask=1 + clamps)
+    return WholePasses(network, values, constant, together, cost, at_once), why
 
 
 def is_cut(flow: Dataflow) -> bool:
@@ -150,9 +155,3 @@ def is_cut(flow: Dataflow) -> bool:
         waiting += set(node.all_input_nodes) - found
         found.update(node.all_input_nodes)
     return True
-
-
-def _share_before(flow: Dataflow, inputs: Tensor) -> float:
-    """The share of a forward pass that no clamp reaches, by its arithmetic, 0 to 1."""
-    costs = operations(flow, inputs)
-    return sum(costs[node] for node in flow.fixed) / sum(costs.values())
