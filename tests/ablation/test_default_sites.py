@@ -483,3 +483,17 @@ def test_sites_in_a_line() -> None:
     assert described([*sites, *sites, sites[0], sites[1]]).endswith(
         "a (64 units in dimension 1), ..., b (192 units in dimension 2)"
     )
+
+
+def test_heads_are_those_of_attentions_alone() -> None:
+    network = torchvision.models.VisionTransformer(32, 16, 2, 4, 32, 64, num_classes=5).eval()
+    nn.init.normal_(network.heads.head.weight)  # zeros to begin with
+    inputs = torch.randn(2, 3, 32, 32)
+    found = resolve_sites(network, None, inputs, unit_dim="head")
+    assert [(site.name, site.units) for site in found] == [
+        (f"encoder.layers.encoder_layer_{block}.self_attention", 4) for block in range(2)
+    ]
+    with pytest.raises(BadInput, match="its output is that of gelu, which has no attention heads"):
+        resolve_sites(network, ["encoder.layers.encoder_layer_0.mlp.1"], inputs, unit_dim="head")
+    with pytest.raises(BadInput, match=r'unit_dim="head": the network has no nn\.MultiheadAttention'):
+        resolve_sites(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), None, torch.randn(2, 4), "head")

@@ -361,3 +361,43 @@ def test_bad_input_is_refused_before_anything_is_measured(batch: Batch, settings
     with pytest.raises(BadInput, match=message) as error:
         ablation_auc(dense(), [batch], **settings)
     assert "\n" not in str(error.value)
+
+
+def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
+    """One batch whose images share 50 masks: the error is that between masks, as over many seeds."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
+        )
+    inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    targets = network(inputs).argmax(1)
+    for batches in ([(inputs, targets)], list(zip(inputs.split(30), targets.split(30), strict=True))):
+        estimates = [
+            ablation_auc(network, batches, masks_per_image=50, masks=3000, points=5, seed=seed) for seed in range(60)
+        ]
+        spread = torch.tensor([estimate.auc for estimate in estimates]).std()
+        errors = torch.tensor([estimate.auc_se for estimate in estimates]).mean()
+        assert 0.75 < errors / spread < 1.5  # a standard deviation of 60 is known to 9 %
+
+
+def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> None:
+    seen = []
+
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = dense()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen.append(len(inputs))
+            return self.network(inputs) if inputs.sum() > -1e9 else inputs
+
+    inputs, targets = batch
+    ablation_auc(Untraceable(), list(zip(inputs.split(4), targets.split(4), strict=True)), masks=600)
+    assert max(seen) <= 8  # 4 at a time, and the 8 on which sites are looked for
+
+
+def test_too_few_masks_for_known_images_are_refused_first(batch: Batch) -> None:
+    with pytest.raises(BadInput, match=r"masks_per_image=1: 10 images .* too few for 7 points"):
+        ablation_auc(dense(), [(batch[0][:10], batch[1][:10])], masks=100, masks_per_image=1)

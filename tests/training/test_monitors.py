@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC, AblationEstimate
-from single_directions.training.signal import LOGGED, diverged, fall, is_better, logged
+from single_directions.training.signal import LOGGED, corrected, diverged, fall, is_better, logged
 
 PLAIN = DataLoader(Augmented(noise=0), 16)
 SAVERS = [
@@ -108,11 +108,12 @@ def test_fall_is_in_standard_errors_of_the_paired_change():
     best = estimate([0.9, 0.6, 0.1], 1000, clear=0.1)
     same = estimate([0.9, 0.6, 0.1], 1000, clear=0.1)
     lower = estimate([0.9, 0.6, 0.1], 1000)
-    assert fall(best, None, "auc") == fall(same, best, "auc") == fall(best, lower, "auc") == 0
+    assert fall(best, None, "auc", 1) == fall(same, best, "auc", 2) == fall(best, lower, "auc", 2) == 0
     change = lower.change_from(best)["auc"]
-    assert fall(lower, best, "auc") == pytest.approx(-change.value / change.se)
+    assert fall(lower, best, "auc", 2) == pytest.approx(-change.value / change.se)
+    assert fall(lower, best, "auc", 2) > fall(lower, best, "auc", 50) > 0  # the best of 50 is so by luck too
     assert change.se < 0.7 * (lower.auc_se**2 + best.auc_se**2) ** 0.5  # the same draws: most of the noise is in both
-    assert fall(lower, best, "auc") > 3
+    assert fall(lower, best, "auc", 2) > 3
     assert is_better(best, lower, "auc")
     assert not is_better(lower, best, "auc")
 
@@ -122,7 +123,7 @@ def test_a_network_that_guesses_is_not_the_best_although_its_normalized_auc_is_o
     assert guessing.auc_normalized > 0.9 > learned.auc_normalized
     assert not is_better(guessing, None, "auc_normalized")
     assert is_better(learned, None, "auc_normalized")
-    assert fall(guessing, learned, "auc_normalized") == 0
+    assert fall(guessing, learned, "auc_normalized", 2) == 0
 
 
 def test_fall_stops_a_training_that_falls_and_no_other():
@@ -160,7 +161,7 @@ def test_fall_goes_on_from_the_best_value_after_a_resume(tmp_path):
     fit(Falls(), [second], epochs=5, train=PLAIN, checkpoint=saver.best_model_path)
     assert second._best.auc == max(values["auc"] for values in first.values.values())
     change = second.latest.change_from(second._best)["auc"]
-    assert second.values[4]["fall"] == pytest.approx(-change.value / change.se)
+    assert second.values[4]["fall"] == pytest.approx(corrected(-change.value / change.se, measurements=5))
     assert second.values[4]["fall"] > 3
 
 

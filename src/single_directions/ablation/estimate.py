@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -246,7 +247,8 @@ class AblationEstimate:
     def _residuals(self) -> Tensor:
         """What each answer differs by from the mean at its point, over the masks there, float64, (images, masks)."""
         counts = self._counts[self.points - 1]
-        exact = (counts / (counts - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
+        drawn = counts * ((int(self.cluster.max()) + 1) / self.images)  # masks, of which some are shared
+        exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
         return (self.right.double() - self.curve[self.points]) / counts * exact
 
     def _error(self, influence: _Influence) -> float:
@@ -263,10 +265,11 @@ class AblationEstimate:
             return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
 
         between = squares(influence.image + influence.mask.sum(1)) * clusters / max(1, clusters - 1)
-        if masks < 2 or clusters < self.images:  # masks cannot be told from images
+        if masks < 2:  # masks cannot be told from images
             within = squares(influence.mask.sum(1))
-        else:
-            within = float(influence.mask.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
+        else:  # images of a cluster have the same masks, so their influences add up
+            shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
+            within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
         fraction = self.images / self.population
         return math.sqrt((1 - fraction) * between + fraction * within)
 
@@ -323,8 +326,9 @@ def ablation_auc(
     Args:
         network, sites, points, clamp, top_k, memory_budget, batch_to_xy, output, unit_dim: as `ablation_curve`.
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader. If there are more images than
-            are needed, some are drawn at random; all are read.
-        masks: how many pairs of an image and a mask to measure.
+            are needed, some are drawn at random; all are read. What cannot be traced takes them batch by batch.
+        masks: how many pairs of an image and a mask to measure. If the number of images is not known before they are
+            read, as in a stream, all are measured, with `masks_per_image` masks each.
         seed: draws images and masks.
         passes: instead of `masks`: what to spend, in forward passes of the whole network for one image.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
@@ -438,13 +442,13 @@ def _rows(measured: Measurement, method: str, memory_budget: int) -> tuple[Rows,
 
 def _check(masks: int, passes: float | None, masks_per_image: int | None, population: float | None, seed: int) -> None:
     for name, number in (("masks", masks), ("masks_per_image", masks_per_image)):
-        if number is not None and (not isinstance(number, int) or number < 1):
+        if number is not None and (not isinstance(number, Integral) or number < 1):
             raise BadInput(f"{name}={number!r}: a whole number of at least 1 is needed")
     for name, amount in (("passes", passes), ("population", population)):
         if amount is not None and not amount > 0:
             raise BadInput(f"{name}={amount!r}: a number above 0 is needed")
-    if not isinstance(seed, int) or seed < 0:
-        raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
 
 
 def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:
@@ -458,6 +462,11 @@ def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image
         )
     if available is None:
         return None, own
+    if per_image is not None and per_image * available < _LEAST * inner:
+        raise BadInput(
+            f"masks_per_image={per_image}: {available} images with so many masks are too few for {inner + 2} points; "
+            "give more images or masks, or fewer points"
+        )
     if per_image is None and math.ceil(masks / own) > available:
         own = math.ceil(masks / available)
     return min(available, math.ceil(masks / own)), own
@@ -514,7 +523,7 @@ class _Answers:
         if self.waiting and self.waiting[0][0].shape[1:] != inputs.shape[1:]:
             self.finish()
         self.waiting.append((inputs, targets))
-        if sum(len(targets) for _, targets in self.waiting) >= self._wanted():
+        if self.rows.images_at_once is None or sum(len(targets) for _, targets in self.waiting) >= self._wanted():
             self.finish()
 
     def finish(self) -> None:
@@ -534,7 +543,10 @@ class _Answers:
         points = torch.cat(self.points, dim=1).t().contiguous()
         inner = len(self.masks.ablated) - 2
         if len(points) and len(points.unique()) < inner:
-            raise BadInput(f"points: {points.numel()} masks are too few for {inner + 2} points; give fewer points")
+            raise BadInput(
+                f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
+                "or fewer points"
+            )
         return {
             "intact": answers[0],
             "ablated": answers[-1],

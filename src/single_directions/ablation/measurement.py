@@ -302,7 +302,7 @@ def _to_device(batch: Any, device: torch.device | None, logits: int | None = Non
             )
     if device is None:
         return inputs, targets
-    return inputs.to(device, non_blocking=True), targets.to(device, torch.int64, non_blocking=True)
+    return inputs.detach().to(device, non_blocking=True), targets.to(device, torch.int64, non_blocking=True)
 
 
 def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor, fx, nn
 
-from single_directions.ablation.activations import Defaults
+from single_directions.ablation.activations import ACTIVATIONS, Defaults
 from single_directions.ablation.forward import Call
 from single_directions.ablation.record import Event, Record, Recorder, record
 from single_directions.ablation.runners import ATTENTION, AsItIs, Runner, Traced
@@ -145,6 +145,8 @@ class Places:
         """How many heads an output has, in which dimension, and how many neighbours there are one head."""
         if len(event.shape) == 4 and event.operation in ("scaled_dot_product_attention", "matmul"):
             return event.shape[1], 1, 1
+        if event.operation in ACTIVATIONS:
+            raise BadInput(f"site {name!r}: its output is that of {event.operation}, which has no attention heads")
         path = (call.module if call is not None else name).split(".")
         modules = dict(self.network.named_modules())
         for end in range(len(path), -1, -1):

@@ -137,6 +137,10 @@ def choose_rows(
         if prefix.stackable and (method == "prefix" or share >= _WORTH_CACHING):
             mask = 1 - share + clamps
             return CachedPrefix(prefix, constant, Cost(image=share + ends * mask, mask=mask)), why
+        if not prefix.stackable:
+            why = "since what lies before the first site has no row for each image"
+            if method == "prefix":
+                warnings.warn(f"method='prefix' falls back to reference, {why}", stacklevel=3)
     example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
     at_once = images_at_once(example.values(), 1, inputs.device, memory_budget)
     cost = Cost(image=ends * (1 + clamps), mask=1 + clamps)

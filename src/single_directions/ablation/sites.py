@@ -195,7 +195,7 @@ def locate(
     Args:
         network: any module that turns `inputs` into logits (images, classes).
         sites: names; ``None`` is ``network.default_sites`` where it has them, else every activation function (see
-            `activations`).
+            `activations`), or with ``unit_dim="head"`` every `nn.MultiheadAttention`.
         inputs: some images, on the network's device.
         unit_dim: the dimension of the sites' outputs in which the units lie, or ``"head"`` for attention heads, for all
             sites or by name; ``None``: that of the outputs of the layer that computed it.
@@ -220,6 +220,13 @@ def locate(
         raise BadInput(f"network {type(network).__name__}: its logits are not finite; was its training?")
     places = Places(network, inputs)
     own = _own_sites(network) if sites is None else sites
+    if own is None and unit_dim == "head":
+        own = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
+        if not own:
+            raise BadInput(
+                'unit_dim="head": the network has no nn.MultiheadAttention; name what the projections of its attentions '
+                "read (sites=[...])"
+            )
     names = _checked(places.defaults.names if own is None else own, own is None, places)
     dims = dict(unit_dim) if isinstance(unit_dim, Mapping) else dict.fromkeys(names, unit_dim)
     strangers = set(dims) - set(names)

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from single_directions.ablation import AblationEstimate, ablation_auc
+from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.estimate import Plan
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, mixes_images
 from single_directions.ablation.orderings import grid
@@ -80,6 +81,7 @@ class AblationAUC(Callback):
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
         signal: whose fall is logged: ``"auc_corrected"``, ``"auc_normalized"`` or ``"auc"``.
         name: what the names of logged values begin with.
+        output: as `ablation_auc`.
         memory_budget: bytes that the images may take in each process, and as `ablation_auc`. If they take more, fewer
             images are measured, with more masks each.
 
@@ -111,6 +113,7 @@ class AblationAUC(Callback):
         name: str = "ablation",
         memory_budget: int = MEMORY_BUDGET,
         unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
+        output: Output | None = None,
     ) -> None:
         numbers = {"every_n_epochs": every_n_epochs, "memory_budget": memory_budget}
         for key, number in {**numbers, "samples": 1 if samples is None else samples}.items():
@@ -123,7 +126,7 @@ class AblationAUC(Callback):
         if signal not in SIGNALS:
             raise BadInput(f"signal={signal!r}: one of {', '.join(SIGNALS)}")
         self.sites, self.clamp, self.top_k, self.cost, self.seed = sites, clamp, top_k, cost, seed
-        self.unit_dim = unit_dim
+        self.unit_dim, self.output = unit_dim, output
         self.every_n_epochs, self.samples, self.batches, self.memory_budget = (
             every_n_epochs,
             samples,
@@ -181,7 +184,7 @@ class AblationAUC(Callback):
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
         self._validated = self._fresh = None
-        network = find_network(pl_module, self.network)
+        network = with_logits(find_network(pl_module, self.network), self.output)
         with _aside(trainer.strategy.root_device):
             images = self._read(trainer, network)
             inputs, targets = images.batches[0]
@@ -319,7 +322,7 @@ class AblationAUC(Callback):
         epoch = trainer.current_epoch
         if is_due(epoch, self.every_n_epochs, self.values) and not _only_updates_averages(trainer):
             start = perf_counter()
-            self._keep(epoch, self._measure(trainer, find_network(pl_module, self.network)))
+            self._keep(epoch, self._measure(trainer, with_logits(find_network(pl_module, self.network), self.output)))
             self.seconds += perf_counter() - start
 
     def _log(self, pl_module: "pl.LightningModule") -> None:
@@ -363,7 +366,7 @@ class AblationAUC(Callback):
             self._fresh = diverged()
             self.curves[epoch] = torch.full((len(self._units_ablated), 2), torch.nan, dtype=torch.float64)
         else:
-            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal)}
+            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal, len(self.values) + 1)}
             self.curves[epoch] = torch.stack([estimate.curve, estimate.curve_se], dim=1)
             if is_better(estimate, self._best, self.signal):
                 self._best = estimate

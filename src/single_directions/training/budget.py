@@ -67,7 +67,7 @@ def plan_for(
 def with_masks_for(plan: Plan, batches: int) -> Plan:
     """The plan, with as many masks as each point needs where all images of a batch share theirs."""
     each = max(plan.masks_per_image, -(-2 * DEFAULT_POINTS // batches))
-    passes = plan.passes * (1 + each) / (1 + plan.masks_per_image)
+    passes = plan.passes * (2 + each) / (2 + plan.masks_per_image)
     return replace(plan, masks_per_image=each, passes=passes)
 
 

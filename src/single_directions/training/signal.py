@@ -2,6 +2,8 @@
 
 import math
 
+from scipy.special import log_ndtr, ndtri_exp
+
 from single_directions.ablation.estimate import NAMES, AblationEstimate
 
 LOGGED = (*NAMES, *(f"{name}_se" for name in NAMES), "fall")
@@ -37,17 +39,29 @@ def is_defined(estimate: AblationEstimate, name: str) -> bool:
     return accuracy - least > 2 * math.sqrt(variance)
 
 
-def fall(estimate: AblationEstimate, best: AblationEstimate | None, signal: str) -> float:
+def fall(estimate: AblationEstimate, best: AblationEstimate | None, signal: str, measurements: int) -> float:
     """How far a number is below its best value so far, in standard errors of that change; 0 where it is not below.
 
-    `best` was measured on the same images and masks, so most of the noise is in both and falls out.
+    `best` was measured on the same images and masks, so most of the noise is in both and falls out. It is the best of
+    so many `measurements`, in part by luck: the more pairs there are of them, the likelier is a fall by chance. So the
+    p value of the fall is multiplied by the number of pairs (Bonferroni); what is returned has that p value.
+
+    >>> round(corrected(4.0, measurements=1), 2), round(corrected(4.0, measurements=50), 2)
+    (4.0, 1.76)
     """
     if best is None or not _has_learned(estimate, signal):
         return 0.0
     change = estimate.change_from(best)[signal]
-    if not change.value < 0:
+    if not change.value < 0 or change.se == 0:
         return 0.0
-    return -change.value / max(change.se, 1e-9)
+    return corrected(-change.value / change.se, measurements)
+
+
+def corrected(errors: float, measurements: int) -> float:
+    """A fall in standard errors, for the pairs that there are of some measurements; 0 at least."""
+    pairs = max(1, measurements * (measurements - 1) // 2)
+    log_p = min(float(log_ndtr(-errors)) + math.log(pairs), math.log(0.5))
+    return max(0.0, -float(ndtri_exp(log_p)))
 
 
 def is_better(estimate: AblationEstimate, best: AblationEstimate | None, signal: str) -> bool:
