@@ -361,7 +361,7 @@ def test_training_that_diverges_is_stopped_and_not_measured():
 
 
 BAD = {
-    "no ReLU": (lambda: callback(network="linear"), "no ReLU"),
+    "no ReLU": (lambda: callback(network="linear"), "no activation function"),
     "a part that takes no images": (lambda: callback(network="head"), r"Linear cannot take inputs \(8, 1, 8, 8\)"),
     "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss cannot take inputs .*'target'"),
     "a data set for batches": (

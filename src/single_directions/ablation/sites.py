@@ -224,8 +224,8 @@ def locate(
         own = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
         if not own:
             raise BadInput(
-                'unit_dim="head": the network has no nn.MultiheadAttention; name what the projections of its attentions '
-                "read (sites=[...])"
+                'unit_dim="head": the network has no nn.MultiheadAttention; name what the projections of its '
+                "attentions read (sites=[...])"
             )
     names = _checked(places.defaults.names if own is None else own, own is None, places)
     dims = dict(unit_dim) if isinstance(unit_dim, Mapping) else dict.fromkeys(names, unit_dim)

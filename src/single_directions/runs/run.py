@@ -139,7 +139,8 @@ def estimate(config: dict[str, Any], parts: Parts, device: torch.device | str) -
             seed=keys["seed"],
             population=available,
         )
-        error = max(found.auc_se, found.auc_normalized_se if found.accuracy > 0 else 0.0)
+        errors = (found.auc_se, found.auc_normalized_se, found.auc_corrected_se)
+        error = max((one for one in errors if math.isfinite(one)), default=0.0)
         if error <= PRECISION or masks >= _MOST_MASKS:
             return found
         masks = min(_MOST_MASKS, math.ceil(1.1 * masks * (error / PRECISION) ** 2))
