@@ -44,10 +44,15 @@ class AblationAUC(Callback):
 
     Logged are `ablation/auc`, `ablation/auc_normalized`, `ablation/auc_corrected` and `ablation/accuracy` (nothing
     ablated), each with its standard error, `ablation/auc_se` and so on, all on training images with the labels trained
-    with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change. So a
-    stock callback stops only on what noise does not explain (epochs whose accuracy is not above chance do not count):
+    with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change, less what
+    the choice of the best among all epochs explains (`signal.fall`). So a stock callback stops only on what noise does
+    not explain (epochs whose accuracy is not above chance do not count):
 
     ``EarlyStopping("ablation/fall", mode="min", divergence_threshold=3, patience=1000)``
+
+    To stop by a value itself, monitor the corrected AUC. The raw one goes on rising while wrong labels are learnt
+    (docs/results/stopping). With true labels there is little to stop for; with shuffled labels the corrected AUC is
+    highest up to three epochs before the best network.
 
     Values are logged after the validation loop in epochs that have one, else at the end of the epoch. If validation
     runs several times an epoch (``Trainer(val_check_interval=0.25)``), so does the measurement, each time at the full
