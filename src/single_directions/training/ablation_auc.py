@@ -44,9 +44,9 @@ class AblationAUC(Callback):
 
     Logged are `ablation/auc`, `ablation/auc_normalized`, `ablation/auc_corrected` and `ablation/accuracy` (nothing
     ablated), each with its standard error, `ablation/auc_se` and so on, all on training images with the labels trained
-    with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change, less what
-    the choice of the best among all epochs explains (`signal.fall`). So a stock callback stops only on what noise does
-    not explain (epochs whose accuracy is not above chance do not count):
+    with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change,
+    corrected for the best being so by luck too (`signal.fall`). So a stock callback stops only on what noise does not
+    explain (epochs whose accuracy is not above chance do not count):
 
     ``EarlyStopping("ablation/fall", mode="min", divergence_threshold=3, patience=1000)``
 
