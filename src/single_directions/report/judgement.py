@@ -147,6 +147,8 @@ def _part(claim: Claim) -> list[str]:
         f"the value is of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
         f"{details['judged']} {details['several']}"
     )
+    if refuted and details["p_of"]:
+        return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
     return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is of {details['p_of']}"]
 
 
