@@ -82,6 +82,8 @@ def test_the_checklist_says_nothing_of_the_papers_experiments(tables):
     for other in ("ResNet-50", "tuning.yaml", "digits, which", "Figures 2 and 3", "nine figures", "the paper"):
         assert other not in seen
     assert "Of the digits" in str(checklist(tables.runs, sections_of(tables, [])))
+    mnist = str(checklist(tables.runs.assign(data="mnist"), sections_of(tables, [])))
+    assert "test images of MNIST are" in mnist
 
 
 def test_nothing_is_chosen_among_trainings_on_different_labels(tables):

@@ -7,10 +7,13 @@ import pandas as pd
 from single_directions.report.claims import ensemble
 from single_directions.report.copies import first_of
 from single_directions.report.experiments import EXPERIMENTS
+from single_directions.report.heading import DATA
 from single_directions.report.markup import Markup, tag
 from single_directions.report.provenance import compute
 from single_directions.report.section import Section
 from single_directions.report.wording import count
+
+_WITH_TEST_IMAGES = {**DATA, "image_folder": "folders of images"}
 
 
 def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
@@ -109,9 +112,8 @@ def _split(done: pd.DataFrame) -> str:
     """Where test images come from, and how pixels are scaled, of the data sets of this project."""
     names = set(done["data"])
     told = []
-    if names & {"mnist", "cifar10", "imagenet", "image_folder"}:
-        told.append("Training and test images of MNIST, CIFAR-10, ImageNet and folders of images are those that these "
-                    "come with. ")  # fmt: skip
+    if own := [word for name, word in _WITH_TEST_IMAGES.items() if name in names]:
+        told.append(f"Training and test images of {', '.join(own)} are those that these come with. ")
     if "digits" in names:
         told.append("Of the digits, which come without, 500 are test images, balanced by class, the same for every "
                     "seed. ")  # fmt: skip
