@@ -3,7 +3,7 @@
 One method for each kind of number, however many networks there are, gives both its 95 % interval and its p value, so
 that the two agree and more networks of the same effect never weaken a verdict:
 
-- means and differences: Student's t (Welch's where the groups share no seeds);
+- means and differences: Student's t (Welch's where the groups share too few seeds);
 - correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
   number of seeds, which is cautious: networks of one seed count as if they were one;
 - shares: Clopper and Pearson's exact interval, and the exact binomial test.
