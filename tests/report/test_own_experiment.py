@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from single_directions.report.album import pictures
+from single_directions.report.checklist import checklist
 from single_directions.report.choice import choice, choices
 from single_directions.report.page import Shown, page
 from single_directions.report.section import sections_of
@@ -72,6 +73,17 @@ def test_choices_are_of_the_extremes_of_each_seed():
     assert list(found["highest normalized AUC"]) == [0.1, 0.95]
     assert list(found["least training loss"]) == [0.9, 0.7]
     assert list(found["at random"]) == pytest.approx([0.6, 1.85 / 3])
+
+
+def test_the_checklist_says_nothing_of_the_papers_experiments(tables):
+    seen = str(checklist(tables.runs.assign(data="mine"), sections_of(tables, [])))
+    for told in ("MLP", "labels trained with"):
+        assert told in seen
+    for other in ("ResNet-50", "tuning.yaml", "digits, which", "Figures 2 and 3", "nine figures", "the paper"):
+        assert other not in seen
+    assert "Of the digits" in str(checklist(tables.runs, sections_of(tables, [])))
+    mnist = str(checklist(tables.runs.assign(data="mnist"), sections_of(tables, [])))
+    assert "test images of MNIST are" in mnist
 
 
 def test_nothing_is_chosen_among_trainings_on_different_labels(tables):

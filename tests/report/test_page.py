@@ -10,7 +10,9 @@ from constructed import tables
 
 from single_directions.report.album import Picture
 from single_directions.report.claims import judge
+from single_directions.report.claims.claim import OF_THE_PAPER
 from single_directions.report.claims.early_stopping import by_run
+from single_directions.report.claims.ensemble import ESTIMATED
 from single_directions.report.experiments import EXPERIMENTS, PAPERS
 from single_directions.report.figures import Line, ablation_figure
 from single_directions.report.page import Shown, page
@@ -301,9 +303,37 @@ def test_what_the_auc_follows_is_told_for_each_condition():
 
 def test_a_check_is_no_experiment_of_the_papers():
     html = render(tables({"early_stopping_corrupted": 1}))
-    assert "0 of 9" in words(html)
+    assert "0 of 7" in words(html)
     assert "early_stopping_corrupted" not in html.partition('id="missing"')[2].partition("</section>")[0]
     assert "early_stopping_corrupted" not in render(tables({"dropout": 1})).partition('id="missing"')[2]
+
+
+def test_experiments_that_count_are_those_whose_claims_count():
+    assert {one.name for one in PAPERS} == set(OF_THE_PAPER)
+    html = render(tables(dict.fromkeys(("early_stopping_grid", "ensemble_learning_rates", "dropout"), 1)))
+    assert "1 of 7" in words(html)
+
+
+def test_value_and_p_are_said_to_be_of_which_part():
+    whole = tables({"memorization": 4})
+    claims = judge(whole)
+    [claim] = [claim for claim in claims if claim["id"] == "memorization.auc"]
+    details = claim["details"]
+    assert details["weakest"] in details["parts"]
+    told = f"the value is of {details['weakest']}, the {{}} {details['judged']} levels of corruption"
+    details["p_of"] = "corruption 7"
+    words_of = words(render(whole, claims))
+    assert words_of.count(f"{told.format('least clear of')}; p is of corruption 7") == 2  # in the table and the section
+    details["parts"][details["weakest"]]["holds"] = False
+    assert told.format("farthest from the claim of") in words(render(whole, claims))
+
+
+def test_what_figure_2_measures_is_named_where_it_is_an_estimate():
+    whole = tables({"ensemble": 6})
+    assert ESTIMATED not in words(render(whole)).partition("Reproducibility checklist")[2]
+    runs = whole.runs.assign(estimate_auc=0.5, estimate_auc_normalized=0.5)
+    seen = words(render(Tables(runs, whole.curves, whole.epochs))).partition("Reproducibility checklist")[2]
+    assert f"In Figure 2 (ensemble) a network's AUC is {ESTIMATED}" in seen
 
 
 def test_the_checklist_is_answered(text):

@@ -7,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from single_directions.report.claims.claim import LEVEL
+from single_directions.report.statistics import least_decisive
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 NUMBER = r"([+−]?\d+\.\d+)"
@@ -59,11 +62,27 @@ def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims
         assert agrees(numbers, claim), (figure, numbers)
         assert re.findall(r"n = (\d+)", number) == [str(claim["n"])]
         rest = re.sub(rf"{INTERVAL}|n = \d+", "", number)
+        for needed in re.findall(r"at least (\d+) are needed", rest):
+            assert int(needed) == least_decisive(LEVEL / claim["family"])
+        for least, most, first, last in re.findall(
+            rf"{NUMBER} to {NUMBER} more .* at fractions {NUMBER} to {NUMBER}; at the farthest", rest
+        ):
+            parts = claim["details"]["parts"]
+            assert same(least, min(part["value"] for part in parts.values()))
+            assert same(most, max(part["value"] for part in parts.values()))
+            assert [next(iter(parts)), [*parts][-1]] == [f"dropout {first}", f"dropout {last}"]
+            assert claim["value"] == max(part["value"] for part in parts.values())
+        if "least clear of five levels" in rest:
+            assert claim["details"]["judged"] == 5
         for p in re.findall(r"corrected p = (\d\.\d+)", rest):
             assert same(p, claim["p_corrected"])
         for margin in re.findall(r"substantially means (\d\.\d+)", rest):
             assert float(margin) == claim["details"]["margin"]
-        assert not re.findall(r"\d", re.sub(r"corrected p = \d\.\d+|substantially means \d\.\d+", "", rest))
+        checked = (
+            r"corrected p = \d\.\d+|substantially means \d\.\d+|at least \d+ are needed|"
+            rf"{NUMBER} to {NUMBER} more|at fractions {NUMBER} to {NUMBER}"
+        )
+        assert not re.findall(r"\d", re.sub(checked, "", rest))
         assert [float(text.replace("−", "-")) for text in re.findall(NUMBER, said)] == (
             [claim["paper_value"]] if claim["paper_value"] else []
         )
@@ -102,7 +121,8 @@ def test_every_other_number_is_that_of_the_results(told, claims):
     assert set(own.groupby("corruption").size()) == {int(networks)}
     assert set(own["orderings"]) == {int(orderings)}
     assert {claim["family"] for claim in claims.values()} >= {9}
-    take(r"Intervals are 95 %, and p is corrected for the nine main claims")
+    take(r"Intervals are 95 %, and p is corrected for all nine main claims \(that of 1c, which was not run, included\)")
+    assert "memorization_imagenet" not in set(runs["experiment"])
     [reduced, accuracy] = take(r"reduced: ([\d,]+) training images, and on CIFAR-10 .* trained to (\d+) % training")
     judged = runs[~runs["experiment"].isin(["single", "tuning", "early_stopping_grid"])]
     assert set(judged["config.data.train_samples"]) == {int(reduced.replace(",", ""))}
@@ -123,6 +143,17 @@ def test_every_other_number_is_that_of_the_results(told, claims):
     assert {part["n"] for part in correlation["parts"].values()} == {int(numbers[6])}
     stopped, low, high = take(rf"a test accuracy of {NUMBER}, where training to the end leaves {NUMBER} to {NUMBER}\.")
     assert all(same(stopped, kept[optimizer]["auc"]) for optimizer in (sgd, adam))
+    first, last, *losses = take(
+        rf"it keeps epochs (\d+) to (\d+), and stopping by test loss keeps networks that are as accurate, with a lower "
+        rf"test loss: {NUMBER} in place of {NUMBER}\."
+    )
+    stopping = claims["early_stopping_corrupted.stopping"]
+    assert any(caveat.startswith(f"stopping by AUC keeps epochs {first} to {last},") for caveat in stopping["caveats"])
+    for setting in stopping["details"]["settings"]:
+        by = [setting["means"][name] for name in ("test_loss", "auc")]
+        assert all(same(loss, one["test_loss"]) for loss, one in zip(losses, by, strict=True))
+        assert by[0]["test_accuracy"] == pytest.approx(by[1]["test_accuracy"], abs=0.005)
+        assert setting["auc_minus_test_loss"]["test_loss"]["low"] > 0
     ends = sorted(kept[optimizer]["nothing"] for optimizer in (sgd, adam))
     assert same(low, ends[0])
     assert same(high, ends[1])

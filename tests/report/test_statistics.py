@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from single_directions.report import statistics
 from single_directions.report.statistics import (
@@ -43,7 +44,7 @@ def test_mean_of_few_has_a_t_interval():
 
 
 def test_difference_within_seeds_is_the_mean_of_their_differences():
-    one = pd.Series([0.9, 0.6, 0.5, 7.0], index=[0, 1, 2, 8])
+    one = pd.Series([0.9, 0.6, 0.5], index=[0, 1, 2])
     other = pd.Series([0.1, 0.3, 0.7, 0.4], index=[2, 1, 0, 9])
     estimate = difference(one, other)  # 0.2, 0.3, 0.4 at seeds 0, 1, 2
     half = 4.302653 * 0.1 / math.sqrt(3)
@@ -51,6 +52,18 @@ def test_difference_within_seeds_is_the_mean_of_their_differences():
     assert estimate.n == 3
     pooled = math.sqrt((np.var([0.9, 0.6, 0.5], ddof=1) + np.var([0.1, 0.3, 0.7], ddof=1)) / 2)
     assert estimate.effect_size == pytest.approx((1 - 3 / 15) * 0.3 / pooled)
+
+
+@pytest.mark.parametrize(("first", "n", "shared"), [(0, 6, 0), (2, 4, 0), (3, 6, 3), (4, 6, 2), (5, 6, 1), (6, 6, 0)])
+def test_few_shared_seeds_discard_no_networks(first, n, shared):
+    one = pd.Series([1.0, 2, 4, 3, 6, 5], index=range(6))
+    other = pd.Series([2.0, 1, 3, 5, 4, 7], index=range(first, first + 6))
+    estimate = difference(one, other)
+    assert (estimate.n, estimate.shared) == (n, shared)
+    assert np.isfinite([estimate.low, estimate.high, estimate.p]).all()
+    if n == 6 and first:
+        test = stats.ttest_ind(one, other, equal_var=False)
+        assert (estimate.p, estimate.value) == pytest.approx((test.pvalue, one.mean() - other.mean()))
 
 
 def test_networks_of_different_seeds_are_independent_groups():

@@ -53,7 +53,7 @@ def choice(section: Section) -> Markup | None:
     amount = len(runs.drop_duplicates(conditions))
     told = (
         f"Of {amount} settings, one is chosen for each of {len(found)} seeds by training images alone: its accuracy on "
-        "test images, and what it loses against the highest of all; means over seeds with 95 % intervals."
+        "test images, and what it loses against the highest of all; means over seeds with 95 % intervals (Student's t)."
     )
     heads = ("Chosen by", "Test accuracy", "Lost")
     return tag("div", tag("h3", "If settings were chosen without a test set"), tag("p", told), table(heads, rows))

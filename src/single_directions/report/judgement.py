@@ -105,7 +105,7 @@ def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
         tag("a", claim["figure"], href=f"#{section.id}"),
         [sentence(claim["paper"]), tag("div", where, class_="place")],
         badge(claim),
-        [_whole(claim), tag("div", claim["statistic"], class_="place")],
+        [_whole(claim), [tag("div", text, class_="place") for text in (claim["statistic"], *_part(claim))]],
         claim["n"],
         "" if claim["paper_value"] is None else number(claim["paper_value"]),
         "; ".join(own_caveats(section, claim)),
@@ -113,7 +113,7 @@ def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
 
 
 def _item(section: Section, claim: Claim) -> Markup:
-    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}"]
+    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}", *_part(claim)]
     if claim["paper_value"] is not None:
         numbers.append(f"the paper: {number(claim['paper_value'])}")
     if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
@@ -135,6 +135,21 @@ def _item(section: Section, claim: Claim) -> Markup:
         list(_details(claim["details"])),
         class_=leaning(claim),
     )
+
+
+def _part(claim: Claim) -> list[str]:
+    """Which of several parts the value is of, and which the p if that is another."""
+    details = claim["details"]
+    if len(details.get("parts", {})) < 2:
+        return []
+    refuted = details["parts"][details["weakest"]]["holds"] is False
+    told = (
+        f"the value is of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
+        f"{details['judged']} {details['several']}"
+    )
+    if refuted and details["p_of"]:
+        return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
+    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is of {details['p_of']}"]
 
 
 def _history(claim: Claim) -> str:

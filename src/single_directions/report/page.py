@@ -115,7 +115,8 @@ def _footer() -> Markup:
     told = (
         "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
         "from the run folders that their column run names. A name that was too long for a folder is cut short on the "
-        "disk and ends in a hash there; the column has it whole. "
+        "disk and ends in a hash there; the column has it whole. In curves.csv and epochs.csv only the first row of a "
+        "run names it: fill the column run downwards (pandas: table['run'].ffill()). "
     )
     again = tag("code", f"{called('report')} FOLDER"), " makes this page from them again."
     return tag("footer", tag("p", told, again))

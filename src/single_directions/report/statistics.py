@@ -3,7 +3,7 @@
 One method for each kind of number, however many networks there are, gives both its 95 % interval and its p value, so
 that the two agree and more networks of the same effect never weaken a verdict:
 
-- means and differences: Student's t (Welch's where the groups share no seeds);
+- means and differences: Student's t (Welch's where the groups share too few seeds);
 - correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
   number of seeds, which is cautious: networks of one seed count as if they were one;
 - shares: Clopper and Pearson's exact interval, and the exact binomial test.
@@ -27,6 +27,8 @@ from sklearn.mixture import GaussianMixture
 
 from single_directions.report.weighted import Floats, covariance, partial, ranks
 
+LEAST_NETWORKS = 4
+"""A side with fewer networks decides nothing."""
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 """Of permutation tests."""
@@ -52,6 +54,7 @@ class Estimate:
         effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
         error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
         null: 0; of a share one half.
+        shared: how many seeds two groups share that were compared as independent all the same; too few to pair.
     """
 
     value: float = nan
@@ -65,6 +68,7 @@ class Estimate:
     error: float = nan
     freedom: float = nan
     null: float = 0.0
+    shared: int = 0
 
     def p_of(self, bound: float) -> float:
         """The two-sided p of the true number being `bound`, by the method that the interval comes from.
@@ -98,15 +102,16 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate:
     """The mean of `one` minus that of `other`; both hold one value a network, by seed.
 
     Seeds that both hold are blocks: their differences are taken within a seed, and networks of other seeds are left
-    out. Without two such seeds the two are compared as independent groups (Welch).
+    out. Where that would leave fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as
+    independent groups (Welch).
     """
     one, other = (_by_seed(values) for values in (one, other))
     seeds = one.index.intersection(other.index)
-    if len(seeds) >= 2:
+    if len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other)))):
         one, other = one[seeds], other[seeds]
         paired = mean_interval(one.to_numpy() - other.to_numpy())
         return replace(paired, effect_size=_hedges(one.to_numpy(), other.to_numpy()))
-    return _independent(one.to_numpy(), other.to_numpy())
+    return replace(_independent(one.to_numpy(), other.to_numpy()), shared=len(seeds))
 
 
 def share(successes: int, n: int) -> Estimate:
@@ -118,6 +123,14 @@ def share(successes: int, n: int) -> Estimate:
     # Twice the smaller tail, as the interval has it: its ends are where this is 0.05.
     p = min(1.0, 2 * min(stats.binom.cdf(successes, n, 0.5), stats.binom.sf(successes - 1, n, 0.5)))
     return Estimate(successes / n, float(low), float(high), n, float(p), null=0.5)
+
+
+def least_decisive(level: float) -> int:
+    """The fewest networks whose share can have a p below `level`: that of all of them, or of none."""
+    n = 1
+    while share(n, n).p >= level:
+        n += 1
+    return n
 
 
 def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:

@@ -57,7 +57,10 @@ def test_weakest_part_decides():
     both = judged(Finding({"a": strong, "b": weak}))
     assert (both.label, both.holds, both.p, both.estimate.value, both.estimate.n) == ("b", True, 0.02, 0.2, 5)
     open_ = judged(Finding({"a": strong, "b": wide}))
-    assert (open_.label, open_.holds, open_.p) == ("b", None, 0.6)
+    assert (open_.label, open_.holds, open_.p, open_.p_label) == ("b", None, 0.6, "b")
+    sure, vague = Estimate(0.2, 0.1, 0.3, 4, p=0.001), Estimate(0.6, 0.2, 1.0, 4, p=0.02)
+    apart = judged(Finding({"sure": sure, "vague": vague}))
+    assert (apart.label, apart.p, apart.p_label) == ("sure", 0.02, "vague")  # the value of one, the p of the other
     against = judged(Finding({"a": strong, "b": wide, "c": opposed}))
     assert (against.label, against.holds) == ("c", False)
     assert against.p == pytest.approx(0.03)  # any of three could have been opposed
@@ -77,6 +80,7 @@ def test_the_part_farthest_against_a_claim_is_shown():
     far, near = Estimate(0.84, 0.81, 0.87, 4, p=0.001), Estimate(0.78, 0.64, 0.92, 4, p=0.004)
     shown = outcome(Finding({"near": near, "far": far}), claim(region=NEGATIVE))
     assert (shown.label, shown.holds) == ("far", False)
+    assert shown.p_label == "far"
     assert shown.p == pytest.approx(0.002)  # of two, either could have been against it
     low, lower = (Estimate(-value, -value - 0.01, -value + 0.01, 4, p=0.001) for value in (0.2, 0.4))
     assert outcome(Finding({"low": low, "lower": lower}), claim(region=POSITIVE)).label == "lower"

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from single_directions.report.statistics import Estimate
+from single_directions.report.experiments import PAPERS
+from single_directions.report.statistics import LEAST_NETWORKS, Estimate
 from single_directions.report.table import Tables
 
-LEAST_NETWORKS = 4
-"""A side with fewer networks decides nothing."""
 LEVEL = 0.05
 """Of corrected p values."""
 MARGIN = 0.05
@@ -20,8 +19,7 @@ NEGATIVE, POSITIVE, SUBSTANTIAL, ALIKE = (-inf, 0.0), (0.0, inf), (MARGIN, inf),
 """Where the paper says that a number lies."""
 PAPERS_FIGURES = ("1a", "1b", "1c", "2a", "2b", "3a", "3b", "4a", "4b")
 """Each has one main claim; these nine are corrected for being nine."""
-OF_THE_PAPER = ("memorization", "memorization_cifar10", "memorization_imagenet", "ensemble", "early_stopping",
-                "dropout", "batch_norm")  # fmt: skip
+OF_THE_PAPER = tuple(one.name for one in PAPERS)
 """The experiments that the figures are of; others ask the same with more than the paper varied."""
 RULE = (
     "reproduced where the 95 % interval {every}lies wholly {where} and its p{corrected} is below 0.05; not reproduced "
@@ -69,6 +67,7 @@ class Claim:
         several: what the parts are called, where there are several.
         trained_to_the_end: whether networks below 99 % training accuracy are out of place.
         unless: in words, where the numbers are described and not judged.
+        of_shares: whether the numbers are shares of the networks, which an exact test compares with one half.
     """
 
     name: str
@@ -83,6 +82,7 @@ class Claim:
     several: str = "parts"
     trained_to_the_end: bool = True
     unless: str = ""
+    of_shares: bool = False
 
     def rule(self, parts: int, family: int) -> str:
         """The rule of the verdict on so many parts, of one of so many claims, in words."""
@@ -115,6 +115,7 @@ class Outcome:
             lies elsewhere (Bonferroni's); NaN for what is not judged.
         holds: True, False, or None where the intervals do not decide.
         left_out: the parts that were not judged, and their `n`.
+        p_label: the part that `p` comes from.
     """
 
     label: str
@@ -122,6 +123,7 @@ class Outcome:
     p: float
     holds: bool | None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    p_label: str = ""
 
 
 def outcome(finding: Finding, claim: Claim) -> Outcome:
@@ -133,12 +135,18 @@ def outcome(finding: Finding, claim: Claim) -> Outcome:
     label, shown = min(judged.items(), key=lambda part: _strength(part[1], claim.region))
     said = holds(shown, claim.region)
     chances = {label: p_of(part, claim.region) for label, part in judged.items()}
-    against = [chances[label] for label, part in judged.items() if holds(part, claim.region) is False]
-    p = min(1.0, len(judged) * min(against)) if against else max(chances.values(), key=lambda p: p if p == p else inf)
+    against = [label for label, part in judged.items() if holds(part, claim.region) is False]
+    p_label = min(against or chances, key=lambda label: chances[label] if against else -_known(chances[label]))
+    p = min(1.0, len(judged) * chances[p_label]) if against else chances[p_label]
     estimate = Estimate(**{**asdict(shown), "n": min(part.n for part in judged.values())})
     if finding.descriptive:
         return Outcome(label, estimate, nan, None, left_out)
-    return Outcome(label, estimate, p, said, left_out)
+    return Outcome(label, estimate, p, said, left_out, p_label)
+
+
+def _known(p: float) -> float:
+    """A p value; infinite where it is not known."""
+    return p if p == p else inf
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:

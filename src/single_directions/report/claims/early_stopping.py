@@ -32,8 +32,6 @@ NEAR_EPOCHS, NEAR_SHARE = 2, 0.1
 """Two epochs are near each other within so many epochs, or within this share of the epochs to the onset."""
 CORRELATIONS = (-1.0, 1.0)
 """Where a correlation can lie, and so its mean."""
-DECIDE = 6
-"""Trainings of one setting below which an exact interval holds one half, whatever they do."""
 PATIENCE = 5
 """Epochs measured without improvement after which training is stopped."""
 FOLLOWED = ("test loss until it is lowest", "test loss from there on", "training loss", "test accuracy lost")
@@ -216,8 +214,6 @@ def downturn(tables: Tables) -> Finding:
             f"of {diverge.sum()} trainings that diverge the AUC turns down near that in {near.sum()}, elsewhere in "
             f"{(diverge & turn & ~near).sum()}, never in {(diverge & ~turn).sum()}"
         )
-    if 0 < max((part.n for part in parts.values()), default=0) < DECIDE:
-        caveats.append(f"fewer than {DECIDE} trainings of a setting cannot decide, whatever they do")
     return Finding(parts, {"trainings": _listed(rows, **each)}, tuple(caveats))
 
 
@@ -239,7 +235,20 @@ def stopping(tables: Tables) -> Finding:
         }
         for condition, own in rows.groupby("condition", sort=False)
     ]
-    return Finding(_means(rows, gained), {"patience": PATIENCE, "settings": settings}, _unmeasured(rows))
+    caveats = (*_unmeasured(rows), *_beside(left["auc"].dropna(), left["test_loss"].dropna()))
+    return Finding(_means(rows, gained), {"patience": PATIENCE, "settings": settings}, caveats)
+
+
+def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
+    """What stopping by AUC keeps, beside what stopping by test loss keeps: means over all trainings."""
+    if by_auc.empty or by_test_loss.empty:
+        return []
+    told = [
+        f"stopping by {name} keeps epochs {kept['kept'].min():.0f} to {kept['kept'].max():.0f}, with a mean test loss "
+        f"of {kept['test_loss'].mean():.2f} and a mean test accuracy of {kept['test_accuracy'].mean():.2f}"
+        for name, kept in (("AUC", by_auc), ("test loss", by_test_loss))
+    ]
+    return ["this compares with not stopping at all, and where networks overfit nearly any early stop passes", *told]
 
 
 def _cost(one: pd.DataFrame, other: pd.DataFrame, rows: pd.Index) -> dict[str, Estimate]:
@@ -278,6 +287,7 @@ CLAIMS = (
         where="above one half",
         region=(0.5, inf),
         find=downturn,
+        of_shares=True,
     ),
     _claim(
         name="test_loss",

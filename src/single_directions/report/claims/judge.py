@@ -10,7 +10,6 @@ import pandas as pd
 
 from single_directions.report.claims import early_stopping, ensemble, memorization, regularizers
 from single_directions.report.claims.claim import (
-    LEAST_NETWORKS,
     LEVEL,
     Claim,
     Finding,
@@ -26,7 +25,7 @@ from single_directions.report.claims.claim import (
 from single_directions.report.claims.departures import departures, reductions
 from single_directions.report.copies import first_of
 from single_directions.report.planned import not_done
-from single_directions.report.statistics import Estimate
+from single_directions.report.statistics import LEAST_NETWORKS, Estimate, least_decisive
 from single_directions.report.sweeps import overrides, sweeps, swept_keys
 from single_directions.report.table import Tables
 from single_directions.runs.folder import write_json
@@ -57,7 +56,8 @@ def judge(tables: Tables) -> list[dict[str, Any]]:
 
     A claim of several numbers (one a level of corruption, say) shows the weakest, which decides; all of them are in
     `details["parts"]`, a dict from what each is of to its `Estimate`, with `holds`; `details["weakest"]` names the one
-    shown. `details["below_99"]` lists networks below 99 % training accuracy, and `details["without_below_99"]` is the
+    shown, of `details["judged"]` of what `details["several"]` calls them, and `details["p_of"]` the one that `p` is of.
+    `details["below_99"]` lists networks below 99 % training accuracy, and `details["without_below_99"]` is the
     claim's value, interval, n and verdict without them.
     """
     entries = [_entry(*case) for case in _cases(tables)]
@@ -121,9 +121,17 @@ def _judged(claim: Claim, tables: Tables) -> tuple[Outcome, Finding]:
             for name, part in finding.parts.items()
         },
         "weakest": result.label,
+        "p_of": result.p_label,
+        "several": claim.several,
+        "judged": len(finding.parts) - len(result.left_out),
     }
     reduced = [REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []
     caveats = [*reduced, *departures(tables.runs), *finding.caveats, *_few(result, claim, len(finding.parts))]
+    if unpaired := [label for label, part in finding.parts.items() if part.shared]:
+        caveats.append(
+            f"{'; '.join(unpaired)}: the two sides share fewer than {LEAST_NETWORKS} seeds, so all networks are "
+            "compared as independent groups (Welch), not within seeds"
+        )
     if result.estimate.n >= LEAST_NETWORKS and not isfinite(result.estimate.value):
         caveats.append("its number is not defined, as where all networks have the same")
     if claim.trained_to_the_end:
@@ -156,6 +164,23 @@ def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
         networks = "network" if result.estimate.n == 1 else "networks"
         return [f"{result.estimate.n} {networks} a side, fewer than {LEAST_NETWORKS}: nothing is decided"]
     return []
+
+
+def _undecidable(finding: Finding, claim: Claim, siblings: int) -> list[str]:
+    """How many trainings a verdict on shares needs, where there are fewer: as corrected for claims and for parts.
+
+    To hold, all parts judged must be clear. To be refuted, one part is enough, but its p is multiplied by their number.
+    """
+    if not claim.of_shares or not any(part.n for part in finding.parts.values()):
+        return []
+    sizes = [part.n for part in finding.parts.values() if part.n >= LEAST_NETWORKS]
+    to_hold, to_refute = (least_decisive(LEVEL / siblings / times) for times in (1, len(sizes) or len(finding.parts)))
+    if sizes and min(sizes) >= to_hold and max(sizes) >= to_refute:
+        return []
+    told = f"corrected for {siblings} claims, at least {to_hold} trainings {{}}are needed for a verdict"
+    if to_refute == to_hold:
+        return [told.format("")]
+    return [f"{told.format('of each setting ')} that it holds, {to_refute} of one setting for one that it does not"]
 
 
 def _below(runs: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +219,7 @@ def _entry(sweep: Sweep, tables: Tables, claim: Claim, incomplete: Sequence[str]
     p_corrected = min(1.0, siblings * result.p)
     if result.estimate.n < LEAST_NETWORKS:
         p_corrected = nan
-    caveats = [*incomplete, *finding.caveats]
+    caveats = [*incomplete, *finding.caveats, *_undecidable(finding, claim, siblings)]
     if result.holds is not None and p_corrected >= LEVEL and claim.role != "check":
         caveats.append(
             f"the interval alone would decide, but p is {p_corrected:.2g} once corrected for {siblings} claims"
