@@ -16,7 +16,8 @@ import pandas as pd
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import flat
@@ -115,21 +116,25 @@ def _record_in_wandb(run: Any, summary: dict[str, Any], curve: pd.DataFrame, epo
 
 
 class Retold(pl.Callback):
-    """Tells W&B of the epochs before the checkpoint that a training goes on from, where no other part of it holds them.
+    """Tells loggers that begin anew of the epochs before the checkpoint that a training goes on from.
 
-    A process that is killed leaves an offline run that ends in the midst of a record; `wandb sync` uploads nothing
-    after it. So the run begins anew, with the same id.
+    A process that is killed leaves an offline run of W&B that ends in the midst of a record; `wandb sync` uploads
+    nothing after it. So the run begins anew, with the same id. A table of Lightning's CSVLogger can only be begun anew.
     """
 
     def __init__(self, history: History, loggers: Sequence[Any]) -> None:
         self.history = history
-        self.runs = [logger.experiment for logger in loggers if getattr(logger, "begins_anew", False)]
+        self.loggers = [logger for logger in loggers if getattr(logger, "begins_anew", False)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the epochs, which the checkpoint has brought along."""
-        for run in self.runs:
+        for logger in self.loggers:
             for row in self.history.rows:
-                run.log(dict(row))
+                if isinstance(logger, ByEpoch):
+                    logger.log_metrics(dict(row))
+                else:
+                    logger.experiment.log(dict(row))
+            logger.save()
 
 
 class ByEpoch(Logger):
@@ -138,6 +143,7 @@ class ByEpoch(Logger):
     def __init__(self, logger: Logger) -> None:
         super().__init__()
         self.logger = logger
+        self.begins_anew = isinstance(logger, CSVLogger)
 
     @property
     def name(self) -> str | None:
@@ -208,6 +214,9 @@ def _other_logger(
     }
     try:
         logger: Logger = instantiate(filled, **known, _convert_="all")
+        if isinstance(logger, CSVLogger):
+            for written in (ExperimentWriter.NAME_METRICS_FILE, ExperimentWriter.NAME_HPARAMS_FILE):
+                Path(logger.log_dir, written).unlink(missing_ok=True)  # of a part that was cut off
         if not known:
             logger.log_hyperparams(config)
         if is_mlflow:
