@@ -289,6 +289,16 @@ def test_run_of_a_wandb_agent_has_the_id_that_it_was_given(settings, place, monk
     assert records(log, "run")[0]["run_id"] == "abcd1234"
 
 
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_empty_id_of_a_run_is_as_none(settings, place, content):
+    file = place / "wandb" / "run.id"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    execute(settings("tracking=wandb", "trainer.max_epochs=1"), RunFolder(place))
+    [log] = logs(place)
+    assert records(log, "run")[0]["run_id"] == file.read_text() != content
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [

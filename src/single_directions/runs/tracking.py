@@ -207,7 +207,7 @@ def _other_logger(
     id_file = folder / f"{kind}.id"
     is_mlflow = settings["_target_"].endswith(".MLFlowLogger")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    known = {"run_id": id_file.read_text()} if is_mlflow and id_file.exists() else {}
+    known = {"run_id": run_id} if is_mlflow and (run_id := _kept_id(id_file)) else {}
     filled = {
         key: value.replace("{folder}", str(folder)).replace("{name}", name) if isinstance(value, str) else value
         for key, value in settings.items()
@@ -352,12 +352,17 @@ def _staged(folder: Path) -> Iterator[None]:
         del os.environ[key]
 
 
+def _kept_id(file: Path) -> str:
+    """The id in a file, "" where there is no file or nothing in it."""
+    return file.read_text().strip() if file.exists() else ""
+
+
 def _run_id(file: Path) -> str:
     """The id in a file, made where there is none."""
-    if not file.exists():
+    if not _kept_id(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, secrets.token_hex(4))
-    return file.read_text()
+    return _kept_id(file)
 
 
 def _figure(curve: pd.DataFrame) -> Any:
