@@ -134,11 +134,20 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
         ("curves", "ordering,units_ablated\n0,0\n", "curves.csv: it has no column accuracy"),
         ("curves", f"{CURVE}0,0,0,1\n1,4,1,0\n", "curves.csv: it has 2 rows, not the 4 of summary.json"),
         ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: some of the 2 orderings lacks a point"),
+        ("curves", f"{CURVE}0,0,0\n0,4,1,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: row 1 has 3 cells, not the 4"),
+        (
+            "curves",
+            f"{CURVE}0,0.5,0,1\n0,4,1,0\n1,0,0,1\n1,4,1,0\n",
+            "curves.csv: some ordering or units_ablated is no",
+        ),
         ("curves", f"{CURVE}0,0,0,1\n0,4,1,\n1,0,0,1\n1,4,1,0\n", "curves.csv: some cell is no number"),
         ("epoch_curves", "epoch\n1\n", "epoch_curves.csv: it has no column accuracy"),
         ("curves", f"{CURVE}0,0,0,x\n0,4,1,y\n1,0,0,x\n1,4,1,y\n", "curves.csv: some cell is no number"),
         ("metrics", "a\n1\n2\n", "metrics.csv: it has no column epoch"),
         ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "metrics.csv: some cell is no number"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,1.2.3\n", "metrics.csv: some cell is no number: row 2 has '1.2.3'"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,1_0\n", "metrics.csv: some cell is no number: row 2 has '1_0'"),
+        ("metrics", "epoch\n1\n\n", "metrics.csv: some cell is no number: row 2 has '' as epoch"),
         ("config", "[", "config.yaml cannot be read"),
         ("status", "", "status.json is missing or cannot be read"),
         ("status", "[]", "status.json is missing or cannot be read"),
@@ -167,7 +176,23 @@ def test_text_in_place_of_a_number_makes_a_run_broken(made, key):
         summary.write_text(json.dumps({**json.loads(summary.read_text()), key: "much"}))
     tables = read_tables([root])
     assert list(tables.runs["state"]) == ["broken"]
-    assert list(tables.runs["reason"]) == [f"{key} is no number"]
+    told = f"{key} is no number" if dot else f"summary.json: {key} is no number: the same command makes it again"
+    assert list(tables.runs["reason"]) == [told]
+
+
+@pytest.mark.parametrize("key", ["orderings", "points", "epochs", "seconds", "train_accuracy", "test_accuracy", "auc"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_summary_without_a_key_is_broken_everywhere(made, key, lost):
+    root = made()
+    [folder] = folders(root)
+    summary = json.loads(folder.summary.read_text())
+    folder.summary.write_text(
+        json.dumps({k: v for k, v in summary.items() if k != key} | ({} if lost else {key: None}))
+    )
+    told = f"summary.json lacks {key}: the same command makes it again"
+    assert not folder.is_done()  # and so training makes it again
+    assert [(row.state, row.detail) for row in read_status(root)] == [("broken", told)]
+    assert list(read_tables([root]).runs["reason"]) == [told]
 
 
 @pytest.mark.parametrize("file", ["curves", "metrics", "epoch_curves"])

@@ -216,7 +216,8 @@ def test_checkpoint_that_cannot_be_read_gives_a_fresh_start(settings, folders, t
     execute(config, cut)
     [said] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said.startswith(f"{cut.checkpoint} cannot be read (")
-    assert said.endswith("): the run starts afresh")
+    assert said.endswith("): kept as last.ckpt.broken, the run starts afresh")
+    assert cut.path.joinpath("last.ckpt.broken").exists()
     assert "\n" not in said
     assert not (tmp_path / "executed").exists()
     assert same(cut, whole)
@@ -234,6 +235,27 @@ def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monk
         with pytest.raises(BadInput, match=r"last\.ckpt cannot be read .*Stale file handle.*try again"):
             execute(config, cut)
     assert cut.checkpoint.exists()
+    execute(config, cut)
+    assert same(cut, whole)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_checkpoint_that_memory_is_too_small_for_is_kept(settings, folders, monkeypatch, error):
+    config = settings("trainer.max_epochs=6", "checkpoint.every_n_epochs=2")
+    whole, cut = folders(config)
+    content = cut.checkpoint.read_bytes()
+
+    def too_large(*given, **named):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", too_large)
+        with pytest.raises(MemoryError):
+            execute(config, cut)
+    assert cut.checkpoint.read_bytes() == content
+    assert cut.state() == "failed"
     execute(config, cut)
     assert same(cut, whole)
 

@@ -53,10 +53,22 @@ def test_what_is_done_is_said(command, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_run_that_is_named_twice_is_counted_once(command):
+    code, out, err = command("-m", *QUICK, "seed=0,0", "dry_run=true")
+    assert (code, err) == (None, "")
+    assert out.splitlines()[0].endswith(": 1 run: 1 missing")
+    assert out.endswith("1 of 1 runs are left to do\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["-m", "seed=-1,0", "dry_run=true"], "seed=-1: seed must be a whole number of at least 0, not -1"),
+        (["optimized_metric=aux", "dry_run=true"], "optimized_metric must be a number of summary.json"),
+        (["tracking.mode=foo", "dry_run=true"], "tracking.mode must be null, offline, online, disabled or shared"),
+        (["-m", "tracking.mode=foo", "seed=0,1", "dry_run=true"], "seed=0: tracking.mode must be null, offline"),
+        (["tracking=[csv,off]", "dry_run=true"], "tracking=[csv,off]: off stands alone; choose tracking=off"),
+        (["-m", "tracking=[off,csv]", "seed=0,1", "dry_run=true"], "tracking=[off,csv]: off stands alone"),
         (["-m", "data=imagenet", "seed=0,1", "dry_run=true"], "data.root"),
         (["-m", "seed=0,1", "dry_run=maybe"], "dry_run must be true or false, not 'maybe'"),
         (["-m", "hydra/sweeper=optuna", "seed=0,1", "dry_run=true"], "dry_run: hydra/sweeper=optuna chooses each run"),

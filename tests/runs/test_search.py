@@ -102,6 +102,9 @@ def test_search_without_optuna_says_how_to_install_it(command, monkeypatch, tmp_
     code, out, err = command(*OPTUNA, "optimizer.lr=0.1,0.2")
     assert (out, err) == ("", "")
     assert code == "hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout"
+    monkeypatch.setattr("single_directions.runs.launchers.called", lambda name: f"single-directions-{name}")
+    code, out, err = command(*OPTUNA, "optimizer.lr=0.1,0.2")
+    assert code == "hydra/sweeper=optuna is not installed: pip install 'single-directions[optuna]'"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -180,6 +180,36 @@ def test_run_killed_while_it_measures_has_its_whole_history(settings, place, mon
     assert [record["item"]["epoch"] for record in records(log, "history")] == [1, 2]
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("stopped", ["training", "measuring"])
+def test_tables_of_a_run_that_was_cut_off_hold_all_epochs_once(settings, place, monkeypatch, own, stopped):
+    """One folder by `tracking=csv`; a CSVLogger of the user's own without a version begins another."""
+    logger = "+tracking.loggers.own={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '{folder}', name: csv}"
+    chosen = ("tracking=[]", logger) if own else ("tracking=csv",)
+    config = settings(*chosen, "checkpoint.every_n_epochs=2", "trainer.max_epochs=5")
+
+    class CutOff(RunFolder):
+        def write_frame(self, path, frame):
+            super().write_frame(path, frame)
+            if stopped == "training" and path == self.metrics and len(frame) == 4:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if stopped == "measuring":
+            patch.setattr("single_directions.runs.run.ablation_curve", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            execute(config, CutOff(place))
+    summary = execute(config, RunFolder(place))
+    versions = sorted(folder.name for folder in (place / "csv").iterdir())
+    assert versions == (["version_0", "version_1"] if own else ["version_0"])
+    told = pd.read_csv(place / "csv" / versions[-1] / "metrics.csv")
+    epochs = told.dropna(subset="test/loss")
+    assert list(epochs["epoch"]) == list(epochs["step"]) == [1, 2, 3, 4, 5]
+    assert list(epochs["test/loss"]) == pytest.approx(list(pd.read_csv(place / "metrics.csv")["test/loss"]))
+    assert list(told["auc"].dropna()) == pytest.approx([summary["auc"]])
+    assert yaml.safe_load((place / "csv" / versions[-1] / "hparams.yaml").read_text())["seed"] == 0
+
+
 def test_report_is_a_run_in_the_group_of_its_experiment(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "figure_1a.png")
     claims = [{"id": "falls", "verdict": "holds", "value": 0.5, "p": None, "caveats": ["few"], "details": {"n": 3}}]
@@ -257,6 +287,16 @@ def test_run_of_a_wandb_agent_has_the_id_that_it_was_given(settings, place, monk
     execute(settings("tracking=wandb", "trainer.max_epochs=1"), RunFolder(place))
     [log] = logs(place)
     assert records(log, "run")[0]["run_id"] == "abcd1234"
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_empty_id_of_a_run_is_as_none(settings, place, content):
+    file = place / "wandb" / "run.id"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    execute(settings("tracking=wandb", "trainer.max_epochs=1"), RunFolder(place))
+    [log] = logs(place)
+    assert records(log, "run")[0]["run_id"] == file.read_text() != content
 
 
 @pytest.mark.parametrize(

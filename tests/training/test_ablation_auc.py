@@ -379,6 +379,10 @@ BAD = {
         lambda: callback(batch_to_xy=lambda batch: batch["x"]),
         r"batch_to_xy: it cannot take a batch, which is list of 2 \(TypeError: list indices must be",
     ),
+    "a list of targets": (
+        lambda: callback(batch_to_xy=lambda batch: (batch[0], batch[1].tolist())),
+        r"batch_to_xy: the targets must be one tensor, not list of",
+    ),
     "batches that are no pairs": (lambda: callback(batches=[torch.rand(4, 64)]), "pair of tensors"),
 }
 

@@ -17,6 +17,7 @@ from single_directions.errors import BadInput
 from single_directions.report.sweeps import variants
 from single_directions.runs.config import flat, is_neutral
 from single_directions.runs.folder import RunFolder, whole_name, write_text
+from single_directions.runs.whole import NUMBERS
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
 _TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished")
@@ -25,10 +26,7 @@ _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
 _FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
 _CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
-_NUMBERS = ("seed", "corruption", "classes", "epochs", "orderings", "points", "units", "generalization_error",
-            *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
-            *(f"estimate_{auc}{se}" for auc in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")),
-            *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
+_NUMBERS = (*NUMBERS,
             *("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
               "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k"))  # fmt: skip
 """What a run that is done may lack but not have as text."""

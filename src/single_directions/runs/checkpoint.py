@@ -1,6 +1,7 @@
 """Checkpoints that a crash cannot leave half-written, and what of them is kept."""
 
 import logging
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +18,8 @@ from single_directions.runs.folder import first_line, replacing
 log = logging.getLogger(__name__)
 
 
+BROKEN = ".broken"
+"""What is added to the name of a checkpoint that cannot be read."""
 HELD = "held"
 """The storage option of a checkpoint that is to be held in memory."""
 PAUSE = 1.0
@@ -73,8 +76,9 @@ class BetweenCheckpoints(Checkpoint):
 def readable(path: Path) -> Path | None:
     """The path of a checkpoint to go on from, or None where there is none, or one that cannot be read.
 
-    That one is removed and the run starts afresh, which is said: only a file system can break a file that is written
-    whole. One that cannot be read just now stays: it may be the work of days. Nothing in a checkpoint is executed.
+    A broken one gets the suffix `BROKEN` and the run starts afresh, which is said: only a file system can break a file
+    that is written whole. One that cannot be read just now stays: it may be the work of days. Nothing in a checkpoint
+    is executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too small.
     """
     if not path.exists():
         return None
@@ -88,13 +92,19 @@ def readable(path: Path) -> Path | None:
         found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
         missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
     except Exception as error:  # what is no checkpoint fails in many ways
+        if isinstance(error, MemoryError):
+            raise
+        if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch has no kind for it
+            raise MemoryError(f"{path} cannot be read: {first_line(error)}") from error
         reason = first_line(error)
     else:
         if not missing:
             return path
         reason = f"it lacks {', '.join(sorted(missing))}"
-    log.warning("%s cannot be read (%s): the run starts afresh", path, reason)
-    path.unlink(missing_ok=True)  # of several processes each finds it
+    aside = path.with_name(path.name + BROKEN)
+    log.warning("%s cannot be read (%s): kept as %s, the run starts afresh", path, reason, aside.name)
+    with suppress(FileNotFoundError):  # of several processes each finds it
+        path.replace(aside)
     return None
 
 

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from single_directions.errors import BadInput, one_line
 from single_directions.runs.config import differing_keys, flat, is_neutral
 from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
-from single_directions.runs.whole import broken_table
+from single_directions.runs.whole import broken_summary, broken_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,8 +204,8 @@ class RunFolder:
             summary = self.read_summary()
         except (OSError, ValueError):
             return f"{self.summary.name} is missing or broken: {AGAIN}"
-        table = broken_table(self.curves, self.metrics, self.epoch_curves, summary)
-        return f"{table}: {AGAIN}" if table else ""
+        trouble = broken_summary(summary) or broken_table(self.curves, self.metrics, self.epoch_curves, summary)
+        return f"{trouble}: {AGAIN}" if trouble else ""
 
     def fail(self, error: BaseException, traceback: str) -> None:
         """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`.

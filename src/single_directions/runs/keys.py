@@ -1,7 +1,7 @@
 """Keys that would have no effect, and files of the user's own that lack something: refused before a run begins."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ def check_keys(config: DictConfig, hydra: Any) -> None:
     choices = hydra.runtime.choices
     check_place(config.get("runs"))
     _check_experiment(config, choices)
+    _check_trackers(hydra.overrides.task)
     _check_groups(config)
     _check_known(config)
     _check_hydra(hydra, Path(config.runs) / config.experiment / f"{config.scale}-{choices['data']}")
@@ -56,6 +57,15 @@ def _check_experiment(config: DictConfig, choices: Mapping[str, Any]) -> None:
             f"scale is {config.get('scale')!r}, but scale={choices['scale']} was chosen: choose it with "
             f"scale={config.get('scale')}, or with `override /scale: {config.get('scale')}` in the defaults of a file"
         )
+
+
+def _check_trackers(overrides: Iterable[str]) -> None:
+    """Raises `BadInput` where `off` stands beside a tracker, of which one would have no effect."""
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        chosen = re.findall(r"[\w.-]+", value)
+        if key == "tracking" and value.startswith("[") and "off" in chosen and len(chosen) > 1:
+            raise BadInput(f"{override}: off stands alone; choose tracking=off, or leave it out of the list")
 
 
 def _check_groups(config: DictConfig) -> None:

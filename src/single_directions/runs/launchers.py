@@ -49,7 +49,7 @@ def prepare(config: DictConfig) -> None:
             raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
         return
     if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
-        raise BadInput(f"hydra/launcher={name} is not installed: {_installing(name)}")
+        raise BadInput(f"hydra/launcher={name} is not installed: {installing(name)}")
     if name == "ray":
         _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
     elif shutil.which("srun") is None:
@@ -58,7 +58,7 @@ def prepare(config: DictConfig) -> None:
         raise BadInput(f"gpus_per_run={resources['gpus_per_run']}: Slurm gives whole GPUs; set 0 or 1")
 
 
-def _installing(extra: str) -> str:
+def installing(extra: str) -> str:
     """How to install what an extra of this package names."""
     wheel = called("train").startswith("single-directions")
     return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import check
+from single_directions.runs.optimized import check_optimized
 from single_directions.runs.status import status_of, table
 from single_directions.runs.sweep import Job
+from single_directions.runs.tracking import check_tracking
 
 
 def preview(runs: Sequence[Job]) -> None:
@@ -16,8 +18,9 @@ def preview(runs: Sequence[Job]) -> None:
     known = {job.folder.path: job.folder for job in runs if job.folder is not None}
     lines = table([status_of(folder) for folder in known.values()], complete=True)
     print("\n".join(line for line in lines if "sweep.json" not in line))  # which may not be there yet
-    left = sum(not job.is_done() for job in {job.folder.path: job for job in runs if job.folder is not None}.values())
-    print(f"dry_run: nothing was run; {left} of {len(runs)} runs are left to do", flush=True)
+    once = {job.folder.path if job.folder else str(job): job for job in runs}  # two jobs of one folder are one run
+    left = sum(not job.is_done() for job in once.values())
+    print(f"dry_run: nothing was run; {left} of {len(once)} runs are left to do", flush=True)
     wrong = {str(job): told for job in runs if (told := _wrong(job))}
     if wrong:
         raise BadInput("; ".join(f"{job}: {told}" for job, told in list(wrong.items())[:3]) + _more(len(wrong) - 3))
@@ -28,6 +31,8 @@ def _wrong(job: Job) -> str:
         return job.lacks
     try:
         check(job.config)
+        check_optimized(job.config)
+        check_tracking(job.config["tracking"])
         job.folder.holds(job.config)
     except BadInput as error:
         return str(error)

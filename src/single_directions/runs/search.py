@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from single_directions.errors import BadInput
 from single_directions.runs.folder import first_line
-from single_directions.runs.launchers import launched
+from single_directions.runs.launchers import installing, launched
 from single_directions.runs.optimized import optimized
 from single_directions.runs.sweep import SWEEP_SIZE, Job, RunFailed, check_swept, finish, jobs
 
@@ -34,7 +34,7 @@ def search(
     if config.optimized_metric is None:
         raise BadInput("hydra/sweeper=optuna needs a number to optimize: set optimized_metric=auc")
     if find_spec("optuna") is None or find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
-        raise BadInput("hydra/sweeper=optuna is not installed: pip install '.[optuna]', in the checkout")
+        raise BadInput(f"hydra/sweeper=optuna is not installed: {installing('optuna')}")
     plugin: Any = import_module("hydra_plugins.hydra_optuna_sweeper._impl")
     optuna: Any = import_module("optuna")
     plugin.log.disabled = True  # runs that fail have told of it themselves

@@ -16,7 +16,8 @@ import pandas as pd
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from single_directions.errors import BadInput
 from single_directions.runs.config import flat
@@ -115,21 +116,25 @@ def _record_in_wandb(run: Any, summary: dict[str, Any], curve: pd.DataFrame, epo
 
 
 class Retold(pl.Callback):
-    """Tells W&B of the epochs before the checkpoint that a training goes on from, where no other part of it holds them.
+    """Tells loggers that begin anew of the epochs before the checkpoint that a training goes on from.
 
-    A process that is killed leaves an offline run that ends in the midst of a record; `wandb sync` uploads nothing
-    after it. So the run begins anew, with the same id.
+    A process that is killed leaves an offline run of W&B that ends in the midst of a record; `wandb sync` uploads
+    nothing after it. So the run begins anew, with the same id. A table of Lightning's CSVLogger can only be begun anew.
     """
 
     def __init__(self, history: History, loggers: Sequence[Any]) -> None:
         self.history = history
-        self.runs = [logger.experiment for logger in loggers if getattr(logger, "begins_anew", False)]
+        self.loggers = [logger for logger in loggers if getattr(logger, "begins_anew", False)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the epochs, which the checkpoint has brought along."""
-        for run in self.runs:
+        for logger in self.loggers:
             for row in self.history.rows:
-                run.log(dict(row))
+                if isinstance(logger, ByEpoch):
+                    logger.log_metrics(dict(row))
+                else:
+                    logger.experiment.log(dict(row))
+            logger.save()
 
 
 class ByEpoch(Logger):
@@ -138,6 +143,7 @@ class ByEpoch(Logger):
     def __init__(self, logger: Logger) -> None:
         super().__init__()
         self.logger = logger
+        self.begins_anew = isinstance(logger, CSVLogger)
 
     @property
     def name(self) -> str | None:
@@ -201,13 +207,16 @@ def _other_logger(
     id_file = folder / f"{kind}.id"
     is_mlflow = settings["_target_"].endswith(".MLFlowLogger")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    known = {"run_id": id_file.read_text()} if is_mlflow and id_file.exists() else {}
+    known = {"run_id": run_id} if is_mlflow and (run_id := _kept_id(id_file)) else {}
     filled = {
         key: value.replace("{folder}", str(folder)).replace("{name}", name) if isinstance(value, str) else value
         for key, value in settings.items()
     }
     try:
         logger: Logger = instantiate(filled, **known, _convert_="all")
+        if isinstance(logger, CSVLogger):
+            for written in (ExperimentWriter.NAME_METRICS_FILE, ExperimentWriter.NAME_HPARAMS_FILE):
+                Path(logger.log_dir, written).unlink(missing_ok=True)  # of a part that was cut off
         if not known:
             logger.log_hyperparams(config)
         if is_mlflow:
@@ -343,12 +352,17 @@ def _staged(folder: Path) -> Iterator[None]:
         del os.environ[key]
 
 
+def _kept_id(file: Path) -> str:
+    """The id in a file, "" where there is no file or nothing in it."""
+    return file.read_text().strip() if file.exists() else ""
+
+
 def _run_id(file: Path) -> str:
     """The id in a file, made where there is none."""
-    if not file.exists():
+    if not _kept_id(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, secrets.token_hex(4))
-    return file.read_text()
+    return _kept_id(file)
 
 
 def _figure(curve: pd.DataFrame) -> Any:

@@ -1,5 +1,6 @@
-"""Whether the tables of a run are whole: told fast enough for hundreds of runs, without pandas."""
+"""Whether the summary and the tables of a run are whole: told fast enough for hundreds of runs, without pandas."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -7,56 +8,99 @@ from typing import Any
 
 CURVE = ("ordering", "units_ablated", "fraction_ablated", "accuracy")
 """The columns of `curves.csv`; those of `epoch_curves.csv` come after `epoch`."""
+NUMBERS = (
+    *("seed", "corruption", "classes", "epochs", "orderings", "points", "units", "generalization_error"),
+    *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
+    *(f"estimate_{auc}{se}" for auc in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")),
+    *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
+)
+"""The keys of `summary.json` that must have a number or null where they are there."""
+NEEDED = ("orderings", "points", "epochs", "train_accuracy", "test_accuracy", "auc")
+"""The keys of `summary.json` that must be there, with a number. `seconds` is needed too, and has numbers below it."""
+
+
+def broken_summary(summary: dict[str, Any]) -> str:
+    """Which key of a summary is missing or has a value that cannot be, "" where all is as it should be."""
+    for key in (*NEEDED, "seconds"):
+        if summary.get(key) is None:
+            return f"summary.json lacks {key}"
+    for key in ("orderings", "points", "epochs"):
+        if not isinstance(summary[key], int):
+            return f"summary.json: {key} is no whole number"
+    for key in NUMBERS:
+        if not (summary.get(key) is None or _is_number(summary[key])):
+            return f"summary.json: {key} is no number"
+    seconds = summary["seconds"]
+    if not (isinstance(seconds, dict) and all(map(_is_number, seconds.values()))):
+        return "summary.json: seconds must have numbers below it"
+    return ""
 
 
 def broken_table(curves: Path, metrics: Path, epoch_curves: Path, summary: dict[str, Any]) -> str:
-    """What is wrong with the first table that is not as the summary tells, "" where nothing is."""
-    try:
-        orderings, points, epochs = (int(summary[key]) for key in ("orderings", "points", "epochs"))
-    except (KeyError, TypeError, ValueError):
-        return "summary.json lacks orderings, points or epochs"
+    """What is wrong with the first table that does not agree with a whole summary, "" where nothing is."""
+    orderings, points, epochs = (summary[key] for key in ("orderings", "points", "epochs"))
     during = [(epoch_curves, ("epoch", *CURVE), None)] if epoch_curves.exists() else []
-    for file, columns, rows in ((curves, CURVE, orderings * points), (metrics, ("epoch",), epochs), *during):
-        try:
+    try:
+        for file, columns, rows in ((curves, CURVE, orderings * points), (metrics, ("epoch",), epochs), *during):
             stat = file.stat()
-            trouble = _trouble(file, columns, rows, stat.st_mtime_ns, stat.st_size)
-        except OSError as error:
-            trouble = str(error.strerror)
-        if trouble:
-            return f"{file.name}: {trouble}"
-    return _holes(curves, orderings, points)
+            if trouble := _trouble(file, columns, rows, stat.st_mtime_ns, stat.st_size):
+                return f"{file.name}: {trouble}"
+        return _holes(curves, orderings, points)
+    except OSError as error:
+        return f"{Path(error.filename or curves).name}: {error.strerror}"
 
 
 @lru_cache(maxsize=4096)
 def _trouble(file: Path, columns: tuple[str, ...], rows: int | None, *version: int) -> str:
     """What is wrong with one table: its columns, the number of its rows (None: any), or a cell that is no number."""
-    first, _, rest = file.read_bytes().partition(b"\n")
-    there = first.decode(errors="replace").split(",")
+    header, *lines = _lines(file)
+    there = header.split(",")
     if missing := [column for column in columns if column not in there]:
         return f"it has no column {min(missing)}"
-    if not rest.endswith(b"\n"):
+    if not lines or lines.pop():
         return "its last row is cut off"
-    found = rest.count(b"\n")
-    if rows is not None and found != rows:
-        return f"it has {found} rows, not the {rows} of summary.json"
-    # What pandas writes for numbers, inf among them; NaN is an empty cell.
-    if rest.translate(None, delete=b"0123456789.eE+-,inf\n") or rest.count(b",") != found * first.count(b","):
-        return "some cell is no number, or a row has too few or too many"
+    if rows is not None and len(lines) != rows:
+        return f"it has {len(lines)} rows, not the {rows} of summary.json"
+    cells = [line.split(",") for line in lines]
+    for number, row in enumerate(cells, 1):
+        if len(row) != len(there):
+            return f"row {number} has {len(row)} cells, not the {len(there)} of the header"
+    for column, values in zip(there, zip(*cells, strict=True), strict=False):
+        needed = column in columns
+        if not _are_cells(values, needed):
+            number, value = next((n, v) for n, v in enumerate(values, 1) if not _are_cells([v], needed))
+            return f"some cell is no number: row {number} has {value!r} as {column}"
     return ""
 
 
-def _holes(curves: Path, orderings: int, points: int) -> str:
-    """What is wrong with the orderings and points of the final curve."""
-    header, *lines = curves.read_text().splitlines()
-    places = [header.split(",").index(column) for column in CURVE]
-    rows = [[cells[place] for place in places] for cells in (line.split(",") for line in lines)]
+def _lines(file: Path) -> list[str]:
+    """The lines of a table, and what follows the last of them: "" where it is whole."""
+    return file.read_bytes().decode(errors="replace").split("\n")
+
+
+def _are_cells(values: Sequence[str], needed: bool) -> bool:
+    """Whether cells hold numbers as pandas writes them; also inf, or nothing for NaN, unless the column is needed."""
+    if "".join(values).strip("0123456789.eE+-inf"):  # what else float() takes, as underscores and "nan"
+        return False
     try:
-        found = {(int(ordering), int(units)) for ordering, units, *_ in rows}
-        numbers = all(isfinite(float(cell)) for row in rows for cell in row)
+        numbers = [float(value) for value in values if value]
     except ValueError:
-        numbers = False
-    if not numbers:
-        return f"{curves.name}: some cell is no number"
-    if len(found) != len(rows) or len({point for _, point in found}) != points:
+        return False
+    return not needed or (len(numbers) == len(values) and all(map(isfinite, numbers)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _holes(curves: Path, orderings: int, points: int) -> str:
+    """What is wrong with the orderings and points of the final curve, whose cells are numbers."""
+    header, *lines = _lines(curves)[:-1]
+    ordering, units = (header.split(",").index(column) for column in CURVE[:2])
+    try:
+        found = {(int(cells[ordering]), int(cells[units])) for cells in (line.split(",") for line in lines)}
+    except ValueError:
+        return f"{curves.name}: some ordering or units_ablated is no whole number"
+    if len(found) != len(lines) or len({point for _, point in found}) != points:
         return f"{curves.name}: some of the {orderings} orderings lacks a point"
     return ""

@@ -17,6 +17,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from single_directions.ablation.adapting import described
 from single_directions.errors import BadInput
 
 GIVE_BATCHES = "give the images to measure on: batches=[(inputs, targets), ...] or a DataLoader"
@@ -72,14 +73,6 @@ def check(loader: Any) -> None:
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized) or not len(dataset):
         raise BadInput(f"train data: {type(dataset).__name__} has no images to take by index; {GIVE_BATCHES}")
-
-
-def described(thing: Any) -> str:
-    """What a value is, short: `dict of x, y`, `list of 3`, `NoneType`."""
-    kind = type(thing).__name__
-    if isinstance(thing, dict):
-        return f"{kind} of {', '.join(map(str, thing))}"
-    return f"{kind} of {len(thing)}" if isinstance(thing, tuple | list) else kind
 
 
 def _shuffled(loader: DataLoader[Any]) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Reads the images that are measured, so that the training does not notice."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from single_directions.ablation import adapting
+from single_directions.ablation.adapting import BatchToXY
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
-from single_directions.training.pool import described
 from single_directions.training.seeds import derived_seed
 
 Share = tuple[int, int]
@@ -134,18 +135,15 @@ def _lowest(kept: list[Keyed], samples: int) -> list[Keyed]:
     return [(keys[keys <= highest], x[keys <= highest], y[keys <= highest]) for keys, x, y in kept]
 
 
-def pair(batch: Any, batch_to_xy: Callable[[Any], Any] | None = None) -> Batch:
+def pair(batch: Any, batch_to_xy: BatchToXY | None = None) -> Batch:
     """The (inputs, targets) of a batch, copied to the CPU. Raises `BadInput` where it is no such pair."""
-    try:
-        xy = batch if batch_to_xy is None else batch_to_xy(batch)
-    except Exception as error:  # somebody's own function
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise BadInput(f"batch_to_xy: it cannot take a batch, which is {described(batch)} ({cause})") from error
-    if not (isinstance(xy, tuple | list) and len(xy) == 2 and all(isinstance(part, Tensor) for part in xy)):
-        what = "batch" if batch_to_xy is None else "what batch_to_xy makes of a batch"
+    if batch_to_xy is not None:
+        inputs, targets = adapting.pair(batch, batch_to_xy)
+    elif isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        inputs, targets = batch
+    else:
         raise BadInput(
-            f"{what}: a pair of tensors (inputs, targets) is needed, not {described(xy)}; "
+            f"batch: a pair of tensors (inputs, targets) is needed, not {adapting.described(batch)}; "
             "say how to get it: batch_to_xy=lambda batch: (inputs, targets)"
         )
-    inputs, targets = xy
     return inputs.detach().cpu(), targets.detach().cpu()
