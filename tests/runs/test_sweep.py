@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from single_directions.errors import BadInput
 from single_directions.runs import lease, sweep
 from single_directions.runs.config import conf_folder, resolved
-from single_directions.runs.folder import RunFolder
+from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.lease import Lease
 from single_directions.runs.sweep import (
     UNDER_WAY,
@@ -108,7 +108,8 @@ def places(tmp_path, settings):
                 job.folder.begin(job.config)
                 job.folder.curves.write_text("ordering,units_ablated,fraction_ablated,accuracy\n0,0,0,1\n")
                 job.folder.metrics.write_text("epoch\n1\n")
-                job.folder.summary.write_text('{"orderings": 1, "points": 1, "epochs": 1}')
+                numbers = dict.fromkeys(("train_accuracy", "test_accuracy", "auc"), 0.5)
+                write_json(job.folder.summary, {"orderings": 1, "points": 1, "epochs": 1, "seconds": {}, **numbers})
                 job.folder.set_state("done")
 
     return Places()
