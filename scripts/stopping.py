@@ -252,7 +252,7 @@ def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
     )
     yield (
         f"*{about['date']}, {about['hardware']}, threads: {about['threads']}, torch {about['torch']}. The AUC was "
-        f"measured by {measured['orderings']} orderings at {measured['points']} points on {measured['images']} images. "
+        f"measured by {_how(measured)}. "
         f"Trainings took {taken['training'] / 3600:.1f} hours by the clock of a machine shared with other work, "
         f"{taken['of it the AUC'] / 3600:.1f} of them for the AUC; those with held-out images "
         f"{taken['training with held-out images'] / 3600:.1f}. [epochs.csv](epochs.csv) has each epoch, "
@@ -272,6 +272,13 @@ def _by_rule(table: pd.DataFrame, best: str) -> Iterator[str]:
         worst = f"{100 * losses[name].max():.1f} ({_named(losses[name].idxmax())})"
         kept, ended = (f"{epochs[column][name]:.0f}" for column in ("kept", "ended"))
         yield f"| {shown} | {_points(losses[name])} | {minus} | {worst} | {kept} | {ended} |"
+
+
+def _how(measured: dict[str, Any]) -> str:
+    """How the AUC was measured after an epoch, by orderings or by masks of each image's own."""
+    if "orderings" in measured:
+        return f"{measured['orderings']} orderings at {measured['points']} points on {measured['images']} images"
+    return f"{measured['masks']:,} masks on {measured['images']:,} images"
 
 
 def _by_condition(table: pd.DataFrame) -> Iterator[str]:
