@@ -10,7 +10,14 @@ NUMBERS = (
     *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
     *("estimate_auc", "estimate_auc_normalized", "estimate_auc_corrected"),
     *("estimate_auc_se", "estimate_auc_normalized_se", "estimate_auc_corrected_se", "estimate_masks"),
-    *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "generalization_error"),
+    *(
+        "train_loss",
+        "train_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "generalization_error",
+        "train_changed_predictions",
+    ),
     *("epochs", "units", "seconds.training", "seconds.measuring"),
 )
 """The numbers of `summary.json` that say how a run came out. With `ablation.top_k` there are accuracies of that too."""
