@@ -179,4 +179,6 @@ def test_what_cannot_be_stopped_by_is_refused(settings, overrides, told):
 def test_everything_that_the_callback_logs_can_stop_a_training():
     """The names are written in the configuration too, as looking them up would import torch."""
     for name in LOGGED:
-        _check_early_stopping({"monitor": f"ablation/{name}", "mode": "max", "patience": 1}, measured=True, held_out=False)
+        _check_early_stopping(
+            {"monitor": f"ablation/{name}", "mode": "max", "patience": 1}, measured=True, held_out=False
+        )

@@ -11,6 +11,7 @@ from single_directions import AblationAUC, BadInput
 from single_directions.ablation import Site
 
 FEW = {"samples": 40}
+pytestmark = pytest.mark.filterwarnings("ignore:AblationAUC. the training images are augmented at random")
 
 
 class Tokens(Own):

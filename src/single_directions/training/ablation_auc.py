@@ -189,7 +189,8 @@ class AblationAUC(Callback):
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
         self._validated = self._fresh = None
-        network = with_logits(find_network(pl_module, self.network), self.output)
+        # A network whose layers have no width yet is looked at in a copy: it is initialized as without the callback.
+        network = as_written(with_logits(find_network(pl_module, self.network), self.output))
         with _aside(trainer.strategy.root_device):
             images = self._read(trainer, network)
             inputs, targets = images.batches[0]
