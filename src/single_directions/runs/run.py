@@ -28,8 +28,8 @@ from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
 PRECISION = 0.002
-"""The standard error that a run's estimate of the AUC has at most, unless that takes more than `_MOST_MASKS`."""
-_MASKS, _MOST_MASKS = 20_000, 400_000
+"""The standard error that a run's raw and normalized AUC have at most, unless that takes more than `_MOST_MASKS`."""
+_MASKS, _MOST_MASKS = 20_000, 100_000
 
 
 def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def estimate(config: dict[str, Any], parts: Parts, device: torch.device | str) -
             seed=keys["seed"],
             population=available,
         )
-        errors = (found.auc_se, found.auc_normalized_se, found.auc_corrected_se)
+        errors = (found.auc_se, found.auc_normalized_se)
         error = max((one for one in errors if math.isfinite(one)), default=0.0)
         if error <= PRECISION or masks >= _MOST_MASKS:
             return found
