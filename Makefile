@@ -19,8 +19,9 @@ reproduce: .venv/installed
 demo-%: .venv/installed
 	$(BIN)/python scripts/train.py -m experiment=$*
 
+# Two processes, each with whole files of tests.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -24,8 +24,8 @@ def summarize(
 ) -> dict[str, Any]:
     """What `summary.json` holds; `measuring` is the time that the final curve and estimate took, in seconds.
 
-    `estimate_auc` and the like are means over all orderings. As a rule the standard errors of the raw and the normalized
-    one are at most 0.002.
+    `estimate_auc` and the like are means over all orderings. The raw and the normalized one have standard errors of at
+    most 0.002 as a rule.
     `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
     (null where they are not defined). Accuracies and losses are those of the last epoch that measured them. What
     `AblationAUC` measured after epochs, on the images and by the masks of `every_epoch`, is in `metrics.csv` alone.
