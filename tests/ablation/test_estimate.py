@@ -215,7 +215,7 @@ def test_passes_buy_masks(batch: Batch) -> None:
     # Before the site 24 products (48 operations) and 12 float32 written, 25 operations a byte; behind it 18 and 3.
     whole = 84 + 25 * 60
     behind = (36 + 25 * 12) / whole
-    mask = behind + 25 * 24 / whole  # clamping writes 6 float32 again
+    mask = behind + 3 * 25 * 24 / whole  # clamping takes as long as writing 6 float32 three times
     estimate = ablation_auc(dense(), many, passes=500)
     assert estimate.passes == pytest.approx(500, rel=0.02)
     assert estimate.why == f"since {1 - behind:.0%} of a forward pass lies before the first site"

@@ -84,9 +84,9 @@ class Masks:
         return int(np.random.SeedSequence([self.seed, *key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def draw_masks(
     units: int, ablated: tuple[int, ...], images: int | None, per_image: int, seed: int, device: torch.device
 ) -> Masks:
-    """`Masks`; those of the last call are kept."""
+    """`Masks`; those of the last calls are kept."""
     return Masks(units, ablated, images, per_image, seed, device)

@@ -129,7 +129,8 @@ def choose_rows(
     constant, each = is_cut(flow), operations(flow, inputs[:1])
     ends, whole = 1 if constant else 2, sum(each.values())
     share = sum(each[node] for node in flow.fixed) / whole
-    clamps = sum(each[node] for node in flow.site_of if node in each) / whole  # a clamp writes the site's output again
+    # Of each site: the mask is spread over its output, both are read, and the result is written.
+    clamps = 3 * sum(each[node] for node in flow.site_of if node in each) / whole
     why = "as asked"
     if method != "reference":
         prefix = Prefix(network, values, inputs, memory_budget)

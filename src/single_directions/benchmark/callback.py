@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from single_directions.ablation import AblationEstimate, ablation_auc
+from single_directions.ablation.estimate import Plan
 from single_directions.benchmark.clock import Record, surroundings, timed
 from single_directions.errors import BadInput
 from single_directions.networks import MLP, ConvNet
@@ -75,9 +76,15 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
         targets = torch.arange(number, device=device) % CLASSES
         return patterns[targets] + torch.randn(number, *training.input_shape, device=device), targets
 
-    plan = plan_for(network, images(8)[0], training.images, None, COST * 3 * training.images, 1, MEMORY)
+    example = images(BATCH)[0]
+
+    def planned() -> Plan:
+        """What a measurement does before the first image, nearly: the network is traced and its sites are tried."""
+        return plan_for(network, example, training.images, None, COST * 3 * training.images, 1, MEMORY)
+
+    plan = planned()
     measured = max(1, round(training.part * plan.images))
-    data, few = images(measured), images(1)
+    data = images(measured)
     batches = [images(BATCH) for _ in range(min(training.steps, 50))]
 
     def epoch() -> None:
@@ -91,8 +98,6 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
     def measure(inputs: Tensor, targets: Tensor) -> AblationEstimate:
         own = plan.masks_per_image
         pairs = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
-        # All but a few masks an image cost next to nothing where a single image shows what a call costs by itself.
-        own = own if len(targets) > 1 else 4 * 49
         return ablation_auc(network, pairs, masks=own * len(targets), masks_per_image=own, population=math.inf)
 
     epoch()
@@ -100,7 +105,7 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
     epochs, calls, whole = [], [], []
     for _ in range(repeats):
         epochs.append(timed(epoch, device) * training.images / (BATCH * training.steps))
-        calls.append(timed(lambda: measure(*few), device))
+        calls.append(timed(planned, device))
         whole.append(timed(lambda: measure(*data), device))
     call, parts = statistics.median(calls), statistics.median(whole)
     seconds = call + max(0.0, parts - call) * plan.images / measured
