@@ -1,31 +1,8 @@
 """`dry_run=true` lists what a command would run, and writes nothing."""
 
-import sys
-
 import pytest
 
-from single_directions.commands import train
-
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=1", "ablation.orderings=1", "data.train_samples=50")
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Runs the command with some arguments in an empty folder: (exit status or message, standard output, error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hydra._internal.utils.is_under_debugger", lambda: False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        code = None
-        try:
-            train()
-        except SystemExit as exit:
-            code = exit.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def test_sweep_is_listed_and_nothing_is_written(command, tmp_path):

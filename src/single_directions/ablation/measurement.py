@@ -22,7 +22,7 @@ from single_directions.ablation.places import UnitDim
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class _Shapes:
         try:
             self.network(inputs[:2])
         except Exception as error:  # somebody's own forward()
-            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            cause = one_line(error)
             raise BadInput(
                 f"batches: the network takes images {tuple(self.first)}, not {tuple(shape)}: {cause}"
             ) from error

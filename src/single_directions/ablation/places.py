@@ -14,7 +14,7 @@ from single_directions.ablation.forward import Call
 from single_directions.ablation.record import Event, Record, Recorder, record
 from single_directions.ablation.runners import ATTENTION, AsItIs, Runner, Traced
 from single_directions.ablation.trace import out_of_place, trace
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 
 UnitDim = int | str
 """The dimension of an output in which its units lie, or ``"head"``: they are attention heads."""
@@ -75,7 +75,7 @@ class Places:
             if not isinstance(found.logits, Tensor) or not ((found.logits - plain).abs().max() / scale) <= _TOLERANCE:
                 raise RuntimeError("its graph, out of place, computes something else")
         except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
-            self.untraced = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            self.untraced = one_line(error)
             return
         self.graph, self._values = graph, values
         self.nodes = {

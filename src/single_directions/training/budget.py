@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from single_directions.ablation.estimate import Plan, plan_auc
 from single_directions.ablation.orderings import DEFAULT_POINTS
 from single_directions.ablation.places import UnitDim
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 
 MOST = 15_000
 """Masks that are measured at most: more would make a standard error of 0.003 only little smaller."""
@@ -56,7 +56,7 @@ def plan_for(
     except BadInput:
         raise
     except Exception as error:  # somebody's own forward()
-        shape, cause = tuple(inputs.shape), str(error).splitlines()[0] if str(error) else type(error).__name__
+        shape, cause = tuple(inputs.shape), one_line(error)
         raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
     if chosen.images == available and chosen.passes > 2 * passes:  # images share masks, and all are measured
         return plan(max(1, int(available * passes / chosen.passes)))
