@@ -40,7 +40,7 @@ def test_page_opens_without_errors_or_requests(monkeypatch, tmp_path):
     report()
     document, console, hosts = opened(tmp_path / "report" / "index.html", tmp_path)
     assert "How much do networks rely on single directions?" in document
-    assert document.count("<img ") == 5
+    assert document.count("<img ") == len(list((tmp_path / "report").glob("*.png"))) > 0
     assert console == []
     assert hosts == set()
 
