@@ -51,7 +51,8 @@ def test_the_hidden_head_has_256_relus_before_the_logits() -> None:
     names = [name for name, _ in network.named_children()][-4:]
     assert names == ["flatten", "fc", "relu12", "head"]
     assert (network.fc.in_features, network.head.in_features) == (128 * 4 * 4, 256)
-    assert [site.name for site in resolve_sites(network, None, torch.zeros(1, 3, 32, 32))] == ["relu9", "relu10", "relu11"]
+    sites = resolve_sites(network, None, torch.randn(2, 3, 32, 32))
+    assert [site.name for site in sites] == ["relu9", "relu10", "relu11"]
 
 
 def test_the_pooled_head_reads_the_mean_of_each_feature_map() -> None:
