@@ -10,15 +10,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from single_directions.ablation.adapting import described as kind_of
-from single_directions.ablation.cost import Curve, operations, prefix_cost, reference_cost
+from single_directions.ablation.cost import (
+    OPERATIONS_A_BYTE,
+    OPERATIONS_A_CALL,
+    Curve,
+    prefix_cost,
+    reference_cost,
+)
+from single_directions.ablation.dataflow import Dataflow
 from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.operations import Linear
 from single_directions.ablation.orderings import Points, grid
-from single_directions.ablation.places import UnitDim
+from single_directions.ablation.places import UnitDim, mixed
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
@@ -36,6 +44,8 @@ MIXED = "an image's output depends on the other images of its batch"
 
 _GAIN = 0.9
 """A method other than the definition must cost at most this part of it to be chosen."""
+_PLANNING = 10
+"""What planning a fast method costs for each node that varies, in calls of a node."""
 
 Batches = Iterable[Any]
 Clamp = str | float
@@ -336,42 +346,45 @@ def _choose(
     if method == "reference":
         return Reference(sited, values), "as asked"
     obstacle = sited.untraced and f"the network cannot be traced: {sited.untraced}"
-    if not obstacle and mixes_images(sited.network, inputs):
+    if not obstacle and sited.mixes:
         obstacle = MIXED
     if obstacle:
         if method != "auto":
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
         return Reference(sited, values), f"since {obstacle}"
+    flow = Dataflow(sited)
     if method == "incremental":
-        return Incremental(sited, values, inputs, memory_budget), "as asked"
-    prefix = Prefix(sited, values, inputs, memory_budget)
+        return Incremental(sited, values, inputs, memory_budget, flow), "as asked"
     if method == "prefix":
-        return prefix, "as asked"
+        return Prefix(sited, values, inputs, memory_budget, flow), "as asked"
+    each = {node: _operations(flow, node) for node in flow.needed}
+    definition = math.inf if curve is None else reference_cost(each, curve)
+    small = "since for so small a curve no other method saves a tenth of the arithmetic"
+    if definition < _PLANNING * OPERATIONS_A_CALL * len(flow.varying):
+        return Reference(sited, values), small
+    prefix = Prefix(sited, values, inputs, memory_budget, flow)
     if values.abs().max() > _LARGE:
         return prefix, f"since clamping to more than {_LARGE} would cost digits"
-    incremental = Incremental(sited, values, inputs, memory_budget)
+    incremental = Incremental(sited, values, inputs, memory_budget, flow)
     if not incremental.gains:
         return prefix, "since no layer that reads a site can be updated or sliced"
     if curve is None:
         return incremental, incremental.gains
-    return _cheapest(Reference(sited, values), prefix, incremental, inputs, curve)
-
-
-def _cheapest(
-    reference: Reference, prefix: Prefix, incremental: Incremental, inputs: Tensor, curve: Curve
-) -> tuple[Method, str]:
-    """The method that takes the fewest operations; the definition unless another one saves a tenth of them."""
-    flow, each = incremental.flow, operations(incremental.flow, inputs[:1])
     at_once = (prefix.images_at_once or 1) if prefix.stackable else curve.batch
-    definition = reference_cost(each, curve)
+    layers = (operation for operation in map(flow.operations.get, flow.folded) if isinstance(operation, Linear))
+    folding = 2 * OPERATIONS_A_BYTE * sum(operation.layer.weight.nbytes for operation in layers)
     others: list[tuple[float, Method, str]] = [
         (prefix_cost(flow, each, curve, at_once), prefix, "since for so small a curve layers are not worth updating"),
         (incremental.cost(each, curve), incremental, incremental.gains),
     ]
     cost, chosen, why = min(others, key=lambda other: other[0])
-    if cost > _GAIN * definition:
-        return reference, "since for so small a curve no other method saves a tenth of the arithmetic"
-    return chosen, why
+    return (chosen, why) if cost + folding <= _GAIN * definition else (Reference(sited, values), small)
+
+
+def _operations(flow: Dataflow, node: fx.Node) -> float:
+    """What it takes to run a node on one image, once it is started."""
+    seen = flow.seen[node]
+    return seen.flops + (OPERATIONS_A_BYTE * seen.bytes if node.all_input_nodes else 0.0)
 
 
 def counted(batches: Batches) -> int | None:
@@ -386,9 +399,5 @@ def counted(batches: Batches) -> int | None:
 
 def mixes_images(network: nn.Module, inputs: Tensor) -> bool:
     """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
-        return True
     inputs = inputs[:4] if len(inputs) > 1 else torch.cat([inputs, torch.zeros_like(inputs)])
-    half = (len(inputs) + 1) // 2
-    whole, part = network(inputs)[:half], network(inputs[:half])
-    return bool(((whole - part).abs().max() / whole.abs().max().clamp_min(1e-3)) > 1e-3)
+    return mixed(network, network(inputs), network(inputs[: (len(inputs) + 1) // 2]))
