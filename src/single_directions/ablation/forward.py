@@ -26,11 +26,14 @@ class Call:
             network itself.
         function: the name of the function as `function_name` gives it; ``None`` for a call of the module itself.
         times: how often the same was called before in this forward pass.
+        state: of a recurrent layer, the hidden state that is meant (see `recurrent.states`), at all steps of all calls,
+            so that `times` is 0.
     """
 
     module: str
     function: str | None
     times: int
+    state: str | None = None
 
 
 class Watch(TorchFunctionMode):

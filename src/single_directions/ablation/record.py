@@ -13,19 +13,10 @@ from torch import Size, Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from single_directions.ablation.forward import Call, Watch, operation
+from single_directions.ablation.recurrent import RECURRENT, states
 from single_directions.ablation.trace import Names, is_leaf
 
-_OF_LAST_DIMENSION = {
-    "linear",
-    "layer_norm",
-    "rms_norm",
-    "embedding",
-    "bilinear",
-    "rnn_tanh",
-    "rnn_relu",
-    "lstm",
-    "gru",
-}
+_OF_LAST_DIMENSION = {"linear", "layer_norm", "rms_norm", "embedding", "bilinear", "lstm", "gru", *RECURRENT}
 _OF_FIRST_DIMENSION = {
     *(f"conv{n}d" for n in (1, 2, 3)),
     *(f"conv_transpose{n}d" for n in (1, 2, 3)),
@@ -152,6 +143,9 @@ class Recorder:
         else:
             read = [(tensor, self.event(tensor)) for tensor in _tensors((args, kwargs))]
             sources = [number for _, number in read if number is not None]
+            if sources and call.function in RECURRENT and states(call.function, args):
+                self._recurrent(call, sources, args, result)
+                return result
             for tensor in _tensors(result):
                 self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
             if any(tensor in self._nodes for tensor, _ in read):
@@ -169,14 +163,33 @@ class Recorder:
             self._more.setdefault(f"{name}_{call.times}" if call.times else name, place)
         return result
 
+    def _recurrent(self, call: Call, sources: list[int], args: Any, result: Any) -> None:
+        """Record the hidden states of a recurrent layer, each of which is a place."""
+        assert call.function is not None
+        activation, shape = RECURRENT[call.function], args[1].shape[-2:]
+        every: list[int] = []
+        for layer in states(call.function, args):
+            found = []
+            for state in layer:
+                mixed = self._event(call.function, sources, shape, 1)
+                found.append(self._event(activation, [mixed], shape, 1))
+                name = ".".join(filter(None, [call.module, activation + (state and f"_{state}")]))
+                place = Place(Call(call.module, call.function, 0, state), None, shape)
+                self._more.setdefault(name, place).event = found[-1]  # that of the last call
+            sources = found
+            every += found
+        for tensor, read in zip(_tensors(result), (sources, every), strict=False):  # outputs, and all last states
+            self._event_of[tensor] = self._event("rnn", read, tensor.shape, tensor.dim() - 1)
+
+    def _event(self, operation: str, sources: list[int], shape: Size, units: int | None) -> int:
+        self.record.events.append(Event(operation, tuple(sorted(set(sources))), shape, units))
+        return len(self.record.events) - 1
+
     def _append(self, function: str, sources: list[int], result: Tensor, args: Any, kwargs: dict[str, Any]) -> int:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
-        events.append(
-            Event(name, tuple(sorted(set(sources))), result.shape, _units(name, source, result.shape, args, kwargs))
-        )
-        return len(events) - 1
+        return self._event(name, sources, result.shape, _units(name, source, result.shape, args, kwargs))
 
 
 def _tensors(value: Any) -> list[Tensor]:

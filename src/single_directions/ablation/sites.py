@@ -276,7 +276,11 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
     if by_rule and on_logits and names:
         warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
-    recurrent = [name for name, module in places.network.named_modules() if isinstance(module, nn.RNNBase)]
+    recurrent = [
+        name
+        for name, module in places.network.named_modules()
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase) and name not in {site.rpartition(".")[0] for site in names}
+    ]
     if by_rule and recurrent and names:
         warnings.warn(
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
