@@ -106,25 +106,12 @@ class Measurement:
         Warns:
             UserWarning: a batch of a stream is no batch. Then what was streamed so far is all there is.
         """
-        size = self.method.images_at_once
-        waiting: list[tuple[Tensor, Tensor]] = []
-        for inputs, targets in self._sound():
-            if waiting and waiting[0][0].shape[1:] != inputs.shape[1:]:
-                yield from _portions(waiting, size)
-                waiting = []
-            if isinstance(self.method, Incremental) and inputs.shape[1:] != self.first.shape[1:]:
-                self._change_method(inputs)
-                size = self.method.images_at_once
-            waiting.append((inputs, targets))
-            if size is None or sum(len(targets) for _, targets in waiting) >= size:
-                *whole, rest = _portions(waiting, size)
-                yield from whole
-                waiting = [rest]
-                if size is None or len(rest[1]) == size:
-                    yield rest
-                    waiting = []
-        if waiting:
-            yield from _portions(waiting, size)
+        for shape, pairs in itertools.groupby(self._sound(), lambda pair: pair[0].shape[1:]):
+            if self.fallback and isinstance(self.method, Incremental) and shape != self.first.shape[1:]:
+                self.method = self.fallback()
+                self.why += f"; {self.method.name} from the first images of shape {tuple(shape)} on"
+                log.info("ablation by method %s: %s", self.method.name, self.why)
+            yield from _portions(pairs, self.method.images_at_once)
 
     def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches that hold images, up to the first that is none."""
@@ -149,28 +136,34 @@ class Measurement:
         if not images:
             raise BadInput("batches: none of them holds an image")
 
-    def _change_method(self, inputs: Tensor) -> None:
-        assert self.fallback is not None
-        self.method = self.fallback()
-        self.why += f"; {self.method.name} from the first images of shape {tuple(inputs.shape[1:])} on"
-        log.info("ablation by method %s: %s", self.method.name, self.why)
-
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
         if not shown:
             return tqdm(disable=True)
-        dataset = getattr(self.batches, "dataset", None)
-        if isinstance(self.batches, Sequence):
-            images: int | None = sum(len(targets) for _, targets in self.batches)
-        else:
-            images = len(dataset) if isinstance(dataset, Sized) else None
+        images = counted(self.batches)
         total = images and images * passes
         return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, leave=False)
 
 
-def _portions(pairs: list[tuple[Tensor, Tensor]], size: int | None) -> list[tuple[Tensor, Tensor]]:
+def _portions(pairs: Iterable[tuple[Tensor, Tensor]], size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same images in portions of `size`, the last one of what is left; as they come if ``None``."""
+    if size is None:
+        yield from pairs
+        return
+    waiting: list[tuple[Tensor, Tensor]] = []
+    for pair in pairs:
+        waiting.append(pair)
+        if sum(len(targets) for _, targets in waiting) >= size:
+            *whole, last = _split(waiting, size)
+            yield from whole
+            waiting = [last]
+    if waiting:
+        yield from _split(waiting, size)
+
+
+def _split(pairs: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:
     inputs, targets = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*pairs, strict=True))
-    return list(zip(inputs.split(size or len(inputs)), targets.split(size or len(targets)), strict=True))
+    return list(zip(inputs.split(size), targets.split(size), strict=True))
 
 
 @contextmanager

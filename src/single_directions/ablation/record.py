@@ -18,18 +18,17 @@ from single_directions.ablation.trace import Names, is_leaf
 
 _OF_LAST_DIMENSION = {"linear", "layer_norm", "rms_norm", "embedding", "bilinear", "lstm", "gru", *RECURRENT}
 _OF_FIRST_DIMENSION = {
-    *(f"conv{n}d" for n in (1, 2, 3)),
-    *(f"conv_transpose{n}d" for n in (1, 2, 3)),
-    *("batch_norm", "group_norm", "instance_norm", "deform_conv2d", "prelu"),
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "deform_conv2d"),
+    *("batch_norm", "group_norm", "instance_norm", "prelu"),
 }
-MIXING = {
-    *_OF_LAST_DIMENSION - {"layer_norm", "rms_norm"},
-    *_OF_FIRST_DIMENSION - {"batch_norm", "group_norm", "instance_norm", "prelu"},
+_ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
+_PRODUCTS = {
     *("matmul", "bmm", "mm", "mv", "addmm", "addmv", "addbmm", "baddbmm", "einsum", "tensordot", "inner", "cdist"),
-    *("chain_matmul", "multi_dot", "kron", "scaled_dot_product_attention", "multi_head_attention_forward", "unseen"),
+    *("chain_matmul", "multi_dot", "kron"),
 }
+_PER_UNIT = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"}
+MIXING = (_OF_LAST_DIMENSION | _OF_FIRST_DIMENSION | _ATTENTION | _PRODUCTS | {"unseen"}) - _PER_UNIT
 """Operations that mix units: layers and products of matrices."""
-_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _units(name: str, source: Event, shape: Size, args: Any, kwargs: dict[str, A
     dims = len(shape)
     if dims == 2:
         return 1
-    if name in _OF_LAST_DIMENSION or name in _ATTENTION:
+    if name in _OF_LAST_DIMENSION | _ATTENTION:
         return dims - 1
     if name in _OF_FIRST_DIMENSION:
         return 1
