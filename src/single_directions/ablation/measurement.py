@@ -93,11 +93,6 @@ class Measurement:
     logits: int
     fallback: Callable[[], Method] | None = None
 
-    @property
-    def classes(self) -> int:
-        """How many classes the network tells apart."""
-        return max(self.logits, 2)
-
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Stream the images and targets, on the network's device, in the portions that the method likes.
 
@@ -202,7 +197,7 @@ def measurement(
         if not len(inputs):
             raise BadInput("batches: the first holds no image")
         sited = locate(network, sites, inputs, unit_dim)
-        logits = network(inputs[:2]).shape[1]
+        logits = sited.logits
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
         _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)

@@ -109,9 +109,7 @@ class Places:
         try:
             graph, named = trace(self.network)
             found, seen = _OfNodes(self.network, graph)(self.inputs)
-            plain = self.record.logits
-            scale = plain.abs().max().clamp_min(1e-3)
-            if not isinstance(found.logits, Tensor) or not ((found.logits - plain).abs().max() / scale) <= _TOLERANCE:
+            if not isinstance(found.logits, Tensor) or not _distance(self.record.logits, found.logits) <= _TOLERANCE:
                 raise RuntimeError("its graph, out of place, computes something else")
         except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
             self.untraced = one_line(error)
@@ -150,8 +148,7 @@ class Places:
         if node is not None:
             event, shape = self.seen[node].event, self.seen[node].shape
         else:
-            assert place is not None
-            event, shape = None if place.event is None else self.record.events[place.event], place.shape
+            event, shape = self._event(name), self.record.places[name].shape
         call = None if place is None else place.call
         if unit_dim == "head" and (within := self._attention(call)):
             return Spot(name, *within)
@@ -215,9 +212,14 @@ class Places:
             return as_it_is, (), f"its graph has no step {outside[0]!r}, which lies within one"
         nodes = tuple(spot.node for spot in spots if spot.node is not None)
         traced = Traced(self.network, self.graph, nodes)
-        if by_rule and not _alike(traced, as_it_is, self.inputs):
+        if by_rule and any(self.seen[spot.node].event != self._event(spot.name) for spot in spots if spot.node):
             return as_it_is, (), "its graph names other activations"
         return traced, nodes, ""
+
+    def _event(self, name: str) -> Event | None:
+        """The event at a place of the record."""
+        number = self.record.places[name].event
+        return None if number is None else self.record.events[number]
 
 
 class _OfNodes(fx.Interpreter):
@@ -267,25 +269,6 @@ class _Flops(TorchDispatchMode):
         return result
 
 
-def _alike(one: Runner, two: Runner, inputs: Tensor) -> bool:
-    """Whether two runners find the same activations at their sites."""
-    seen: list[dict[int, Tensor]] = []
-    for run in (one, two):
-        activations: dict[int, Tensor] = {}
-
-        def keep(site: int, activation: Tensor, activations: dict[int, Tensor] = activations) -> Tensor:
-            activations[site] = activation.clone()
-            return activation
-
-        run(inputs, keep)
-        seen.append(activations)
-    first, second = seen
-    return first.keys() == second.keys() and all(
-        a.shape == second[site].shape and (a - second[site]).abs().max() <= _TOLERANCE * a.abs().max().clamp_min(1e-3)
-        for site, a in first.items()
-    )
-
-
 def mixed(network: nn.Module, whole: Any, part: Any) -> bool:
     """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics.
 
@@ -293,8 +276,12 @@ def mixed(network: nn.Module, whole: Any, part: Any) -> bool:
     """
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
         return True
-    whole = whole[: len(part)]
-    return bool(((whole - part).abs().max() / whole.abs().max().clamp_min(1e-3)) > 1e-3)
+    return _distance(whole[: len(part)], part) > _TOLERANCE
+
+
+def _distance(logits: Tensor, others: Tensor) -> float:
+    """The largest difference, as a part of the largest logit."""
+    return float((logits - others).abs().max() / logits.abs().max().clamp_min(1e-3))
 
 
 def _subclass(network: nn.Module) -> str:

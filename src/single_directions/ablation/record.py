@@ -16,7 +16,18 @@ from single_directions.ablation.forward import Call, Watch, operation
 from single_directions.ablation.recurrent import RECURRENT, states
 from single_directions.ablation.trace import Names, is_leaf
 
-_OF_LAST_DIMENSION = {"linear", "layer_norm", "rms_norm", "embedding", "bilinear", "lstm", "gru", *RECURRENT}
+_OF_LAST_DIMENSION = {
+    "linear",
+    "layer_norm",
+    "rms_norm",
+    "embedding",
+    "bilinear",
+    "lstm",
+    "gru",
+    "lstm_cell",
+    "gru_cell",
+    *RECURRENT,
+}
 _OF_FIRST_DIMENSION = {
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "deform_conv2d"),
     *("batch_norm", "group_norm", "instance_norm", "prelu"),

@@ -70,10 +70,12 @@ class SitedNetwork:
         untraced: why there is no graph, "" where there is one.
         seen: what one pass over a few images showed of each node of the graph.
         mixes: whether an image's logits depend on the other images of its batch.
+        logits: how many the network gives an image.
     """
 
     def __init__(self, places: Places, spots: Sequence[Spot], by_rule: bool) -> None:
         self.network, self.seen, self.mixes = places.network, places.seen, places.mixes
+        self.logits: int = places.record.logits.shape[1]
         self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
         self.run, self.nodes, self.untraced = places.runner(spots, by_rule)
         self.graph = self.nodes[0].graph if self.nodes else None
