@@ -15,6 +15,7 @@ def test_is_where(dtype: torch.dtype, value: int) -> None:
     values = torch.full((1, 1, 5, 1), value, dtype=dtype)
     values[..., 1, :] = -value
     expected = torch.where(mask, values, otherwise)
-    found = select(mask, values, otherwise)
-    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
-    assert torch.equal(found.isnan(), expected.isnan())
+    for zero in (False, True)[: 1 + (value == 0)]:
+        found = select(mask, values, otherwise, zero)
+        assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+        assert torch.equal(found.isnan(), expected.isnan())

@@ -42,7 +42,7 @@ class Defaults:
                 self.names.append(name)
 
     def _activations(self) -> set[int]:
-        """The events that are activation functions; of one written as x * sigmoid(x) the product alone."""
+        """The events that are activation functions. Of one written as x * sigmoid(x) it is the product."""
         found = {n for n, event in enumerate(self.events) if event.operation in ACTIVATIONS | SIGMOIDS}
         root: list[int] = []  # what a chain of pointwise operations on one tensor starts from
         inner: list[set[int]] = []  # the activation functions in that chain

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Size, Tensor, fx
+from torch import Tensor, fx
 
 from single_directions.ablation.operations import Operation, folded, recognise
 from single_directions.ablation.sites import SitedNetwork
@@ -48,18 +48,14 @@ class Dataflow:
         """Whether the rest of the network sees the same value of a node at every point."""
         return node in self.fixed and node not in self.site_of
 
-    def shape(self, node: fx.Node) -> Size | None:
-        """The shape of a node's value for a few images; ``None`` where that is no tensor."""
-        return self.seen[node].shape
-
     @cached_property
     def operations(self) -> dict[fx.Node, Operation]:
         """What each node that is not steady does. A batch norm that alone reads a layer is that layer, with both."""
-        modules = dict(self.network.named_modules())
+        modules, shapes = dict(self.network.named_modules()), {node: seen.shape for node, seen in self.seen.items()}
         found: dict[fx.Node, Operation] = {}
         self.folded: dict[fx.Node, fx.Node] = {}
         for node in self.varying:
-            found[node] = recognise(node, modules, self.shape)
+            found[node] = recognise(node, modules, shapes)
             source = next(iter(node.all_input_nodes), node)
             layer = folded(found[node], source, found.get(source), self.site_of)
             if layer is not None:

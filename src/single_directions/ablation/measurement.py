@@ -1,4 +1,4 @@
-"""What every measurement starts with: batches, sites, clamp values, and the method that serves them."""
+"""What every measurement starts with: batches, sites, clamp values, and the choice of a method."""
 
 import itertools
 import logging
@@ -38,7 +38,7 @@ METHODS = ("auto", "incremental", "prefix", "reference")
 MEMORY_BUDGET = 2**30
 
 _LARGE = 100
-"""The incremental method loses digits in a sum with its opposite where units are clamped far beyond activations."""
+"""Where units are clamped to more than this, the incremental method loses digits: it subtracts large numbers."""
 
 MIXED = "an image's output depends on the other images of its batch"
 
@@ -52,11 +52,11 @@ Clamp = str | float
 
 
 class Method(Protocol):
-    """A way to get the logits of a network with units clamped. All give the same, at different cost."""
+    """A way to compute the logits of a network with units clamped. All give the same logits, at different cost."""
 
     name: str
     images_at_once: int | None
-    """How many images it likes to take at once; ``None`` leaves the batches as they are."""
+    """How many images it takes at once; ``None`` leaves the batches as they are."""
 
     def start(self, inputs: Tensor) -> None:
         """Take the images (images, ...) that the next calls measure on."""
@@ -80,7 +80,6 @@ class Measurement:
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
         first: the inputs of the first batch.
-        logits: how many the network gives an image; one stands for two classes.
         fallback: makes the method for images of another shape; ``None`` where these are refused.
     """
 
@@ -90,16 +89,15 @@ class Measurement:
     method: Method
     why: str
     first: Tensor
-    logits: int
     fallback: Callable[[], Method] | None = None
 
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stream the images and targets, on the network's device, in the portions that the method likes.
+        """The images and targets, on the network's device, in the portions that the method takes.
 
-        Images of another shape than the first may change `method`, before they are yielded.
+        `method` may change before images of another shape are yielded.
 
         Warns:
-            UserWarning: a batch of a stream is no batch. Then what was streamed so far is all there is.
+            UserWarning: a batch of a stream cannot be measured. Then only the images before it are.
         """
         for shape, pairs in itertools.groupby(self._sound(), lambda pair: pair[0].shape[1:]):
             if self.fallback and isinstance(self.method, Incremental) and shape != self.first.shape[1:]:
@@ -109,20 +107,20 @@ class Measurement:
             yield from _portions(pairs, self.method.images_at_once)
 
     def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches that hold images, up to the first that is none."""
+        """The batches that hold images, up to the first that cannot be measured."""
         images = 0
         shapes = _Shapes(
             self.network.network, self.first.shape[1:], isinstance(self.method, Incremental) and not self.fallback
         )
         for number, batch in enumerate(self.batches):
             try:
-                inputs, targets = _to_device(batch, self.values.device, self.logits)
+                inputs, targets = _to_device(batch, self.values.device, self.network.logits)
                 shapes.check(inputs)
             except BadInput as error:
                 if not images:
                     raise
                 warnings.warn(
-                    f"{error} (batch {number}); the {images} images before it alone are measured", stacklevel=4
+                    f"{error} (batch {number}); only the {images} images before it are measured", stacklevel=4
                 )
                 return
             if len(targets):
@@ -141,7 +139,7 @@ class Measurement:
 
 
 def _portions(pairs: Iterable[tuple[Tensor, Tensor]], size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same images in portions of `size`, the last one of what is left; as they come if ``None``."""
+    """The same images in portions of `size`; the last may be smaller. ``None`` leaves the pairs as they are."""
     if size is None:
         yield from pairs
         return
@@ -210,7 +208,7 @@ def measurement(
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        measured = Measurement(sited, batches, values, chosen, why, inputs, logits)
+        measured = Measurement(sited, batches, values, chosen, why, inputs)
         if method == "auto":
             measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
         yield measured
@@ -236,7 +234,7 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
 
 
 class _Shapes:
-    """The shapes of images that a network can be measured on: one of each new shape is tried."""
+    """The shapes of images that the network takes. It is run once on each new shape."""
 
     def __init__(self, network: nn.Module, first: torch.Size, one_alone: bool) -> None:
         self.network, self.first, self.known, self.one_alone = network, first, {first}, one_alone
@@ -262,7 +260,7 @@ class _Shapes:
 
 
 def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.device) -> None:
-    """Raises `BadInput` where batches in memory hold what cannot be measured: before anything is."""
+    """Raises `BadInput` if batches in memory hold what cannot be measured."""
     dataset = getattr(batches, "dataset", None)
     if isinstance(batches, Sequence):
         for batch in batches:
@@ -273,9 +271,9 @@ def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.devic
 
 
 def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
-    """A batch as (inputs, targets) on a device, checked: as far as can be without knowing the number of logits.
+    """A batch as (inputs, targets) on a device, checked. Classes are checked if the number of `logits` is given.
 
-    With one logit, targets may also be floats and (images, 1), as a binary cross-entropy wants them.
+    With one logit, targets may also be floats of shape (images, 1), as for a binary cross-entropy.
     """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
@@ -330,7 +328,7 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
 def _choose(
     sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, curve: Curve | None
 ) -> tuple[Method, str]:
-    """The method asked for where it can be had, else the next best one, and why."""
+    """The method asked for if the network allows it, else the next best one, and why."""
     if method == "reference":
         return Reference(sited, values), "as asked"
     obstacle = sited.untraced and f"the network cannot be traced: {sited.untraced}"
@@ -376,7 +374,7 @@ def _operations(flow: Dataflow, node: fx.Node) -> float:
 
 
 def counted(batches: Batches) -> int | None:
-    """How many images there are in batches, or None where that is not known before they are read."""
+    """How many images there are in batches; ``None`` if that is not known before they are read."""
     if isinstance(batches, Sequence):
         return sum(len(targets) for _, targets in batches)
     size, sampler = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)

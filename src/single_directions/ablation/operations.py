@@ -118,17 +118,17 @@ def folded(norm: Operation, source: fx.Node, before: Operation, sites: Container
     return Linear(before.layer, before.product, norm) if len(source.users) == 1 and source not in sites else None
 
 
-def recognise(node: fx.Node, modules: dict[str, nn.Module], shape: Callable[[fx.Node], Size | None]) -> Operation:
+def recognise(node: fx.Node, modules: dict[str, nn.Module], shapes: dict[fx.Node, Size | None]) -> Operation:
     """What a node does, or ``None`` if this file does not know it.
 
     Args:
         node: of a traced graph.
         modules: of the network, by name.
-        shape: that of a node's value for some images; ``None`` where a value is no tensor.
+        shapes: of the nodes' values for some images; ``None`` where a value is no tensor.
     """
     if not node.args or not isinstance(node.args[0], fx.Node):
         return None
-    before, after = shape(node.args[0]), shape(node)
+    before, after = shapes[node.args[0]], shapes[node]
     if before is None or after is None or len(before) < 2:
         return None
     if node.op == "call_module":
@@ -139,7 +139,7 @@ def recognise(node: fx.Node, modules: dict[str, nn.Module], shape: Callable[[fx.
     if node.target in _FLATTENING:
         return _flattening(before, after)
     if node.target in _ADDITIONS:
-        sources = [arg for arg in node.args if isinstance(arg, fx.Node) and shape(arg) == after]
+        sources = [arg for arg in node.args if isinstance(arg, fx.Node) and shapes[arg] == after]
         return Add() if len(sources) == len(node.args) == 2 and not node.kwargs else None
     if len(node.all_input_nodes) == 1:
         return _of_function(node, len(before))

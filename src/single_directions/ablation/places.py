@@ -1,4 +1,4 @@
-"""All places of a network that can be named as sites: by its graph, where it can be traced, and by its record."""
+"""All places of a network that can be named as sites: those of its graph, if it has one, and of its record."""
 
 import difflib
 from collections.abc import Sequence
@@ -67,8 +67,8 @@ class Spot:
 
     Attributes:
         name: of the place.
-        call: the call whose result it is; ``None`` where the graph alone knows it.
-        node: of the graph; ``None`` where it is not in it.
+        call: the call whose result it is; ``None`` if only the graph has it.
+        node: of the graph; ``None`` if the graph does not have it.
         units, dim, block: as `Site` has them.
     """
 
@@ -110,7 +110,7 @@ class Places:
             graph, named = trace(self.network)
             found, seen = _OfNodes(self.network, graph)(self.inputs)
             if not isinstance(found.logits, Tensor) or not _distance(self.record.logits, found.logits) <= _TOLERANCE:
-                raise RuntimeError("its graph, out of place, computes something else")
+                raise RuntimeError("its graph, without in-place operations, computes something else")
         except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
             self.untraced = one_line(error)
             return

@@ -1,8 +1,8 @@
 """A record of one forward pass: what was computed from what, under which names.
 
 Names are those of ``torchvision.models.feature_extraction``, so a place has one name whether or not the network can be
-traced. The names of calls inside what the tracer takes for one step (a layer of torchvision such as
-`SqueezeExcitation`) and of whole modules come in addition.
+traced. There are also names for whole modules, and for calls inside what the tracer takes for one step (a layer of
+torchvision such as `SqueezeExcitation`).
 """
 
 from collections.abc import Callable
@@ -136,7 +136,7 @@ class Recorder:
     def event(self, tensor: Tensor) -> int | None:
         """The number of the event that computed a tensor; ``None`` where it does not depend on the images."""
         if tensor not in self._event_of:
-            # Out of nowhere: a constant, or computed where nothing is seen; then perhaps from all that was before.
+            # A constant, or computed in code that cannot be watched, perhaps from all that came before.
             unseen = tensor.dim() > 0 and len(tensor) == self.images
             if unseen:
                 everything = tuple(range(len(self.record.events)))
@@ -231,11 +231,9 @@ def _units(name: str, source: Event, shape: Size, args: Any, kwargs: dict[str, A
         return None
     if dims == len(source.shape) and not (name in ("reshape", "view") and shape != source.shape):
         return before
-    if (
-        dims > before and shape[1 : before + 1] == source.shape[1 : before + 1]
-    ):  # positions folded or unfolded behind them
+    if dims > before and shape[1 : before + 1] == source.shape[1 : before + 1]:  # positions behind them were reshaped
         return before
-    behind = len(source.shape) - before  # or before them
+    behind = len(source.shape) - before  # positions before them were reshaped
     if dims > 1 and shape[dims - behind :] == source.shape[before:] and dims - behind > 0:
         return dims - behind
     return None

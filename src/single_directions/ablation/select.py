@@ -11,14 +11,16 @@ _AS_INTEGERS = {
 }
 
 
-def select(mask: Tensor, values: Tensor, otherwise: Tensor) -> Tensor:
+def select(mask: Tensor, values: Tensor, otherwise: Tensor, zero: bool = False) -> Tensor:
     """The same as ``torch.where(mask, values, otherwise)``, where `values` has the dtype of `otherwise`.
 
     On a CPU ``torch.where`` branches at each element. With random masks that takes ten times as long as selecting by
-    bits, and a third of a small network's forward pass.
+    bits, and a third of a small network's forward pass. `zero` says that all values are zero, which saves an operation.
     """
     integer = _AS_INTEGERS.get(otherwise.dtype)
     if integer is None or otherwise.device.type != "cpu":
         return torch.where(mask, values, otherwise)
     bits = otherwise.view(integer)
+    if zero:
+        return (bits & (mask.to(integer) - 1)).view(otherwise.dtype)
     return (bits ^ ((bits ^ values.view(integer)) & mask.to(integer).neg_())).view(otherwise.dtype)
