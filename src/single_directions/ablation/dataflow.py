@@ -26,6 +26,7 @@ class Dataflow:
         fixed: those of them that are fixed.
         site_of: the number of the site at a node.
         seen: of each node, the shape of its value and what it costs (see `places.Seen`).
+        last_use: the last needed node that reads a node.
         output: the node that gives the logits.
     """
 
@@ -41,6 +42,7 @@ class Dataflow:
         for node in self.needed:
             if all(self.is_steady(source) for source in node.all_input_nodes):
                 self.fixed.add(node)
+        self.last_use = {source: node for node in self.needed for source in node.all_input_nodes}
         self.input = next(node for node in graph.nodes if node.op == "placeholder")
         self._interpreter = fx.Interpreter(self.network, graph=graph)
 
@@ -82,7 +84,7 @@ class Dataflow:
         values: dict[fx.Node, Any] = {}
         with out_of_place(self.network):
             for node in nodes:
-                values[node] = inputs if node is self.input else self._apply(node, values)
+                values[node] = inputs if node is self.input else self.run_node(node, values)
                 for source in node.all_input_nodes:
                     if last_use[source] is node and source not in kept:
                         values.pop(source, None)
@@ -91,11 +93,12 @@ class Dataflow:
     def apply(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         """Run one node on the values of the nodes that it reads, none of which it overwrites."""
         if node.op != "call_module":
-            return self._apply(node, values)
+            return self.run_node(node, values)
         with out_of_place(self.network.get_submodule(str(node.target))):
-            return self._apply(node, values)
+            return self.run_node(node, values)
 
-    def _apply(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    def run_node(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        """As `apply`, for a caller that has switched modules to work out of place."""
         if node.op == "placeholder":  # an argument of `forward` behind the inputs: its default
             return node.args[0]
         args = fx.node.map_arg(node.args, values.__getitem__)

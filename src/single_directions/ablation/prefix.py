@@ -53,9 +53,15 @@ class Prefix:
         return all(len(value) == 2 for value in rows)
 
     @cached_property
-    def interpreter(self) -> "_Rest":
-        """Made when it is first used, since folding batch norms costs as much as a pass."""
-        return _Rest(self.network, self.flow)
+    def instead(self) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
+        """What to run instead of a node: a layer gives what it and its batch norm give together, the norm nothing new.
+
+        Folding costs as much as a pass, so it is done when it is first used.
+        """
+        operations, found = self.flow.operations, dict[fx.Node, Callable[[Tensor], Tensor]]()
+        for norm, layer in self.flow.folded.items():
+            found |= {layer: cast(Linear, operations[norm]), norm: nn.Identity()}
+        return found
 
     def start(self, inputs: Tensor) -> None:
         """Run the fixed part on images (images, ...), as many at once as it likes."""
@@ -95,46 +101,28 @@ class Prefix:
 
     def logits(self, masks: Tensor) -> Tensor:
         """Logits (masks, images, classes) for masks (masks, 1, units), or (masks, images, units), one an image."""
-        logits = self.interpreter.logits(self.inputs, self.cache, self.stacked_nodes, masks, self.values)
+        flow, parts = self.flow, self.network.split(masks)
+        values: dict[fx.Node, Any] = {}  # what the rest of the network sees of a node
+        with out_of_place(flow.network):
+            for node in flow.needed:
+                if node in self.cache:
+                    value = self.cache[node]
+                    if node in self.stacked_nodes and len(masks) > 1:
+                        value = value.repeat(len(masks), *[1] * (value.dim() - 1))
+                elif node in flow.fixed:
+                    continue
+                elif node in self.instead:
+                    value = self.instead[node](values[node.all_input_nodes[0]])
+                else:
+                    value = flow.run_node(node, values)
+                number = flow.site_of.get(node)
+                if number is not None:
+                    mask = parts[number]
+                    rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
+                    value = self.network.sites[number].clamp(value, rows, self.values[number])
+                values[node] = value
+                for source in node.all_input_nodes:
+                    if flow.last_use[source] is node:
+                        values.pop(source, None)
+        logits: Tensor = values[flow.output]
         return logits.unflatten(0, (len(masks), self.images))
-
-
-class _Rest(fx.Interpreter):
-    """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
-
-    def __init__(self, network: SitedNetwork, flow: Dataflow) -> None:
-        super().__init__(network.network, graph=network.graph)
-        self.network, self.flow = network, flow
-        # The layer with a batch norm behind it gives what both give together, and the norm then does nothing.
-        self.instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {}
-        operations = flow.operations
-        for norm, layer in flow.folded.items():
-            self.instead |= {layer: cast(Linear, operations[norm]), norm: nn.Identity()}
-
-    def logits(
-        self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
-    ) -> Tensor:
-        """(masks * images, classes), mask by mask, for masks (masks, images or 1, units)."""
-        self.masks, self.values = self.network.split(masks), values
-        env: dict[fx.Node, Any] = dict.fromkeys(node for node in self.graph.nodes if node.op != "output")
-        for node in self.flow.needed:
-            if node not in self.flow.fixed:
-                del env[node]  # what is in `env` is not run
-        for node, value in cache.items():
-            repeated = value.repeat(len(masks), *[1] * (value.dim() - 1)) if node in rows and len(masks) > 1 else value
-            env[node] = self._seen(node, repeated)
-        with out_of_place(self.module):
-            return self.run(inputs, initial_env=env)
-
-    def run_node(self, n: fx.Node) -> Any:
-        instead = self.instead.get(n)
-        return self._seen(n, super().run_node(n) if instead is None else instead(self.env[n.all_input_nodes[0]]))
-
-    def _seen(self, node: fx.Node, value: Any) -> Any:
-        """What the rest of the network sees of a node: clamped, if it is a site."""
-        number = self.flow.site_of.get(node)
-        if number is None:
-            return value
-        mask = self.masks[number]
-        rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
-        return self.network.sites[number].clamp(value, rows, self.values[number])
