@@ -85,19 +85,22 @@ class Places:
 
     Attributes:
         defaults: its default sites by rule.
+        mixes: whether an image's logits depend on the other images of its batch.
         graph: ``None`` where it cannot be traced.
         untraced: why it cannot, "" where it can.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor) -> None:
         self.network = network
-        if len(inputs) < _IMAGES:  # fill up with images that differ
-            inputs = torch.cat([inputs.roll(shift, -1) for shift in range(_IMAGES)])
-        self.inputs = inputs[:_IMAGES]
+        self.inputs = torch.cat([inputs] * _IMAGES)[:_IMAGES] if len(inputs) < _IMAGES else inputs[:_IMAGES]
         self.record = record(network, self.inputs)
         fewer = record(network, self.inputs[:_FEWER])
         self.defaults = Defaults(self.record, fewer)
-        self.mixes = mixed(network, self.record.logits, fewer.logits)
+        whole, part = self.record.logits, fewer.logits
+        if len(inputs) < _IMAGES:  # copies of images hide whether they depend on each other
+            others = inputs[1:] if len(inputs) > 1 else torch.zeros_like(inputs)
+            whole, part = network(torch.cat([inputs[:1], others])), network(inputs[:1])
+        self.mixes = mixed(network, whole, part)
         self.graph: fx.Graph | None = None
         self.nodes: dict[str, fx.Node] = {}
         self.seen: dict[fx.Node, Seen] = {}
