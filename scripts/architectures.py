@@ -14,6 +14,7 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from single_directions.ablation.measurement import measurement
 from single_directions.ablation.sites import SitedNetwork, undisturbed
@@ -128,7 +129,11 @@ which. The rule:
 - An activation is no site if its output does not have one row an image: a table of relative positions, a window of an
   image, the patches that MobileViT and TNT turn into rows. It is none either if the dimension of its units cannot be
   told, as after heads were split off.
-- The activations inside `nn.RNN`, `nn.LSTM` and `nn.GRU` act at each time step and are no sites. A warning says so.
+- **Hidden states of `nn.RNN` and `nn.RNNCell` are sites**, named `rnn.relu_l0`, `rnn.relu_l0_reverse` and `cell.relu`:
+  the units of one layer and direction. PyTorch computes all time steps in one operation, and a clamp must act within
+  the recurrence. So the layer is computed step by step with the same weights, and a clamped unit is held at every step
+  of every call. Such a network is measured by `reference`. The states of `nn.LSTM` and `nn.GRU` are products of gates
+  and no sites, nor are those of an `nn.RNN` that reads packed sequences. A warning says so.
 
 Sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network
 can be traced. A module that is no step of the graph has its own name (`layer4.1`).
@@ -182,7 +187,7 @@ def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
         warnings.simplefilter("ignore")
         with measurement(network, [batch], None, "zero", 1, "auto", 2**28) as measured:
             sited, method = measured.network, measured.method.name
-            difference = by_hooks(sited, batch[0])
+            difference = by_overwriting(sited, batch[0])
     sites = sited.sites
     dims = ", ".join(f"{dim} ({count})" for dim, count in sorted(Counter(site.dim for site in sites).items()))
     first = f"`{sites[0].name}` ({sites[0].units})"
@@ -194,45 +199,68 @@ def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
     )
 
 
-def by_hooks(sited: SitedNetwork, inputs: Tensor) -> str:
-    """The largest difference, of the largest logit, to the network with plain hooks that overwrite.
+def by_overwriting(sited: SitedNetwork, inputs: Tensor) -> str:
+    """The largest difference, of the largest logit, to the network whose activations are overwritten from outside.
 
-    A site that is a function is reached by the module that returns its result. "-" where there is no such module.
+    A forward hook overwrites what a module returns. A mode that sees function calls overwrites the results of those
+    that the network's own `forward` makes. "-" where a site is neither.
     """
     modules = dict(sited.network.named_modules())
-    places = [place(site.name, modules) for site in sited.sites]
-    if len(set(places)) < len(places) or any(not module for module, _ in places):
-        return "-"
     mask = torch.rand(sited.units, generator=torch.Generator().manual_seed(0)) < 0.3
+    places = [place(site.name, modules) for site in sited.sites]
     parts = {at: (site.dim, part) for at, site, part in zip(places, sited.sites, sited.split(mask), strict=True)}
+    if len(parts) < len(sited.sites):
+        return "-"
     calls: Counter[str] = Counter()
+    inside: list[nn.Module] = []
 
-    def overwrite(name: str) -> Callable[..., Tensor]:
-        def hook(module: nn.Module, _: object, output: Tensor) -> Tensor:
-            dim, part = parts.get((name, calls[name]), (1, None))
-            calls[name] += 1
-            return output if part is None else (output.movedim(dim, -1) * ~part).movedim(-1, dim)
+    def overwritten(name: str, output: Any) -> Any:
+        dim, part = parts.get((name, calls[name]), (1, None))
+        calls[name] += 1
+        return output if part is None else (output.movedim(dim, -1) * ~part).movedim(-1, dim)
+
+    class OwnFunctions(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            output = function(*args, **(kwargs or {}))
+            name = getattr(function, "__name__", "")
+            return output if inside or not isinstance(output, Tensor) else overwritten(name, output)
+
+    def leave(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, _: object, output: Any) -> Any:
+            inside.pop()
+            return overwritten(name, output) if isinstance(output, Tensor) else output
 
         return hook
 
     with undisturbed(sited.network):
-        handles = [modules[name].register_forward_hook(overwrite(name)) for name in {name for name, _ in places}]
-        expected = sited.network(inputs)
+        handles = [
+            handle
+            for name, module in modules.items()
+            if name
+            for handle in (
+                module.register_forward_pre_hook(lambda module, _: inside.append(module)),
+                module.register_forward_hook(leave(name)),
+            )
+        ]
+        with OwnFunctions():
+            expected = sited.network(inputs)
         for handle in handles:
             handle.remove()
+        if any(calls[name] <= call for name, call in places):
+            return "-"
         found = sited.clamped(inputs, mask, torch.zeros(sited.units))
     return f"{float((found - expected).abs().max() / expected.abs().max()):.0e}"
 
 
 def place(site: str, modules: dict[str, nn.Module]) -> tuple[str, int]:
-    """The module that a site is the result of, and which of its calls."""
+    """The module that a site is the result of, or the function, and which of its calls."""
     for name in (site, site.rpartition(".")[0]):
-        if name in modules:
-            return name, 0
         stem, _, call = name.rpartition("_")
+        if name in modules and name:
+            return name, 0
         if stem in modules and call.isdigit():
             return stem, int(call)
-    return "", 0
+    return site, 0
 
 
 def table(rows: list[str]) -> str:
@@ -249,8 +277,8 @@ def end(networks: int) -> str:
     )
     return (
         f"\n*`python scripts/architectures.py`: {networks} networks with random weights, 2 images, float32, {used}. "
-        "`difference`: of the logits with 30 % of all units clamped to those of plain forward hooks, of the largest "
-        'logit; "-" where hooks cannot reach each site alone.*\n'
+        "`difference`: of the logits with 30 % of all units clamped to those of the same network whose activations are "
+        'overwritten from outside, of the largest logit; "-" where that cannot reach each site alone.*\n'
     )
 
 

@@ -219,7 +219,7 @@ def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
     data = batches((7, 7, 7))
     wrong = (data[2][0], data[2][1] + 4)
     asked = {"orderings": 2} if measure is ablation_curve else {}
-    with pytest.warns(UserWarning, match=r"classes are 0 to 3 \(batch 2\); the 14 images before it alone are measured"):
+    with pytest.warns(UserWarning, match=r"classes are 0 to 3 \(batch 2\); only the 14 images before it are measured"):
         found = measure(seeded(chain), iter([*data[:2], wrong, data[0]]), **asked)
     expected = measure(seeded(chain), data[:2], **asked)
     if measure is ablation_curve:
@@ -230,7 +230,7 @@ def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
 
 def test_images_that_the_network_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
     data = [*batches((7, 7)), (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
-    with pytest.warns(UserWarning, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\): .* \(batch 2\); the 14 images"):
+    with pytest.warns(UserWarning, match=r"takes images \(2, 4, 4\), not \(2, 6, 5\): .* \(batch 2\); only the 14"):
         curve = ablation_curve(seeded(chain), iter(data), orderings=2)
     assert torch.equal(curve.accuracy, ablation_curve(seeded(chain), data[:2], orderings=2).accuracy)
     monkeypatch.setattr(Incremental, "cumulative", never)

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,6 +104,16 @@ def test_gates_of_squeeze_and_excitation_are_none_traced_or_not() -> None:
     assert names(Untraceable(network), inputs) == ["inner.1"]
     # Asked for, a gate is measured.
     assert resolve_sites(network, ["2.activation"], inputs) == (Site("2.activation", 4),)
+
+
+def test_a_network_with_squeeze_and_excitation_has_the_same_sites_traced_or_not() -> None:
+    """All of a small RegNet Y: its gates lie in a module that the tracer takes for one step."""
+    blocks = torchvision.models.regnet.BlockParams([1, 2], [8, 16], [8, 8], [1.0, 1.0], [2, 2], se_ratio=0.25)
+    network, inputs = torchvision.models.RegNet(blocks, num_classes=3, stem_width=8), images(4, 3, 16, 16).float()
+    traced, untraced = located(network, None, inputs), located(Untraceable(network), None, inputs)
+    assert (traced.untraced, untraced.graph) == ("", None)
+    assert len(traced.sites) == 1 + 3 * 3
+    assert untraced.sites == tuple(replace(site, name=f"inner.{site.name}") for site in traced.sites)
 
 
 def test_a_gated_linear_unit_is_one_site_and_a_sigmoid_gate_none() -> None:
@@ -321,15 +332,6 @@ def test_activations_inside_a_step_of_the_graph() -> None:
     curve = ablation_curve(network, [(images(4, 5, 8), torch.arange(4) % 3)], orderings=1, points=2)
     assert curve.sites == (Site("decoder.relu", 10, 2),)
     assert (curve.method, "'decoder.relu', which lies within one" in curve.why) == ("reference", True)
-
-
-def test_a_recurrent_layer_is_told_of() -> None:
-    def forward(self: Any, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.layer(self.rnn(x)[0][:, -1])))
-
-    network = dense(forward, rnn=nn.RNN(8, 8, nonlinearity="relu", batch_first=True))
-    with pytest.warns(UserWarning, match="no default site: the units inside rnn, which act at each time step"):
-        assert names(network, images(4, 5, 8)) == ["relu"]
 
 
 # Names

@@ -331,3 +331,16 @@ def test_a_part_that_takes_no_hooks() -> None:
     found = resolve_sites(network, None, images(4, 8).float())
     assert [site.name for site in found] == ["relu", "relu_1", "relu_2"]
     assert not network.relu._forward_hooks
+
+
+@pytest.mark.parametrize("images_measured", [1, 2, 3, 9])
+def test_it_is_found_out_whether_images_depend_on_each_other(images_measured: int) -> None:
+    def centred(self: nn.Module, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(x - x.mean(0))))
+
+    def alone(self: nn.Module, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(x)))
+
+    for forward, mixes in ((centred, True), (alone, False)):
+        network = seeded(lambda forward=forward: Function(forward, layer=nn.Linear(4, 6), head=nn.Linear(6, 3)))
+        assert located(network, None, images(images_measured, 4)).mixes == mixes

@@ -5,41 +5,16 @@ from math import prod
 from single_directions.ablation.record import MIXING, Event, Record
 
 ACTIVATIONS = {
-    *(
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "rrelu",
-        "prelu",
-        "threshold",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "glu",
-    ),
-    *("hardswish", "hardshrink", "softshrink", "tanh", "hardtanh", "tanhshrink", "softplus", "softsign", "erf"),
+    *("relu", "relu6", "leaky_relu", "rrelu", "prelu", "threshold", "elu", "selu", "celu", "gelu", "silu", "mish"),
+    *("glu", "hardswish", "hardshrink", "softshrink", "tanh", "hardtanh", "tanhshrink", "softplus"),
+    *("softsign", "erf"),
 }
-"""A gate only where they act on a summary of an image, as between the two layers of squeeze-and-excitation."""
+"""Gates only if they act on a summary of an image, as between the two layers of squeeze-and-excitation."""
 SIGMOIDS = {"sigmoid", "hardsigmoid", "logsigmoid"}
-"""A gate wherever all that is done with them is to multiply something else."""
+"""Gates if they only multiply something else."""
 _PRODUCTS = {"mul", "multiply"}
-_POINTWISE = {
-    *ACTIVATIONS,
-    *SIGMOIDS,
-    *_PRODUCTS,
-    "add",
-    "sub",
-    "div",
-    "truediv",
-    "divide",
-    "pow",
-    "square",
-    "exp",
-    "neg",
-}
+_ARITHMETIC = {"add", "sub", "div", "truediv", "divide", "pow", "square", "exp", "neg"}
+_POINTWISE = ACTIVATIONS | SIGMOIDS | _PRODUCTS | _ARITHMETIC
 
 
 class Defaults:
@@ -67,7 +42,7 @@ class Defaults:
                 self.names.append(name)
 
     def _activations(self) -> set[int]:
-        """The events that are activation functions; of one written as x * sigmoid(x) the product alone."""
+        """The events that are activation functions. Of one written as x * sigmoid(x) it is the product."""
         found = {n for n, event in enumerate(self.events) if event.operation in ACTIVATIONS | SIGMOIDS}
         root: list[int] = []  # what a chain of pointwise operations on one tensor starts from
         inner: list[set[int]] = []  # the activation functions in that chain

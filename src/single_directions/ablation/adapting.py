@@ -1,4 +1,4 @@
-"""Networks and batches of another form than (inputs, targets) and logits, given that form."""
+"""Adapts networks that give more than logits, and batches that are no pairs (inputs, targets)."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +14,13 @@ Output = str | int | Callable[[Any], Any]
 
 
 class _Pairs:
-    """Batches that give pairs each time they are gone over."""
+    """Batches that give pairs each time they are read."""
 
     def __init__(self, batches: Iterable[Any], batch_to_xy: BatchToXY) -> None:
         self.batches, self.batch_to_xy = batches, batch_to_xy
 
     def __getattr__(self, name: str) -> Any:
-        """How many images there are, and the like, is known of the batches."""
+        """Other attributes, such as the number of images, are those of the batches."""
         if name == "batches":  # while this object is copied or unpickled
             raise AttributeError(name)
         return getattr(self.batches, name)
@@ -32,7 +32,7 @@ class _Pairs:
 def as_pairs(batches: Iterable[Any], batch_to_xy: BatchToXY | None) -> Iterable[Any]:
     """Batches as pairs (inputs, targets), by a function that makes one of each; streams stay streams.
 
-    Raises `BadInput` where the function is none, and later for a batch of which it makes no pair of tensors.
+    Raises `BadInput` if `batch_to_xy` is no function, and later if it does not make a pair of tensors of a batch.
     """
     if batch_to_xy is None:
         return batches
@@ -46,7 +46,7 @@ def as_pairs(batches: Iterable[Any], batch_to_xy: BatchToXY | None) -> Iterable[
 
 
 def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
-    """The (inputs, targets) of a batch. Raises `BadInput` where the function makes no such pair of tensors."""
+    """The (inputs, targets) of a batch. Raises `BadInput` if the function makes no such pair of tensors."""
     try:
         xy = batch_to_xy(batch)
     except Exception as error:  # somebody's own function
@@ -66,8 +66,8 @@ def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
 def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
     """A network whose answer is the logits: those that `output` names in, or makes of, the answer of `network`.
 
-    It shares modules, parameters, hooks and names with `network`, so that sites are called alike. Raises `BadInput`
-    where `output` is of another kind, or later where it finds no logits.
+    It shares modules, parameters, hooks and names with `network`, so that sites have the same names. Raises `BadInput`
+    if `output` is of another kind, or later if it finds no logits.
     """
     if output is None:
         return network
@@ -82,14 +82,14 @@ def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
 
     adapted = copy.copy(network)
     adapted.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
-    if "forward" in vars(adapted):  # an instance may have its own, before which the class's would not be asked
+    if "forward" in vars(adapted):  # an instance's own goes before the class's
         own = vars(adapted).pop("forward")
         adapted.forward = lambda inputs: logits_of(own(inputs), output)
     return adapted
 
 
 def logits_of(answer: Any, output: Output) -> Any:
-    """The logits in a network's answer. Raises `BadInput` where they are not there."""
+    """The logits in a network's answer. Raises `BadInput` if they are not there."""
     if callable(output):
         try:
             return output(answer)

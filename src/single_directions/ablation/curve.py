@@ -137,8 +137,14 @@ def ablation_curve(
 ) -> AblationCurve:
     """Clamp ever more units of a network in random order and measure its accuracy (section 2, "Ablations").
 
-    The network is measured in eval mode, without gradients; its modes, hooks and the random states are afterwards as
-    they were. It stays on its device, and batches are moved there.
+    The network is measured in eval mode, without gradients. Afterwards its modes, its hooks and the random states are
+    as before. It stays on its device, and batches are moved there.
+
+    >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> batches = [(torch.randn(100, 4), torch.randint(3, (100,)))]
+    >>> curve = ablation_curve(network, batches, orderings=5, points=9)
+    >>> curve.accuracy.shape, curve.auc_normalized.shape, curve.units_ablated.tolist()
+    (torch.Size([5, 9]), torch.Size([5]), [0, 1, 2, 3, 4, 5, 6, 7, 8])
 
     Args:
         network: any module from inputs (images, ...) to logits (images, classes).
@@ -148,8 +154,8 @@ def ablation_curve(
         orderings: how many random orderings of all units of all sites together.
         points: how many numbers of units ablated, from none to all; ``"all"`` for each number; a list of the numbers
             themselves; ``None`` for 51, or all where there are fewer.
-        clamp: what a unit is held at: ``"zero"``, ``"mean"`` (its mean over the images and positions of `batches`), or
-            a number.
+        clamp: the value of a clamped unit: ``"zero"``, ``"mean"`` (its mean over the images and positions of
+            `batches`), or a number.
         top_k: an answer is right if the target is among the k largest logits (5 for ImageNet); see `correct` for ties.
         generator: draws the orderings; ``None`` is one with seed 0, so the same orderings at every call.
         method: ``"incremental"``, ``"prefix"``, ``"reference"`` (the definition), or ``"auto"``, the fastest that is
@@ -158,16 +164,15 @@ def ablation_curve(
         verify: check so many random (ordering, point) pairs against the definition, on all images.
         memory_budget: bytes that the fast methods may use beyond the network and a batch.
         unit_dim: the dimension of the sites' outputs in which units lie, for all sites or by name; ``None`` is that of
-            the outputs of the layer that computed it, so neurons, feature maps, or channels of a token model.
-            ``"head"`` makes attention heads the units: of an `nn.MultiheadAttention`, or of what the projection of
-            another attention reads.
-        batch_to_xy: makes a pair (inputs, targets) of a batch of another form, as
-            ``lambda batch: (batch["image"], batch["label"])``.
-        output: where the logits are in what the network gives, if that is more than they: a key, a place or the name of
-            an attribute, as ``"logits"``, or a function of it.
+            the outputs of the layer that computed it: neurons, feature maps, or channels of a token model. ``"head"``
+            makes attention heads the units, those of an `nn.MultiheadAttention` or of what the projection of another
+            attention reads.
+        batch_to_xy: makes a pair (inputs, targets) of a batch, as ``lambda batch: (batch["image"], batch["label"])``.
+        output: where the logits are if the network gives more: a key, a position or the name of an attribute, such as
+            ``"logits"``, or a function.
 
     Raises:
-        BadInput: something asked for cannot be; before anything is measured.
+        BadInput: an argument is wrong; raised before anything is measured.
         RuntimeError: `verify` found a difference that rounding does not explain.
     """
     if verify < 0:

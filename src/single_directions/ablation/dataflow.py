@@ -1,11 +1,13 @@
 """Which part of a traced network no clamp can reach: it is run once, however many points are measured."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from single_directions.ablation.operations import Operation, folded, recognise
 from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
@@ -14,22 +16,24 @@ _CACHE = 6 * 2**20
 
 
 class Dataflow:
-    """The nodes of a traced network, parted at its sites.
+    """The nodes of a traced network, divided by its sites.
 
-    A node is *fixed* if its own operation reads nothing that a clamp changes; what the rest of the network then sees of
-    it may still be clamped, if it is a site. All other nodes *vary*.
+    A node is *fixed* if its own operation reads nothing that a clamp changes. If it is a site, the rest of the network
+    may still see it clamped. All other nodes *vary*. A node is *steady* if it is fixed and no site.
 
     Attributes:
         needed: the nodes that the output depends on, in the order in which they run.
         fixed: those of them that are fixed.
         site_of: the number of the site at a node.
+        seen: of each node, the shape of its value and what it costs (see `places.Seen`).
+        last_use: the last needed node that reads a node.
         output: the node that gives the logits.
     """
 
     def __init__(self, network: SitedNetwork) -> None:
         if network.graph is None:
             raise ValueError("the network has no graph")
-        self.network, graph = network.network, network.graph
+        self.network, self.seen, graph = network.network, network.seen, network.graph
         self.site_of = {node: number for number, node in enumerate(network.nodes)}
         (end,) = (node for node in graph.nodes if node.op == "output")
         self.output: fx.Node = end.args[0]
@@ -38,12 +42,39 @@ class Dataflow:
         for node in self.needed:
             if all(self.is_steady(source) for source in node.all_input_nodes):
                 self.fixed.add(node)
+        self.last_use = {source: node for node in self.needed for source in node.all_input_nodes}
         self.input = next(node for node in graph.nodes if node.op == "placeholder")
         self._interpreter = fx.Interpreter(self.network, graph=graph)
 
     def is_steady(self, node: fx.Node) -> bool:
-        """Whether what the rest of the network sees of a node is the same at every point."""
+        """Whether the rest of the network sees the same value of a node at every point."""
         return node in self.fixed and node not in self.site_of
+
+    @cached_property
+    def operations(self) -> dict[fx.Node, Operation]:
+        """What each node that is not steady does. A batch norm that alone reads a layer is that layer, with both."""
+        modules, shapes = dict(self.network.named_modules()), {node: seen.shape for node, seen in self.seen.items()}
+        found: dict[fx.Node, Operation] = {}
+        self.folded: dict[fx.Node, fx.Node] = {}
+        for node in self.varying:
+            found[node] = recognise(node, modules, shapes)
+            source = next(iter(node.all_input_nodes), node)
+            layer = folded(found[node], source, found.get(source), self.site_of)
+            if layer is not None:
+                found[node], self.folded[node] = layer, source
+        return found
+
+    @property
+    def varying(self) -> list[fx.Node]:
+        """The needed nodes that are not steady."""
+        return [node for node in self.needed if not self.is_steady(node)]
+
+    def images_at_once(
+        self, nodes: Iterable[fx.Node], device: torch.device, memory_budget: int, copies: int = 1
+    ) -> int:
+        """How many images to work on at once, if `copies` of the values of some nodes are held."""
+        sizes = [self.seen[node].row for node in nodes]
+        return _at_once(sizes, copies, device, memory_budget)
 
     def run(self, nodes: Iterable[fx.Node], inputs: Tensor, keep: Iterable[fx.Node]) -> dict[fx.Node, Any]:
         """Run `nodes`, in order, with nothing clamped, and return the values of those to `keep`."""
@@ -51,29 +82,37 @@ class Dataflow:
         nodes = list(nodes)
         last_use = {source: node for node in nodes for source in node.all_input_nodes}
         values: dict[fx.Node, Any] = {}
-        for node in nodes:
-            values[node] = inputs if node is self.input else self.apply(node, values)
-            for source in node.all_input_nodes:
-                if last_use[source] is node and source not in kept:
-                    values.pop(source, None)
+        with out_of_place(self.network):
+            for node in nodes:
+                values[node] = inputs if node is self.input else self.run_node(node, values)
+                for source in node.all_input_nodes:
+                    if last_use[source] is node and source not in kept:
+                        values.pop(source, None)
         return {node: values[node] for node in kept}
 
     def apply(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         """Run one node on the values of the nodes that it reads, none of which it overwrites."""
+        if node.op != "call_module":
+            return self.run_node(node, values)
+        with out_of_place(self.network.get_submodule(str(node.target))):
+            return self.run_node(node, values)
+
+    def run_node(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        """As `apply`, for a caller that has switched modules to work out of place."""
         if node.op == "placeholder":  # an argument of `forward` behind the inputs: its default
             return node.args[0]
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-        run = getattr(self._interpreter, node.op)
-        if node.op != "call_module":
-            return run(node.target, args, kwargs)
-        with out_of_place(self.network.get_submodule(str(node.target))):
-            return run(node.target, args, kwargs)
+        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
 
 
 def images_at_once(values: Iterable[Any], copies: int, device: torch.device, memory_budget: int) -> int:
-    """How many images to work on at once: as many as fit into memory, where `copies` of some values are held."""
+    """How many images to work on at once: as many as fit into memory, if `copies` of some values are held."""
     sizes = [value[0].nbytes for value in values if isinstance(value, Tensor) and value.dim() > 1]
+    return _at_once(sizes, copies, device, memory_budget)
+
+
+def _at_once(sizes: list[int], copies: int, device: torch.device, memory_budget: int) -> int:
     most = memory_budget // max(1, copies * sum(sizes))
     if device.type != "cuda":
         most = min(most, _CACHE // max(sizes, default=1))

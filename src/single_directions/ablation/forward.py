@@ -1,7 +1,7 @@
 """Module calls and function calls of a forward pass, each recognised by where and how often it happens.
 
 Works for every network, traced or not: a `TorchFunctionMode` sees functions and methods of tensors, global hooks see
-modules. What happens inside a scripted module is not seen.
+modules. Calls inside a scripted module are not seen.
 """
 
 from collections import Counter
@@ -26,22 +26,25 @@ class Call:
             network itself.
         function: the name of the function as `function_name` gives it; ``None`` for a call of the module itself.
         times: how often the same was called before in this forward pass.
+        state: of a recurrent layer, the hidden state that is meant (see `recurrent.states`), at all steps of all calls,
+            so that `times` is 0.
     """
 
     module: str
     function: str | None
     times: int
+    state: str | None = None
 
 
 class Watch(TorchFunctionMode):
-    """Runs a network while a function is told of each call and may replace its result.
+    """Runs a network. A function is called after each call in it, and may replace the result.
 
     Attributes:
         running: the paths of the modules whose `forward` is running, from the outermost to the innermost.
     """
 
     def __init__(self, network: nn.Module, after: "After", functions: frozenset[str] | None = None) -> None:
-        """`functions`: names of the functions to tell of; ``None`` for all."""
+        """`functions`: names of the functions to watch; ``None`` for all."""
         super().__init__()
         self.network, self.after, self.functions = network, after, functions
         # Of several paths to a shared module the last, as in the tracer of torch.fx.

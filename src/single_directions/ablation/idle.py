@@ -18,15 +18,14 @@ _SHOWN = 3
 def warn_of_idle_sites(network: SitedNetwork, inputs: Tensor) -> None:
     """Warn, in one line, of the sites that change no logit of some images when all their units are clamped to zero.
 
-    One pass forward and backward finds the sites whose activation, scaled, changes nothing to first order. Only these
-    are then clamped. So a site is named if and only if clamping it changes nothing, but for one whose activation is
-    ineffective over a whole range that zero is not in.
+    One pass forward and backward finds the sites whose activation can be scaled without a change, to first order.
+    Only these are then clamped. So clamping a site that is named changes nothing.
     """
     suspects = _without_gradient(network, inputs[:_IMAGES])
     if not suspects:
         return
     plain = _cut(network, inputs, [])
-    if torch.equal(_cut(network, inputs, suspects), plain):  # in one pass what most often holds: all of them are idle
+    if torch.equal(_cut(network, inputs, suspects), plain):  # most often all are
         idle = suspects
     else:
         idle = [number for number in suspects if torch.equal(_cut(network, inputs, [number]), plain)]
@@ -42,7 +41,7 @@ def warn_of_idle_sites(network: SitedNetwork, inputs: Tensor) -> None:
 
 
 def _without_gradient(network: SitedNetwork, inputs: Tensor) -> list[int]:
-    """The sites by whose factor no logit changes; all of them where the network cannot be differentiated."""
+    """The sites whose activation can be scaled without a change; all sites if there is no gradient."""
     factors = [torch.ones((), device=inputs.device, requires_grad=True) for _ in network.sites]
     try:
         with torch.enable_grad():

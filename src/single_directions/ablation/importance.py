@@ -25,18 +25,20 @@ def unit_importance(
     batch_to_xy: BatchToXY | None = None,
     output: Output | None = None,
 ) -> Tensor:
-    """What accuracy loses when one unit alone is clamped, for each unit (section 2, "Ablations").
+    """What accuracy loses if one unit alone is clamped, for each unit (section 2, "Ablations").
 
-    Args:
-        network, batches, sites, clamp, top_k, method, progress, memory_budget, unit_dim: as `ablation_curve`.
-        batch_to_xy, output: the same.
+    >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> unit_importance(network, [(torch.randn(100, 4), torch.randint(3, (100,)))]).shape
+    torch.Size([8])
+
+    The arguments are those of `ablation_curve`.
 
     Returns:
         float64, (units,), accuracy with nothing clamped less accuracy with the unit clamped, -1 to 1; the units of all
         sites, site by site.
 
     Raises:
-        BadInput: something asked for cannot be; before anything is measured.
+        BadInput: an argument is wrong; raised before anything is measured.
     """
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim) as measured:

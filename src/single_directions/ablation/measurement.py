@@ -1,4 +1,4 @@
-"""What every measurement starts with: batches, sites, clamp values, and the method that serves them."""
+"""What every measurement starts with: batches, sites, clamp values, and the choice of a method."""
 
 import itertools
 import logging
@@ -10,15 +10,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from single_directions.ablation.adapting import described as kind_of
-from single_directions.ablation.cost import Curve, operations, prefix_cost, reference_cost
+from single_directions.ablation.cost import (
+    OPERATIONS_A_BYTE,
+    OPERATIONS_A_CALL,
+    Curve,
+    prefix_cost,
+    reference_cost,
+)
+from single_directions.ablation.dataflow import Dataflow
 from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.operations import Linear
 from single_directions.ablation.orderings import Points, grid
-from single_directions.ablation.places import UnitDim
+from single_directions.ablation.places import UnitDim, mixed
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
@@ -30,23 +38,25 @@ METHODS = ("auto", "incremental", "prefix", "reference")
 MEMORY_BUDGET = 2**30
 
 _LARGE = 100
-"""The incremental method loses digits in a sum with its opposite where units are clamped far beyond activations."""
+"""Where units are clamped to more than this, the incremental method loses digits: it subtracts large numbers."""
 
 MIXED = "an image's output depends on the other images of its batch"
 
 _GAIN = 0.9
 """A method other than the definition must cost at most this part of it to be chosen."""
+_PLANNING = 10
+"""What planning a fast method costs for each node that varies, in calls of a node."""
 
 Batches = Iterable[Any]
 Clamp = str | float
 
 
 class Method(Protocol):
-    """A way to get the logits of a network with units clamped. All give the same, at different cost."""
+    """A way to compute the logits of a network with units clamped. All give the same logits, at different cost."""
 
     name: str
     images_at_once: int | None
-    """How many images it likes to take at once; ``None`` leaves the batches as they are."""
+    """How many images it takes at once; ``None`` leaves the batches as they are."""
 
     def start(self, inputs: Tensor) -> None:
         """Take the images (images, ...) that the next calls measure on."""
@@ -70,7 +80,6 @@ class Measurement:
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
         first: the inputs of the first batch.
-        logits: how many the network gives an image; one stands for two classes.
         fallback: makes the method for images of another shape; ``None`` where these are refused.
     """
 
@@ -80,57 +89,38 @@ class Measurement:
     method: Method
     why: str
     first: Tensor
-    logits: int
     fallback: Callable[[], Method] | None = None
 
-    @property
-    def classes(self) -> int:
-        """How many classes the network tells apart."""
-        return max(self.logits, 2)
-
     def images(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stream the images and targets, on the network's device, in the portions that the method likes.
+        """The images and targets, on the network's device, in the portions that the method takes.
 
-        Images of another shape than the first may change `method`, before they are yielded.
+        `method` may change before images of another shape are yielded.
 
         Warns:
-            UserWarning: a batch of a stream is no batch. Then what was streamed so far is all there is.
+            UserWarning: a batch of a stream cannot be measured. Then only the images before it are.
         """
-        size = self.method.images_at_once
-        waiting: list[tuple[Tensor, Tensor]] = []
-        for inputs, targets in self._sound():
-            if waiting and waiting[0][0].shape[1:] != inputs.shape[1:]:
-                yield from _portions(waiting, size)
-                waiting = []
-            if isinstance(self.method, Incremental) and inputs.shape[1:] != self.first.shape[1:]:
-                self._change_method(inputs)
-                size = self.method.images_at_once
-            waiting.append((inputs, targets))
-            if size is None or sum(len(targets) for _, targets in waiting) >= size:
-                *whole, rest = _portions(waiting, size)
-                yield from whole
-                waiting = [rest]
-                if size is None or len(rest[1]) == size:
-                    yield rest
-                    waiting = []
-        if waiting:
-            yield from _portions(waiting, size)
+        for shape, pairs in itertools.groupby(self._sound(), lambda pair: pair[0].shape[1:]):
+            if self.fallback and isinstance(self.method, Incremental) and shape != self.first.shape[1:]:
+                self.method = self.fallback()
+                self.why += f"; {self.method.name} from the first images of shape {tuple(shape)} on"
+                log.info("ablation by method %s: %s", self.method.name, self.why)
+            yield from _portions(pairs, self.method.images_at_once)
 
     def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches that hold images, up to the first that is none."""
+        """The batches that hold images, up to the first that cannot be measured."""
         images = 0
         shapes = _Shapes(
             self.network.network, self.first.shape[1:], isinstance(self.method, Incremental) and not self.fallback
         )
         for number, batch in enumerate(self.batches):
             try:
-                inputs, targets = _to_device(batch, self.values.device, self.logits)
+                inputs, targets = _to_device(batch, self.values.device, self.network.logits)
                 shapes.check(inputs)
             except BadInput as error:
                 if not images:
                     raise
                 warnings.warn(
-                    f"{error} (batch {number}); the {images} images before it alone are measured", stacklevel=4
+                    f"{error} (batch {number}); only the {images} images before it are measured", stacklevel=4
                 )
                 return
             if len(targets):
@@ -139,28 +129,34 @@ class Measurement:
         if not images:
             raise BadInput("batches: none of them holds an image")
 
-    def _change_method(self, inputs: Tensor) -> None:
-        assert self.fallback is not None
-        self.method = self.fallback()
-        self.why += f"; {self.method.name} from the first images of shape {tuple(inputs.shape[1:])} on"
-        log.info("ablation by method %s: %s", self.method.name, self.why)
-
     def bar(self, passes: int, shown: bool) -> tqdm:
         """A progress bar over images times `passes` (orderings, or units)."""
         if not shown:
             return tqdm(disable=True)
-        dataset = getattr(self.batches, "dataset", None)
-        if isinstance(self.batches, Sequence):
-            images: int | None = sum(len(targets) for _, targets in self.batches)
-        else:
-            images = len(dataset) if isinstance(dataset, Sized) else None
+        images = counted(self.batches)
         total = images and images * passes
         return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, leave=False)
 
 
-def _portions(pairs: list[tuple[Tensor, Tensor]], size: int | None) -> list[tuple[Tensor, Tensor]]:
+def _portions(pairs: Iterable[tuple[Tensor, Tensor]], size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same images in portions of `size`; the last may be smaller. ``None`` leaves the pairs as they are."""
+    if size is None:
+        yield from pairs
+        return
+    waiting: list[tuple[Tensor, Tensor]] = []
+    for pair in pairs:
+        waiting.append(pair)
+        if sum(len(targets) for _, targets in waiting) >= size:
+            *whole, last = _split(waiting, size)
+            yield from whole
+            waiting = [last]
+    if waiting:
+        yield from _split(waiting, size)
+
+
+def _split(pairs: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:
     inputs, targets = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*pairs, strict=True))
-    return list(zip(inputs.split(size or len(inputs)), targets.split(size or len(targets)), strict=True))
+    return list(zip(inputs.split(size), targets.split(size), strict=True))
 
 
 @contextmanager
@@ -199,7 +195,7 @@ def measurement(
         if not len(inputs):
             raise BadInput("batches: the first holds no image")
         sited = locate(network, sites, inputs, unit_dim)
-        logits = network(inputs[:2]).shape[1]
+        logits = sited.logits
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
         _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)
@@ -212,7 +208,7 @@ def measurement(
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        measured = Measurement(sited, batches, values, chosen, why, inputs, logits)
+        measured = Measurement(sited, batches, values, chosen, why, inputs)
         if method == "auto":
             measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
         yield measured
@@ -238,7 +234,7 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
 
 
 class _Shapes:
-    """The shapes of images that a network can be measured on: one of each new shape is tried."""
+    """The shapes of images that the network takes. It is run once on each new shape."""
 
     def __init__(self, network: nn.Module, first: torch.Size, one_alone: bool) -> None:
         self.network, self.first, self.known, self.one_alone = network, first, {first}, one_alone
@@ -264,7 +260,7 @@ class _Shapes:
 
 
 def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.device) -> None:
-    """Raises `BadInput` where batches in memory hold what cannot be measured: before anything is."""
+    """Raises `BadInput` if batches in memory hold what cannot be measured."""
     dataset = getattr(batches, "dataset", None)
     if isinstance(batches, Sequence):
         for batch in batches:
@@ -275,9 +271,9 @@ def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.devic
 
 
 def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
-    """A batch as (inputs, targets) on a device, checked: as far as can be without knowing the number of logits.
+    """A batch as (inputs, targets) on a device, checked. Classes are checked if the number of `logits` is given.
 
-    With one logit, targets may also be floats and (images, 1), as a binary cross-entropy wants them.
+    With one logit, targets may also be floats of shape (images, 1), as for a binary cross-entropy.
     """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
@@ -332,50 +328,53 @@ def _values(sited: SitedNetwork, batches: Batches, clamp: Clamp, inputs: Tensor)
 def _choose(
     sited: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, curve: Curve | None
 ) -> tuple[Method, str]:
-    """The method asked for where it can be had, else the next best one, and why."""
+    """The method asked for if the network allows it, else the next best one, and why."""
     if method == "reference":
         return Reference(sited, values), "as asked"
     obstacle = sited.untraced and f"the network cannot be traced: {sited.untraced}"
-    if not obstacle and mixes_images(sited.network, inputs):
+    if not obstacle and sited.mixes:
         obstacle = MIXED
     if obstacle:
         if method != "auto":
             warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=2)
         return Reference(sited, values), f"since {obstacle}"
+    flow = Dataflow(sited)
     if method == "incremental":
-        return Incremental(sited, values, inputs, memory_budget), "as asked"
-    prefix = Prefix(sited, values, inputs, memory_budget)
+        return Incremental(sited, values, inputs, memory_budget, flow), "as asked"
     if method == "prefix":
-        return prefix, "as asked"
+        return Prefix(sited, values, inputs, memory_budget, flow), "as asked"
+    each = {node: _operations(flow, node) for node in flow.needed}
+    definition = math.inf if curve is None else reference_cost(each, curve)
+    small = "since for so small a curve no other method saves a tenth of the arithmetic"
+    if definition < _PLANNING * OPERATIONS_A_CALL * len(flow.varying):
+        return Reference(sited, values), small
+    prefix = Prefix(sited, values, inputs, memory_budget, flow)
     if values.abs().max() > _LARGE:
         return prefix, f"since clamping to more than {_LARGE} would cost digits"
-    incremental = Incremental(sited, values, inputs, memory_budget)
+    incremental = Incremental(sited, values, inputs, memory_budget, flow)
     if not incremental.gains:
         return prefix, "since no layer that reads a site can be updated or sliced"
     if curve is None:
         return incremental, incremental.gains
-    return _cheapest(Reference(sited, values), prefix, incremental, inputs, curve)
-
-
-def _cheapest(
-    reference: Reference, prefix: Prefix, incremental: Incremental, inputs: Tensor, curve: Curve
-) -> tuple[Method, str]:
-    """The method that takes the fewest operations; the definition unless another one saves a tenth of them."""
-    flow, each = incremental.flow, operations(incremental.flow, inputs[:1])
     at_once = (prefix.images_at_once or 1) if prefix.stackable else curve.batch
-    definition = reference_cost(each, curve)
+    layers = (operation for operation in map(flow.operations.get, flow.folded) if isinstance(operation, Linear))
+    folding = 2 * OPERATIONS_A_BYTE * sum(operation.layer.weight.nbytes for operation in layers)
     others: list[tuple[float, Method, str]] = [
         (prefix_cost(flow, each, curve, at_once), prefix, "since for so small a curve layers are not worth updating"),
         (incremental.cost(each, curve), incremental, incremental.gains),
     ]
     cost, chosen, why = min(others, key=lambda other: other[0])
-    if cost > _GAIN * definition:
-        return reference, "since for so small a curve no other method saves a tenth of the arithmetic"
-    return chosen, why
+    return (chosen, why) if cost + folding <= _GAIN * definition else (Reference(sited, values), small)
+
+
+def _operations(flow: Dataflow, node: fx.Node) -> float:
+    """What it takes to run a node on one image, once it is started."""
+    seen = flow.seen[node]
+    return seen.flops + (OPERATIONS_A_BYTE * seen.bytes if node.all_input_nodes else 0.0)
 
 
 def counted(batches: Batches) -> int | None:
-    """How many images there are in batches, or None where that is not known before they are read."""
+    """How many images there are in batches; ``None`` if that is not known before they are read."""
     if isinstance(batches, Sequence):
         return sum(len(targets) for _, targets in batches)
     size, sampler = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
@@ -386,9 +385,5 @@ def counted(batches: Batches) -> int | None:
 
 def mixes_images(network: nn.Module, inputs: Tensor) -> bool:
     """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
-        return True
     inputs = inputs[:4] if len(inputs) > 1 else torch.cat([inputs, torch.zeros_like(inputs)])
-    half = (len(inputs) + 1) // 2
-    whole, part = network(inputs)[:half], network(inputs[:half])
-    return bool(((whole - part).abs().max() / whole.abs().max().clamp_min(1e-3)) > 1e-3)
+    return mixed(network, network(inputs), network(inputs[: (len(inputs) + 1) // 2]))

@@ -1,40 +1,38 @@
 """What the nodes of a graph do, as far as the fast path can make use of it.
 
-A node is recognised only if it does exactly what its class says: a subclass, a layer with hooks or a `forward` put on
-it, groups, a padding other than zeros or batch norm in training mode is not, and is then run as it is.
+A node is recognised only if it does exactly what its class says. Not recognised, and so run as they are: a subclass, a
+layer with hooks or with a `forward` of its own, groups, padding other than zeros, batch norm in training mode.
 """
 
 import copy
 import operator
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Size, Tensor, fx, nn
 from torch.nn import functional as F
 
-_IDENTITIES = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
+
+def _all(where: Any, names: str) -> set[Any]:
+    return {getattr(where, name) for name in names.split()}
+
+
+_IDENTITIES = _all(nn, "Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout")
+_PER_CHANNEL_MODULES = _all(
+    nn,
+    "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Softplus Softsign Hardtanh Hardswish Hardsigmoid "
+    "LogSigmoid AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d "
+    "MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d",
 )
-_PER_CHANNEL_MODULES = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
-    *(nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+_PER_CHANNEL_FUNCTIONS = _all(torch, "relu sigmoid tanh max_pool1d max_pool2d max_pool3d") | _all(
+    F,
+    "relu relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardswish hardsigmoid softplus softsign logsigmoid "
+    "sigmoid tanh avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "max_pool1d max_pool2d max_pool3d",
 )
-_PER_CHANNEL_FUNCTIONS = {
-    *(torch.relu, F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.hardtanh),
-    *(F.hardswish, F.hardsigmoid, F.softplus, F.softsign, F.logsigmoid, F.sigmoid, F.tanh, torch.sigmoid, torch.tanh),
-    *(F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-    *(F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d),
-}
 _PER_CHANNEL_METHODS = {"relu", "sigmoid", "tanh", "clone"}
 _IDENTITY_METHODS = {"contiguous", "detach"}
 _FLATTENING = {torch.flatten, torch.reshape, "flatten", "view", "reshape"}
@@ -42,9 +40,8 @@ _ADDITIONS = {operator.add, torch.add, "add"}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 
-
 NARROW = 16
-"""So few outputs of a dense layer are faster computed as (outputs, images) and transposed."""
+"""A dense layer with so few outputs is faster if it is computed as (outputs, images) and transposed."""
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -70,21 +67,31 @@ class Affine:
     shift: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Linear:
-    """A dense layer or a convolution: ``product(x, weight, bias)``, with weight (out, in, ...) and bias (out,)."""
+    """A dense layer or a convolution, with the batch norm behind it folded in if there is a `norm`.
 
-    weight: Tensor
-    bias: Tensor
+    It computes ``product(x, weight, bias)``, with weight (out, in, ...) and bias (out,).
+    """
+
+    layer: Any
     product: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    norm: Affine | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.product(x, self.weight, self.bias)
 
-    def followed_by(self, affine: Affine) -> "Linear":
-        """The same layer with a batch norm behind it folded in."""
-        scale = affine.scale.view(-1, *[1] * (self.weight.dim() - 1))
-        return Linear(self.weight * scale, self.bias * affine.scale + affine.shift, self.product)
+    @cached_property
+    def weight(self) -> Tensor:
+        """Computed when it is first used: folding reads and writes all weights."""
+        weight: Tensor = self.layer.weight
+        return weight if self.norm is None else weight * self.norm.scale.view(-1, *[1] * (weight.dim() - 1))
+
+    @cached_property
+    def bias(self) -> Tensor:
+        weight, bias = self.layer.weight, self.layer.bias
+        bias = weight.new_zeros(len(weight)) if bias is None else bias
+        return bias if self.norm is None else bias * self.norm.scale + self.norm.shift
 
 
 @dataclass(frozen=True)
@@ -101,18 +108,18 @@ Operation = PerChannel | Affine | Linear | Flatten | Add | None
 
 
 def folded(norm: Operation, source: fx.Node, before: Operation, sites: Container[fx.Node]) -> Linear | None:
-    """A layer and the batch norm behind it as one layer, where the norm alone reads the layer, which is no site.
+    """A layer with the batch norm behind it, if the norm alone reads the layer and the layer is no site.
 
     Args:
         norm, before: what the norm's node and its `source` do.
     """
-    if not isinstance(norm, Affine) or not isinstance(before, Linear) or before.weight.dtype != norm.scale.dtype:
+    if not isinstance(norm, Affine) or not isinstance(before, Linear) or before.layer.weight.dtype != norm.scale.dtype:
         return None
-    return before.followed_by(norm) if len(source.users) == 1 and source not in sites else None
+    return Linear(before.layer, before.product, norm) if len(source.users) == 1 and source not in sites else None
 
 
 def recognise(node: fx.Node, modules: dict[str, nn.Module], shapes: dict[fx.Node, Size | None]) -> Operation:
-    """What a node does, or ``None`` if it is nothing that this file knows.
+    """What a node does, or ``None`` if this file does not know it.
 
     Args:
         node: of a traced graph.
@@ -151,14 +158,14 @@ def _of_module(module: Any, before: Size, after: Size) -> Operation:
         return PerChannel(module)
     if kind is nn.Flatten:
         return _flattening(before, after)
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and kind in _BATCH_NORMS and not module.training:
+    if kind in _BATCH_NORMS and not module.training:
         return _affine(module)
-    if isinstance(module, nn.Linear) and kind is nn.Linear and len(before) == 2:
-        return Linear(module.weight, _bias(module.weight, module.bias), dense)
+    if kind is nn.Linear and len(before) == 2:
+        return Linear(module, dense)
     if kind in _CONVOLUTIONS and module.groups == 1 and module.padding_mode == "zeros" and len(before) == len(after):
         settings = {name: getattr(module, name) for name in ("stride", "padding", "dilation")}
         convolve: Any = _CONVOLUTIONS[kind]
-        return Linear(module.weight, _bias(module.weight, module.bias), lambda x, w, b: convolve(x, w, b, **settings))
+        return Linear(module, lambda x, w, b: convolve(x, w, b, **settings))
     return None
 
 
@@ -166,22 +173,20 @@ def _of_function(node: fx.Node, dims: int) -> Operation:
     rest: Any = node.args[1:]
     settings: dict[str, Any] = dict(node.kwargs)
     target: Any = node.target
-    per_channel = target in _PER_CHANNEL_FUNCTIONS and _keeps_channels(target.__name__, dims)
-    if per_channel and not settings.get("return_indices", False):
-        return PerChannel(lambda x: target(x, *rest, **settings))
     if target is F.dropout and settings.get("training") is False:
         return PerChannel(lambda x: x, fresh=False)
-    if node.op == "call_method" and target in _IDENTITY_METHODS:
-        return PerChannel(lambda x: getattr(x, target)(*rest, **settings), fresh=False)
+    if node.op == "call_method":
+        if target in _IDENTITY_METHODS or target in _PER_CHANNEL_METHODS:
+            return PerChannel(lambda x: getattr(x, target)(*rest, **settings), fresh=target in _PER_CHANNEL_METHODS)
+    elif target in _PER_CHANNEL_FUNCTIONS and _keeps_channels(target.__name__, dims):
+        return None if settings.get("return_indices") else PerChannel(lambda x: target(x, *rest, **settings))
     if target in (torch.mean, "mean") and _over_positions(rest[0] if rest else settings.get("dim"), dims):
         return PerChannel(lambda x: torch.mean(x, *rest, **settings))
-    if node.op == "call_method" and target in _PER_CHANNEL_METHODS:
-        return PerChannel(lambda x: getattr(x, target)(*rest, **settings))
     return None
 
 
 def _keeps_channels(name: str, dims: int) -> bool:
-    """Whether the channels of a tensor are not among the positions that a pooling of this name pools over."""
+    """Whether a pooling of this name leaves the dimension of channels alone."""
     return not name.endswith(("1d", "2d", "3d")) or dims == 2 + int(name[-2])
 
 
@@ -194,7 +199,7 @@ def _flattening(before: Size, after: Size) -> Operation:
     return Flatten() if after == (before[0], before[1:].numel()) else None
 
 
-def _affine(norm: nn.modules.batchnorm._BatchNorm) -> Operation:
+def _affine(norm: Any) -> Operation:
     if norm.running_mean is None or norm.running_var is None:
         return None
     scale = (norm.running_var + norm.eps).rsqrt()
@@ -202,7 +207,3 @@ def _affine(norm: nn.modules.batchnorm._BatchNorm) -> Operation:
         scale = scale * norm.weight
     shift = -norm.running_mean * scale
     return Affine(scale, shift + norm.bias if norm.affine else shift)
-
-
-def _bias(weight: Tensor, bias: Any) -> Tensor:
-    return weight.new_zeros(weight.shape[0]) if bias is None else bias

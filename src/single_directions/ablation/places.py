@@ -1,4 +1,4 @@
-"""All places of a network that can be named as sites: by its graph, where it can be traced, and by its record."""
+"""All places of a network that can be named as sites: those of its graph, if it has one, and of its record."""
 
 import difflib
 from collections.abc import Sequence
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from single_directions.ablation.activations import ACTIVATIONS, Defaults
 from single_directions.ablation.forward import Call
@@ -26,13 +28,47 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What one pass over a few images shows of a node.
+
+    Attributes:
+        event: the event that computed its value; ``None`` where it does not depend on the images.
+        shape: of its value; ``None`` where that is no tensor.
+        dtype: of its value.
+        flops: of the node alone, an image.
+    """
+
+    event: Event | None
+    shape: Size | None
+    dtype: torch.dtype
+    flops: float
+
+    @property
+    def row(self) -> int:
+        """Bytes of its value for one image; 0 where it has no dimension for images."""
+        return self.shape[1:].numel() * self.dtype.itemsize if self.shape is not None and len(self.shape) > 1 else 0
+
+    @property
+    def one_row_an_image(self) -> bool:
+        """Whether its value has as many rows as there were images."""
+        return self.shape is not None and self.shape[:1] == (_IMAGES,)
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of its value, an image; all bytes of what is the same for any number of images."""
+        if self.shape is None:
+            return 0.0
+        return self.shape.numel() * self.dtype.itemsize / (_IMAGES if self.one_row_an_image else 1)
+
+
+@dataclass(frozen=True)
 class Spot:
     """A place that was named.
 
     Attributes:
         name: of the place.
-        call: the call whose result it is; ``None`` where the graph alone knows it.
-        node: of the graph; ``None`` where it is not in it.
+        call: the call whose result it is; ``None`` if only the graph has it.
+        node: of the graph; ``None`` if the graph does not have it.
         units, dim, block: as `Site` has them.
     """
 
@@ -49,6 +85,7 @@ class Places:
 
     Attributes:
         defaults: its default sites by rule.
+        mixes: whether an image's logits depend on the other images of its batch.
         graph: ``None`` where it cannot be traced.
         untraced: why it cannot, "" where it can.
     """
@@ -57,11 +94,16 @@ class Places:
         self.network = network
         self.inputs = torch.cat([inputs] * _IMAGES)[:_IMAGES] if len(inputs) < _IMAGES else inputs[:_IMAGES]
         self.record = record(network, self.inputs)
-        self._other = record(network, self.inputs[:_FEWER])
-        self.defaults = Defaults(self.record, self._other)
+        fewer = record(network, self.inputs[:_FEWER])
+        self.defaults = Defaults(self.record, fewer)
+        whole, part = self.record.logits, fewer.logits
+        if len(inputs) < _IMAGES:  # copies of images hide whether they depend on each other
+            others = inputs[1:] if len(inputs) > 1 else torch.zeros_like(inputs)
+            whole, part = network(torch.cat([inputs[:1], others])), network(inputs[:1])
+        self.mixes = mixed(network, whole, part)
         self.graph: fx.Graph | None = None
         self.nodes: dict[str, fx.Node] = {}
-        self._values: dict[fx.Node, tuple[Event | None, Size | None]] = {}
+        self.seen: dict[fx.Node, Seen] = {}
         self.untraced = _subclass(network)
         if not self.untraced:
             self._trace()
@@ -69,15 +111,13 @@ class Places:
     def _trace(self) -> None:
         try:
             graph, named = trace(self.network)
-            found, values = _OfNodes(self.network, graph)(self.inputs)
-            plain = self.record.logits
-            scale = plain.abs().max().clamp_min(1e-3)
-            if not isinstance(found.logits, Tensor) or not ((found.logits - plain).abs().max() / scale) <= _TOLERANCE:
-                raise RuntimeError("its graph, out of place, computes something else")
+            found, seen = _OfNodes(self.network, graph)(self.inputs)
+            if not isinstance(found.logits, Tensor) or not _distance(self.record.logits, found.logits) <= _TOLERANCE:
+                raise RuntimeError("its graph, without in-place operations, computes something else")
         except Exception as error:  # tracing runs the user's own code on stand-ins: anything can be raised
             self.untraced = one_line(error)
             return
-        self.graph, self._values = graph, values
+        self.graph, self.seen = graph, seen
         self.nodes = {
             name: node for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")
         }
@@ -85,7 +125,7 @@ class Places:
     @cached_property
     def names(self) -> list[str]:
         """Of all places that hold a tensor."""
-        nodes = [name for name, node in self.nodes.items() if node in self._values]
+        nodes = [name for name, node in self.nodes.items() if self.seen[node].shape]
         return list(dict.fromkeys([*nodes, *(name for name, place in self.record.places.items() if place.shape)]))
 
     def layers(self) -> list[str]:
@@ -109,10 +149,9 @@ class Places:
         if place is None and node is None:
             raise BadInput(self._unknown(name))
         if node is not None:
-            event, shape = self._values.get(node, (None, None))
+            event, shape = self.seen[node].event, self.seen[node].shape
         else:
-            assert place is not None
-            event, shape = None if place.event is None else self.record.events[place.event], place.shape
+            event, shape = self._event(name), self.record.places[name].shape
         call = None if place is None else place.call
         if unit_dim == "head" and (within := self._attention(call)):
             return Spot(name, *within)
@@ -176,52 +215,76 @@ class Places:
             return as_it_is, (), f"its graph has no step {outside[0]!r}, which lies within one"
         nodes = tuple(spot.node for spot in spots if spot.node is not None)
         traced = Traced(self.network, self.graph, nodes)
-        if by_rule and not _alike(traced, as_it_is, self.inputs):
+        if by_rule and any(self.seen[spot.node].event != self._event(spot.name) for spot in spots if spot.node):
             return as_it_is, (), "its graph names other activations"
         return traced, nodes, ""
 
+    def _event(self, name: str) -> Event | None:
+        """The event at a place of the record."""
+        number = self.record.places[name].event
+        return None if number is None else self.record.events[number]
+
 
 class _OfNodes(fx.Interpreter):
-    """Runs a graph and keeps the event at each of its nodes."""
+    """Runs a graph, records it and notes what is to be seen of each of its nodes."""
 
     def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
         super().__init__(network, graph=graph)
-        self.recorder = Recorder(network)
-        self.values: dict[fx.Node, tuple[int | None, Size]] = {}
+        self.recorder, self.counter = Recorder(network), _Flops()
+        self.seen: dict[fx.Node, Seen] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        before = self.counter.total
         value = super().run_node(n)
+        flops = (self.counter.total - before) / _IMAGES
         if isinstance(value, Tensor):
-            self.values[n] = self.recorder.event(value), value.shape
+            number = self.recorder.event(value)
+            event = None if number is None else self.recorder.record.events[number]
+            self.seen[n] = Seen(event, value.shape, value.dtype, flops)
+        else:
+            self.seen[n] = Seen(None, None, torch.float32, flops)
         return value
 
-    def __call__(self, inputs: Tensor) -> tuple[Record, dict[fx.Node, tuple[Event | None, Size | None]]]:
-        """The record, and event and shape of each node whose value is a tensor."""
-        with out_of_place(self.module):
-            record = self.recorder.run(inputs, super().run)
-        events = record.events
-        return record, {
-            node: (None if number is None else events[number], shape) for node, (number, shape) in self.values.items()
-        }
+    def __call__(self, inputs: Tensor) -> tuple[Record, dict[fx.Node, Seen]]:
+        """The record, and what is seen of each node."""
+        with out_of_place(self.module), self.counter:
+            return self.recorder.run(inputs, super().run), self.seen
 
 
-def _alike(one: Runner, two: Runner, inputs: Tensor) -> bool:
-    """Whether two runners find the same activations at their sites."""
-    seen: list[dict[int, Tensor]] = []
-    for run in (one, two):
-        activations: dict[int, Tensor] = {}
+class _Flops(TorchDispatchMode):
+    """Counts as `torch.utils.flop_counter.FlopCounterMode`, without its cost for what takes no operation."""
 
-        def keep(site: int, activation: Tensor, activations: dict[int, Tensor] = activations) -> Tensor:
-            activations[site] = activation.clone()
-            return activation
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
 
-        run(inputs, keep)
-        seen.append(activations)
-    first, second = seen
-    return first.keys() == second.keys() and all(
-        a.shape == second[site].shape and (a - second[site]).abs().max() <= _TOLERANCE * a.abs().max().clamp_min(1e-3)
-        for site, a in first.items()
-    )
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        count = flop_registry.get(func.overloadpacket)
+        if count is None and torch.is_inference_mode_enabled() and func is not torch.ops.prim.device.default:
+            with self:  # in this mode an operation arrives whole
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=result)
+        return result
+
+
+def mixed(network: nn.Module, whole: Any, part: Any) -> bool:
+    """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics.
+
+    `part` are the logits of the first images of those that gave `whole`.
+    """
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None for m in network.modules()):
+        return True
+    return _distance(whole[: len(part)], part) > _TOLERANCE
+
+
+def _distance(logits: Tensor, others: Tensor) -> float:
+    """The largest difference, as a part of the largest logit."""
+    return float((logits - others).abs().max() / logits.abs().max().clamp_min(1e-3))
 
 
 def _subclass(network: nn.Module) -> str:

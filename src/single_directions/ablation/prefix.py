@@ -1,13 +1,14 @@
 """Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
-from single_directions.ablation.operations import folded, recognise
+from single_directions.ablation.dataflow import Dataflow, ancestors
+from single_directions.ablation.operations import Linear
 from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
@@ -22,9 +23,16 @@ class Prefix:
 
     name = "prefix"
 
-    def __init__(self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int) -> None:
+    def __init__(
+        self,
+        network: SitedNetwork,
+        values: Tensor,
+        inputs: Tensor,
+        memory_budget: int,
+        flow: Dataflow | None = None,
+    ) -> None:
         self.network, self.values = network, network.split(values)
-        flow = self.flow = Dataflow(network)
+        flow = self.flow = flow or Dataflow(network)
         self.border = [
             node
             for node in flow.needed
@@ -32,17 +40,28 @@ class Prefix:
         ]
         # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
         self.stacked_nodes = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
-        self.stackable = self._one_row_an_image(inputs[:1]) and self._one_row_an_image(torch.cat([inputs[:1]] * 2))
-        example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
-        self.interpreter = _Rest(network, flow, _without_norms(flow, example), zero=not values.any())
-        varying = [value for node, value in example.items() if not flow.is_steady(node)]
-        self.images_at_once: int | None = images_at_once(varying, 1, inputs.device, memory_budget)
-        fixed = [value for node, value in example.items() if flow.is_steady(node)]
-        self.fixed_at_once = images_at_once(fixed, 1, inputs.device, memory_budget)
+        self.stackable = self._one_row_an_image(inputs)
+        self.images_at_once: int | None = flow.images_at_once(flow.varying, inputs.device, memory_budget)
+        self.fixed_at_once = flow.images_at_once(filter(flow.is_steady, flow.needed), inputs.device, memory_budget)
 
     def _one_row_an_image(self, inputs: Tensor) -> bool:
-        rows = self.flow.run(ancestors(self.stacked_nodes), inputs, self.stacked_nodes).values()
-        return all(isinstance(value, Tensor) and value.dim() and len(value) == len(inputs) for value in rows)
+        """Whether all that can be stacked follows the number of images, for two such numbers."""
+        if not all(self.flow.seen[node].one_row_an_image for node in self.stacked_nodes):
+            return False
+        two = torch.cat([inputs[:1]] * 2)
+        rows = self.flow.run(ancestors(self.stacked_nodes), two, self.stacked_nodes).values()
+        return all(len(value) == 2 for value in rows)
+
+    @cached_property
+    def instead(self) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
+        """What to run instead of a node: a layer gives what it and its batch norm give together, the norm nothing new.
+
+        Folding costs as much as a pass, so it is done when it is first used.
+        """
+        operations, found = self.flow.operations, dict[fx.Node, Callable[[Tensor], Tensor]]()
+        for norm, layer in self.flow.folded.items():
+            found |= {layer: cast(Linear, operations[norm]), norm: nn.Identity()}
+        return found
 
     def start(self, inputs: Tensor) -> None:
         """Run the fixed part on images (images, ...), as many at once as it likes."""
@@ -82,62 +101,28 @@ class Prefix:
 
     def logits(self, masks: Tensor) -> Tensor:
         """Logits (masks, images, classes) for masks (masks, 1, units), or (masks, images, units), one an image."""
-        logits = self.interpreter.logits(self.inputs, self.cache, self.stacked_nodes, masks, self.values)
+        flow, parts = self.flow, self.network.split(masks)
+        values: dict[fx.Node, Any] = {}  # what the rest of the network sees of a node
+        with out_of_place(flow.network):
+            for node in flow.needed:
+                if node in self.cache:
+                    value = self.cache[node]
+                    if node in self.stacked_nodes and len(masks) > 1:
+                        value = value.repeat(len(masks), *[1] * (value.dim() - 1))
+                elif node in flow.fixed:
+                    continue
+                elif node in self.instead:
+                    value = self.instead[node](values[node.all_input_nodes[0]])
+                else:
+                    value = flow.run_node(node, values)
+                number = flow.site_of.get(node)
+                if number is not None:
+                    mask = parts[number]
+                    rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
+                    value = self.network.sites[number].clamp(value, rows, self.values[number])
+                values[node] = value
+                for source in node.all_input_nodes:
+                    if flow.last_use[source] is node:
+                        values.pop(source, None)
+        logits: Tensor = values[flow.output]
         return logits.unflatten(0, (len(masks), self.images))
-
-
-def _without_norms(flow: Dataflow, example: dict[fx.Node, Any]) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
-    """What to do instead at the nodes of layers with a batch norm folded in, and of these norms: nothing."""
-    modules = dict(flow.network.named_modules())
-    shapes = {node: value.shape if isinstance(value, Tensor) else None for node, value in example.items()}
-    operations = {node: recognise(node, modules, shapes) for node in flow.needed if node not in flow.fixed}
-    instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {}
-    for node, operation in operations.items():
-        source = next(iter(node.all_input_nodes), node)
-        layer = folded(operation, source, operations.get(source), flow.site_of)
-        if layer is not None:
-            instead[source] = layer
-            instead[node] = _same
-    return instead
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-class _Rest(fx.Interpreter):
-    """Runs the nodes that vary, on the cached values of those that do not, for several masks at once."""
-
-    def __init__(
-        self, network: SitedNetwork, flow: Dataflow, instead: dict[fx.Node, Callable[[Tensor], Tensor]], zero: bool
-    ) -> None:
-        super().__init__(network.network, graph=network.graph)
-        self.network, self.flow, self.instead, self.zero = network, flow, instead, zero
-
-    def logits(
-        self, inputs: Tensor, cache: dict[fx.Node, Any], rows: set[fx.Node], masks: Tensor, values: tuple[Tensor, ...]
-    ) -> Tensor:
-        """(masks * images, classes), mask by mask, for masks (masks, images or 1, units)."""
-        self.masks, self.values = self.network.split(masks), values
-        env: dict[fx.Node, Any] = dict.fromkeys(node for node in self.graph.nodes if node.op != "output")
-        for node in self.flow.needed:
-            if node not in self.flow.fixed:
-                del env[node]  # what is in `env` is not run
-        for node, value in cache.items():
-            repeated = value.repeat(len(masks), *[1] * (value.dim() - 1)) if node in rows and len(masks) > 1 else value
-            env[node] = self._seen(node, repeated)
-        with out_of_place(self.module):
-            return self.run(inputs, initial_env=env)
-
-    def run_node(self, n: fx.Node) -> Any:
-        instead = self.instead.get(n)
-        return self._seen(n, super().run_node(n) if instead is None else instead(self.env[n.all_input_nodes[0]]))
-
-    def _seen(self, node: fx.Node, value: Any) -> Any:
-        """What the rest of the network sees of a node: clamped, if it is a site."""
-        number = self.flow.site_of.get(node)
-        if number is None:
-            return value
-        mask = self.masks[number]
-        rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
-        return self.network.sites[number].clamp(value, rows, self.values[number])

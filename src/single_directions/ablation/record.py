@@ -1,8 +1,8 @@
 """A record of one forward pass: what was computed from what, under which names.
 
 Names are those of ``torchvision.models.feature_extraction``, so a place has one name whether or not the network can be
-traced. The names of calls inside what the tracer takes for one step (a layer of torchvision such as
-`SqueezeExcitation`) and of whole modules come in addition.
+traced. There are also names for whole modules, and for calls inside what the tracer takes for one step (a layer of
+torchvision such as `SqueezeExcitation`).
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from torch import Size, Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from single_directions.ablation.forward import Call, Watch, operation
+from single_directions.ablation.recurrent import RECURRENT, states
 from single_directions.ablation.trace import Names, is_leaf
 
 _OF_LAST_DIMENSION = {
@@ -21,24 +22,24 @@ _OF_LAST_DIMENSION = {
     "rms_norm",
     "embedding",
     "bilinear",
-    "rnn_tanh",
-    "rnn_relu",
     "lstm",
     "gru",
+    "lstm_cell",
+    "gru_cell",
+    *RECURRENT,
 }
 _OF_FIRST_DIMENSION = {
-    *(f"conv{n}d" for n in (1, 2, 3)),
-    *(f"conv_transpose{n}d" for n in (1, 2, 3)),
-    *("batch_norm", "group_norm", "instance_norm", "deform_conv2d", "prelu"),
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "deform_conv2d"),
+    *("batch_norm", "group_norm", "instance_norm", "prelu"),
 }
-MIXING = {
-    *_OF_LAST_DIMENSION - {"layer_norm", "rms_norm"},
-    *_OF_FIRST_DIMENSION - {"batch_norm", "group_norm", "instance_norm", "prelu"},
+_ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
+_PRODUCTS = {
     *("matmul", "bmm", "mm", "mv", "addmm", "addmv", "addbmm", "baddbmm", "einsum", "tensordot", "inner", "cdist"),
-    *("chain_matmul", "multi_dot", "kron", "scaled_dot_product_attention", "multi_head_attention_forward", "unseen"),
+    *("chain_matmul", "multi_dot", "kron"),
 }
+_PER_UNIT = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"}
+MIXING = (_OF_LAST_DIMENSION | _OF_FIRST_DIMENSION | _ATTENTION | _PRODUCTS | {"unseen"}) - _PER_UNIT
 """Operations that mix units: layers and products of matrices."""
-_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Recorder:
     def event(self, tensor: Tensor) -> int | None:
         """The number of the event that computed a tensor; ``None`` where it does not depend on the images."""
         if tensor not in self._event_of:
-            # Out of nowhere: a constant, or computed where nothing is seen; then perhaps from all that was before.
+            # A constant, or computed in code that cannot be watched, perhaps from all that came before.
             unseen = tensor.dim() > 0 and len(tensor) == self.images
             if unseen:
                 everything = tuple(range(len(self.record.events)))
@@ -152,6 +153,9 @@ class Recorder:
         else:
             read = [(tensor, self.event(tensor)) for tensor in _tensors((args, kwargs))]
             sources = [number for _, number in read if number is not None]
+            if sources and call.function in RECURRENT and states(call.function, args):
+                self._recurrent(call, sources, args, result)
+                return result
             for tensor in _tensors(result):
                 self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
             if any(tensor in self._nodes for tensor, _ in read):
@@ -169,14 +173,33 @@ class Recorder:
             self._more.setdefault(f"{name}_{call.times}" if call.times else name, place)
         return result
 
+    def _recurrent(self, call: Call, sources: list[int], args: Any, result: Any) -> None:
+        """Record the hidden states of a recurrent layer, each of which is a place."""
+        assert call.function is not None
+        activation, shape = RECURRENT[call.function], args[1].shape[-2:]
+        every: list[int] = []
+        for layer in states(call.function, args):
+            found = []
+            for state in layer:
+                mixed = self._event(call.function, sources, shape, 1)
+                found.append(self._event(activation, [mixed], shape, 1))
+                name = ".".join(filter(None, [call.module, activation + (state and f"_{state}")]))
+                place = Place(Call(call.module, call.function, 0, state), None, shape)
+                self._more.setdefault(name, place).event = found[-1]  # that of the last call
+            sources = found
+            every += found
+        for tensor, read in zip(_tensors(result), (sources, every), strict=False):  # outputs, and all last states
+            self._event_of[tensor] = self._event("rnn", read, tensor.shape, tensor.dim() - 1)
+
+    def _event(self, operation: str, sources: list[int], shape: Size, units: int | None) -> int:
+        self.record.events.append(Event(operation, tuple(sorted(set(sources))), shape, units))
+        return len(self.record.events) - 1
+
     def _append(self, function: str, sources: list[int], result: Tensor, args: Any, kwargs: dict[str, Any]) -> int:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
-        events.append(
-            Event(name, tuple(sorted(set(sources))), result.shape, _units(name, source, result.shape, args, kwargs))
-        )
-        return len(events) - 1
+        return self._event(name, sources, result.shape, _units(name, source, result.shape, args, kwargs))
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -194,7 +217,7 @@ def _units(name: str, source: Event, shape: Size, args: Any, kwargs: dict[str, A
     dims = len(shape)
     if dims == 2:
         return 1
-    if name in _OF_LAST_DIMENSION or name in _ATTENTION:
+    if name in _OF_LAST_DIMENSION | _ATTENTION:
         return dims - 1
     if name in _OF_FIRST_DIMENSION:
         return 1
@@ -208,11 +231,9 @@ def _units(name: str, source: Event, shape: Size, args: Any, kwargs: dict[str, A
         return None
     if dims == len(source.shape) and not (name in ("reshape", "view") and shape != source.shape):
         return before
-    if (
-        dims > before and shape[1 : before + 1] == source.shape[1 : before + 1]
-    ):  # positions folded or unfolded behind them
+    if dims > before and shape[1 : before + 1] == source.shape[1 : before + 1]:  # positions behind them were reshaped
         return before
-    behind = len(source.shape) - before  # or before them
+    behind = len(source.shape) - before  # positions before them were reshaped
     if dims > 1 and shape[dims - behind :] == source.shape[before:] and dims - behind > 0:
         return dims - behind
     return None

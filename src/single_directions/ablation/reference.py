@@ -1,4 +1,4 @@
-"""The definition: one forward pass of the whole network for each set of clamped units. Slow, and obviously right."""
+"""The definition: one forward pass of the whole network for each set of clamped units. Slow and simple."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from single_directions.ablation.sites import SitedNetwork
 
 
 class Reference:
-    """Every point anew. Takes any network, traced or not."""
+    """A forward pass of the whole network for each point. Takes any network, traced or not."""
 
     name = "reference"
     images_at_once: int | None = None

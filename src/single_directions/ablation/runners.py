@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from single_directions.ablation.forward import Call, Watch
+from single_directions.ablation.recurrent import unrolled
 from single_directions.ablation.trace import out_of_place
 
 AtSite = Callable[[int, Tensor], Tensor]
@@ -54,10 +55,20 @@ class AsItIs:
     def __init__(self, network: nn.Module, calls: Sequence[Call]) -> None:
         self.network, self.calls = network, calls
         self.numbers = {call: number for number, call in enumerate(calls)}
+        self.states: dict[tuple[str, str | None], dict[str, int]] = {}  # sites within recurrent layers
+        for call, number in self.numbers.items():
+            if call.state is not None:
+                self.states.setdefault((call.module, call.function), {})[call.state] = number
         self.functions = frozenset(call.function for call in calls if call.function is not None)
 
     def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
         def after(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+            if states := self.states.get((call.module, call.function)):
+                return unrolled(
+                    str(call.function),
+                    args,
+                    lambda state, hidden: at_site(states[state], hidden) if state in states else hidden,
+                )
             number = self.numbers.get(call)
             if number is None:
                 return result

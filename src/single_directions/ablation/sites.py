@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
 from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.idle import warn_of_idle_sites
-from single_directions.ablation.places import Places, UnitDim
-from single_directions.ablation.runners import Runner
+from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
 from single_directions.errors import BadInput
 
@@ -69,15 +68,18 @@ class SitedNetwork:
         units: of all sites together.
         graph, nodes: the traced graph and the node of each site, or ``None`` and empty where tracing failed.
         untraced: why there is no graph, "" where there is one.
+        seen: what one pass over a few images showed of each node of the graph.
+        mixes: whether an image's logits depend on the other images of its batch.
+        logits: how many the network gives an image.
     """
 
-    def __init__(
-        self, network: nn.Module, sites: tuple[Site, ...], run: Runner, nodes: Sequence[fx.Node], untraced: str
-    ) -> None:
-        self.network, self.sites, self.run = network, sites, run
-        self.nodes, self.untraced = tuple(nodes), untraced
-        self.graph = nodes[0].graph if nodes else None
-        self.units = sum(site.units for site in sites)
+    def __init__(self, places: Places, spots: Sequence[Spot], by_rule: bool) -> None:
+        self.network, self.seen, self.mixes = places.network, places.seen, places.mixes
+        self.logits: int = places.record.logits.shape[1]
+        self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
+        self.run, self.nodes, self.untraced = places.runner(spots, by_rule)
+        self.graph = self.nodes[0].graph if self.nodes else None
+        self.units = sum(site.units for site in self.sites)
 
     def split(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Cut (..., units) into one part a site."""
@@ -99,8 +101,10 @@ class SitedNetwork:
 
     def in_float64(self) -> "SitedNetwork":
         """A copy of the network that calculates in float64, with the same sites."""
-        network = copy.deepcopy(self.network).double()
-        return SitedNetwork(network, self.sites, self.run.on(network), self.nodes, self.untraced)
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network).double()
+        other.run = self.run.on(other.network)
+        return other
 
 
 def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> Tensor:
@@ -233,9 +237,7 @@ def locate(
     if strangers:
         raise BadInput(f"unit_dim: {min(strangers)!r} is none of the sites, which are {', '.join(names[:_SHOWN])}")
     spots = [places.spot(name, dims.get(name)) for name in names]
-    run, nodes, untraced = places.runner(spots, by_rule=own is None)
-    found = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
-    sited = SitedNetwork(network, found, run, nodes, untraced)
+    sited = SitedNetwork(places, spots, by_rule=own is None)
     warn_of_idle_sites(sited, inputs)
     return sited
 
@@ -276,7 +278,11 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
     if by_rule and on_logits and names:
         warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
-    recurrent = [name for name, module in places.network.named_modules() if isinstance(module, nn.RNNBase)]
+    recurrent = [
+        name
+        for name, module in places.network.named_modules()
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase) and name not in {site.rpartition(".")[0] for site in names}
+    ]
     if by_rule and recurrent and names:
         warnings.warn(
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3

@@ -31,14 +31,14 @@ _OUT_OF_PLACE = {
 def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
     """Trace a network in its current mode, every operation out of place.
 
-    Out of place because the fast methods hold on to activations that an in-place operation would overwrite. Where a
-    network counts on the overwriting, its graph computes something else; whoever traces must compare the two.
+    The fast methods keep activations, which an in-place operation would overwrite. If a network depends on the
+    overwriting, its graph computes something else. The caller must compare the two.
 
     Returns:
         the graph, and its nodes by name, in the order in which they run.
 
     Raises:
-        RuntimeError: an operation works in place and has no twin that does not.
+        RuntimeError: an operation works in place and has no counterpart that does not.
         Exception: whatever tracing a network with data-dependent control flow raises.
     """
     tracer = _Tracer()
@@ -85,7 +85,7 @@ class _Tracer(NodePathTracer):
         self._names = Names()
 
     def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
-        """The name that torchvision gives a node, found in a time that does not grow with the graph."""
+        """The name that torchvision gives a node. Torchvision's own search takes longer the larger the graph is."""
         if node.op == "call_module":
             return self._names.next(module_qualname)
         return self._names.next(f"{module_qualname}.{node}" if module_qualname else str(node))
@@ -94,7 +94,7 @@ class _Tracer(NodePathTracer):
         return is_leaf(m)
 
     def trace(self, root: nn.Module, concrete_args: Any = None) -> fx.Graph:
-        """As torch.fx, which however searches all parameters at each access of one."""
+        """As torch.fx, without its search of all parameters at each access of one."""
         self._tensors: dict[Tensor, str] = {tensor: name for name, tensor in root.named_parameters()}
         self._tensors |= {tensor: name for name, tensor in root.named_buffers()}
         return super().trace(root, concrete_args)

@@ -17,9 +17,8 @@ class Verification:
     """Recomputes random (ordering, point) pairs by the reference and compares logits, on every image.
 
     Logits may differ by rounding: 1e-4 of the largest logit in float32 (a hundred times what is seen), 1e-9 in float64,
-    6e-2 where the network works in bfloat16, float16 or TF32. Where they differ by more, a copy of the network in
-    float64 tells how much of it is rounding: the method may err four times as much as the reference itself, as in deep
-    networks with random weights, but by 6e-2 at most. Equal logits give equal counts but for ties.
+    6e-2 in bfloat16, float16 or TF32. If they differ by more, a copy of the network in float64 shows how much of it is
+    rounding. The method may then err four times as much as the reference, but by 6e-2 at most.
     """
 
     def __init__(self, network: SitedNetwork, values: Tensor, orderings: Tensor, ablated: Tensor, pairs: int) -> None:
@@ -51,14 +50,18 @@ class Verification:
         self.reference.start(inputs)
         count = self.ablated[point]
         ((_, expected),) = self.reference.cumulative(self.orderings[ordering], [count])
-        difference = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        scale = expected.abs().max().clamp_min(1e-6)
+
+        def distance(one: Tensor, other: Tensor) -> float:
+            return float((one - other).abs().max() / scale)
+
+        difference = distance(logits, expected)
         if difference <= self.tolerance:
             return
-        scale = expected.abs().max().clamp_min(1e-6)
         exact = self._in_float64(inputs, ordering, count)
-        rounding = 0.0 if exact is None else float((expected - exact).abs().max() / scale)
+        rounding = 0.0 if exact is None else distance(expected, exact)
         allowed = max(self.tolerance, min(_TIMES_ITS_OWN_ERROR * rounding, _TOLERANCE_OF_FEWER_BITS))
-        if exact is None or not float((logits - exact).abs().max() / scale) <= allowed:
+        if exact is None or not distance(logits, exact) <= allowed:
             raise RuntimeError(
                 f"verification failed: ordering {ordering} with {count} units ablated differs from the reference by "
                 f"{difference:.1e} of the largest logit (rounding explains {allowed:.0e}); "
@@ -66,7 +69,7 @@ class Verification:
             )
 
     def _in_float64(self, inputs: Tensor, ordering: int, count: int) -> Tensor | None:
-        """The logits by a copy of the network in float64; ``None`` where it already is, or cannot be had."""
+        """The logits by a copy of the network in float64; ``None`` if there can be no such copy."""
         if inputs.dtype == torch.float64 or not inputs.is_floating_point():
             return None
         clamped = (self.orderings[ordering].argsort() < count).to(inputs.device)
