@@ -2,12 +2,12 @@
 
 from constructed import tables
 
+from single_directions.experiments.section import sections_of
 from single_directions.report.provenance import (
     _measured,
     compute,
     provenance,
 )
-from single_directions.report.section import sections_of
 
 
 def test_the_page_says_what_to_put_for_the_place_of_images():
