@@ -123,32 +123,23 @@ def _footer() -> Markup:
 
 
 def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
-    """What the page is about. It speaks of the paper only where runs are of the paper's experiments."""
-    tiles: dict[str, Any] = {
+    leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
+    in_paper = {section.experiment.name for section in sections if section.experiment.papers}
+    tiles = {
+        "main claims that hold": leanings.count("yes"),
+        "do not hold": leanings.count("no"),
+        "inconclusive": leanings.count("open"),
         "networks measured": f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}",
+        "experiments of the paper": f"{len(in_paper)} of {len(papers())}",
     }
-    told: Any = "Networks whose units were ablated one after another, in random order, while accuracy was measured."
-    if any(section.experiment.figure for section in sections):
-        leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
-        in_paper = {section.experiment.name for section in sections if section.experiment.papers}
-        tiles = {
-            "main claims that hold": leanings.count("yes"),
-            "do not hold": leanings.count("no"),
-            "inconclusive": leanings.count("open"),
-            **tiles,
-            "experiments of the paper": f"{len(in_paper)} of {len(papers())}",
-        }
-        told = [
-            "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
-            "its figures, and its claims, each judged by a rule that stands beside it, with what was changed about it "
-            "after its outcome was seen.",
-        ]  # fmt: skip
     return tag(
         "header",
         tag("h1", "How much do networks rely on single directions?"),
-        tag("p", told),
+        tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
+            "its figures, and its claims, each judged by a rule that stands beside it, with what was changed about it "
+            "after its outcome was seen."),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles.items()], class_="tiles"),
-    )
+    )  # fmt: skip
 
 
 def _section(section: Section, figures: Sequence[Markup]) -> Markup:
