@@ -1,4 +1,4 @@
-"""Claims on the page: the table of all, and beside each experiment's figures how each was judged."""
+"""Claims for the page: the tables of all of them, and beside each experiment's figures how each was judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,23 +8,23 @@ from omegaconf import OmegaConf
 from single_directions.report.claims.claim import LEVEL, OF_THE_PAPER
 from single_directions.report.claims.departures import departures
 from single_directions.report.claims.judge import REDUCED
-from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.section import Claim, Section
+from single_directions.report.views import Block, Cell, Fact, Judged, Kind, table
 from single_directions.report.wording import interval, number, sentence
 from single_directions.runs.config import conf_folder
 
-HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
-
-
 GROUPS = (
-    ("The main claim of each figure", "These are counted above. Each is the paper's main sentence on its figure."),
-    ("Further claims of the paper", "What else the paper says of its figures."),
-    ("Asked of more settings than the paper's", "Each experiment here is a family of claims of its own."),
-    ("Checks", "What the figures presuppose. These are no claims, and are not counted."),
+    ("The main claim of each figure", "The paper's main sentence on each figure. These are counted above."),
+    ("Further claims of the paper", "What else the paper says about its figures."),
+    (
+        "The same claims with more settings than in the paper",
+        "The p values of each experiment here are corrected for that experiment's claims alone.",
+    ),
+    ("Checks", "What the figures take for granted. These are not claims and are not counted."),
 )
 
 
-def leaning(claim: Claim) -> str:
+def leaning(claim: Claim) -> Kind:
     """Whether a claim holds: "yes", "no", or "open"."""
     verdict = claim["verdict"]
     if verdict.startswith(("holds", "reproduced", "met")):
@@ -37,18 +37,24 @@ def is_main(claim: Claim) -> bool:
     return bool(claim["role"] == "main" and claim["experiment"] in OF_THE_PAPER)
 
 
-def all_claims(sections: Sequence[Section]) -> Markup:
-    """The tables of all claims, in the paper's order: main ones, further ones, those beyond the paper, checks."""
+def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
+    """The tables of all claims: main ones, further ones, those beyond the paper, checks; and the rules that changed."""
     claims = [(section, claim) for section in sections for claim in section.claims]
     if not claims:
-        return tag("p", "There are no runs yet that a claim could be judged by.")
-    marked = any(REDUCED in claim["caveats"] for _, claim in claims)
-    told = "(reduced): not the paper's data, network or training in full; each section says in what."
-    parts: list[Markup | None] = [tag("p", told) if marked else None]
+        yield Block(text=("No run is done yet that a claim can be judged by.",))
+    if any(REDUCED in claim["caveats"] for _, claim in claims):
+        yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
+                          "section says what differs.",))  # fmt: skip
+    heads = ("Figure", "The paper says", "Verdict", "Value [95 % interval]", "n", "Paper's value", "Caveats")
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
-            parts += [tag("h3", heading), tag("p", meaning, class_="soft"), table(HEADS, rows, "claims")]
-    return together([*parts, _changed([claim for _, claim in claims])])
+            yield Block(heading, (meaning,), table(heads, rows, "claims"))
+    if changed := [_changed(claim) for _, claim in claims if claim.get("history")]:
+        yield Block(
+            "Rules that were changed",
+            ("These rules were changed after the outcomes of these runs had been seen. All others were fixed before.",),
+            table(("Figure", "The paper says", "Before", "Now", "What was changed, and why"), changed, "changed"),
+        )
 
 
 def _group(claim: Claim) -> int:
@@ -57,24 +63,27 @@ def _group(claim: Claim) -> int:
     return 2 if claim["experiment"] not in OF_THE_PAPER else 0 if claim["role"] == "main" else 1
 
 
-def _changed(claims: Sequence[Claim]) -> Markup | None:
-    """What was changed about claims after their outcomes were seen."""
-    rows = [
-        (
-            claim["figure"],
-            [sentence(claim["paper"]), tag("div", claim["id"], class_="place")],
-            _before(claim),
-            [badge(claim), tag("div", f"{interval(claim)}, n = {claim['n']}", class_="place")],
-            claim["history"]["changed"],
-        )
-        for claim in claims
-        if claim.get("history")
-    ]
-    if not rows:
-        return None
-    told = "These were changed after outcomes of these runs had been seen; all else was fixed before."
-    heads = ("Figure", "The paper says", "Before", "Now", "What was changed, and why")
-    return together([tag("h3", "Rules that were changed"), tag("p", told, class_="soft"), table(heads, rows, "claims")])
+def _row(section: Section, claim: Claim) -> tuple[object, ...]:
+    where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
+    return (
+        Cell(claim["figure"], link=section.id),
+        Cell(sentence(claim["paper"]), below=(where,)),
+        _verdict(claim),
+        Cell(interval(claim), "number", below=(claim["statistic"], *_part(claim))),
+        str(claim["n"]),
+        "" if claim["paper_value"] is None else number(claim["paper_value"]),
+        "; ".join(_own_caveats(section, claim)),
+    )
+
+
+def _changed(claim: Claim) -> tuple[object, ...]:
+    return (
+        claim["figure"],
+        Cell(sentence(claim["paper"]), below=(claim["id"],)),
+        _before(claim),
+        Cell(claim["verdict"], leaning(claim), below=(f"{interval(claim)}, n = {claim['n']}",)),
+        claim["history"]["changed"],
+    )
 
 
 def _before(claim: Claim) -> str:
@@ -83,123 +92,106 @@ def _before(claim: Claim) -> str:
     return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
 
 
-def badge(claim: Claim) -> Markup:
-    """The verdict, coloured."""
-    return tag("span", claim["verdict"], class_=f"verdict {leaning(claim)}")
+def _verdict(claim: Claim) -> Cell:
+    return Cell(claim["verdict"], leaning(claim))
 
 
-def own_caveats(section: Section, claim: Claim) -> list[str]:
-    """A claim's caveats without those that the page tells of all the section's runs."""
+def _own_caveats(section: Section, claim: Claim) -> list[str]:
+    """A claim's caveats without those that the section tells of all its runs."""
     shared = {REDUCED, *departures(section.runs)}
     return [caveat for caveat in claim["caveats"] if caveat not in shared]
 
 
-def judged(section: Section) -> Markup:
-    """A section's claims with their numbers and rules."""
-    return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
-
-
-def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
-    where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
-    return (
-        tag("a", claim["figure"], href=f"#{section.id}"),
-        [sentence(claim["paper"]), tag("div", where, class_="place")],
-        badge(claim),
-        [_whole(claim), [tag("div", text, class_="place") for text in (claim["statistic"], *_part(claim))]],
-        claim["n"],
-        "" if claim["paper_value"] is None else number(claim["paper_value"]),
-        "; ".join(own_caveats(section, claim)),
-    )
-
-
-def _item(section: Section, claim: Claim) -> Markup:
-    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}", *_part(claim)]
+def judged(section: Section, claim: Claim) -> Judged:
+    """A claim with its numbers, its rule, and what else was looked at."""
+    numbers = [f"{interval(claim)}, n = {claim['n']}", *_part(claim)]
     if claim["paper_value"] is not None:
-        numbers.append(f"the paper: {number(claim['paper_value'])}")
+        numbers.append(f"in the paper: {number(claim['paper_value'])}")
     if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
         numbers.append(f"effect size {number(claim['effect_size'], 2)}")
     if claim["p"] is not None:
         numbers.append(f"p = {claim['p']:.2g}")
     if claim["p_corrected"] is not None and claim["family"] > 1:
         numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
-    numbers += _exchanged(claim)
-    caveats = "; ".join(own_caveats(section, claim))
-    return tag(
-        "li",
-        tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
-        tag("p", "; ".join(numbers)),
-        tag("p", f"Caveats: {caveats}") if caveats else None,
-        tag("p", f"Why, most likely: {claim['reason']}") if claim.get("reason") else None,
-        tag("p", f"Rule: {claim['rule']}.", class_="soft"),
-        tag("p", _history(claim)) if claim.get("history") else None,
-        list(_details(claim["details"])),
-        class_=leaning(claim),
+    history = claim.get("history")
+    facts = {
+        "Measured": claim["statistic"],
+        "Value": "; ".join([*numbers, *_permuted(claim)]),
+        "Caveats": "; ".join(_own_caveats(section, claim)),
+        "Most likely reason": claim.get("reason") or "",
+        "Rule": f"{claim['rule']}.",
+        "Changed after the outcome was seen": f"{history['changed']} Before: {_before(claim)}." if history else "",
+    }
+    return Judged(
+        sentence(claim["paper"]),
+        _verdict(claim),
+        tuple(Fact(word, text) for word, text in facts.items() if text),
+        tuple(_details(claim["details"])),
     )
 
 
 def _part(claim: Claim) -> list[str]:
-    """Which of several parts the value is of, and which the p if that is another."""
+    """Which of several parts the value is of, and which part p is of if that is another."""
     details = claim["details"]
     if len(details.get("parts", {})) < 2:
         return []
     refuted = details["parts"][details["weakest"]]["holds"] is False
     told = (
-        f"the value is of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
+        f"the value is that of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
         f"{details['judged']} {details['several']}"
     )
     if refuted and details["p_of"]:
         return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
-    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is of {details['p_of']}"]
+    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is that of {details['p_of']}"]
 
 
-def _history(claim: Claim) -> str:
-    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {_before(claim)}."
-
-
-def _exchanged(claim: Claim) -> list[str]:
-    """P by permutation of the number shown, where p comes from a t test; whether it can be small at all."""
+def _permuted(claim: Claim) -> list[str]:
+    """The p of the value by permutation, where p comes from a t test; and whether it can be small at all."""
     part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
     if claim["p"] is None or part is None or part["p_permutation"] is None:
         return []
     told = [f"by permutation p = {part['p_permutation']:.3g}"]
     least = part["p_permutation_least"]
     if least is not None and least >= LEVEL:
-        told.append(f"from n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
+        told.append(f"with n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
     return told
 
 
-def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
-    """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
+def _details(details: Mapping[str, Any]) -> Iterator[Block]:
+    """The numbers of each part, correlations side by side, and what stopping would have cost."""
     parts = details.get("parts") or {}
     if len(parts) > 1:
-        words = {True: "as claimed", False: "against", None: "undecided"}
-        rows: list[tuple[Any, ...]] = []
-        for name, part in parts.items():
-            chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
-            rows.append((name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2), *chances))
+        words = {True: "as claimed", False: "against the claim", None: "undecided"}
+        rows = [
+            (name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2),
+             *("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation")))
+            for name, part in parts.items()
+        ]  # fmt: skip
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
-        yield table(heads, rows, "details")
+        yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        yield tag("p", "By the raw AUC, not divided by the accuracy with nothing ablated:", class_="soft")
         told = [(name, _whole(part), part["n"]) for name, part in details["by_raw_auc"].items()]
-        yield table(("Part", "Value [95 % interval]", "n"), told, "details")
+        yield Block(
+            text=("With the raw AUC, which is not divided by the accuracy with nothing clamped:",),
+            table=table(("Part", "Value [95 % interval]", "n"), told, "details"),
+        )
     if "partial" in details:
-        named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
-        yield table(named, _correlations(details), "details")
-        yield tag("p", f"A network's AUC: {details['auc']}.", class_="soft")
+        correlations = table(("Correlation of AUC and generalization error", "Value [95 % interval]"),
+                             _correlations(details), "details")  # fmt: skip
+        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=correlations)
     if "settings" in details:
         heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
                  "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
-        yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
-        yield tag("p", _waiting(details["patience"]), class_="soft")
+        stopped = [_stopped(setting) for setting in details["settings"]]
+        yield Block(text=(_patience(details["patience"]),), table=table(heads, stopped, "details"))
 
 
-def _whole(estimate: Mapping[str, Any]) -> Markup:
+def _whole(estimate: Mapping[str, Any]) -> Cell:
     """A value and its interval on one line."""
-    return tag("span", interval(estimate), class_="nowrap")
+    return Cell(interval(estimate), "number")
 
 
-def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     told = {
         "normalized AUC, Spearman": details["normalized"],
         "normalized AUC, Pearson": details["pearson"],
@@ -212,18 +204,18 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     return [(name, _whole(estimate)) for name, estimate in told.items()]
 
 
-def _waiting(patience: int) -> str:
-    """What patience the numbers are of, and what one a training has that is really stopped."""
+def _patience(patience: int) -> str:
+    """Which patience the numbers are for, and which one a training has that is really stopped."""
     own = OmegaConf.load(conf_folder() / "early_stopping" / "auc.yaml").patience
-    other = f"; early_stopping=auc, which really stops a training, has patience {own} unless told otherwise"
+    other = f" A training with `early_stopping=auc` has patience {own} by default." if own != patience else ""
     return (
-        "What stopping would have cost was found afterwards, from the epochs of trainings that nothing stopped, with "
-        f"patience {patience}: {patience} measurements in a row that are no better than the best before. It was fixed "
-        f"before any training was looked at{other if own != patience else ''}."
+        "What stopping would have cost is computed from trainings that nothing stopped, with patience "
+        f"{patience}: a training stops after {patience} measurements in a row that are no better than the best before. "
+        f"The patience was fixed before any training was looked at.{other}"
     )
 
 
-def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:
+def _stopped(setting: Mapping[str, Any]) -> tuple[object, ...]:
     means = setting["means"]
     return (
         setting["condition"],

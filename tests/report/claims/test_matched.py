@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from single_directions.report.blocks import equal_loss
 from single_directions.report.claims.matched import auc_at, matched
-from single_directions.report.equal_loss import equal_loss
 from single_directions.report.figures import equal_loss_figure
 from single_directions.report.table import Tables
 
@@ -59,7 +59,7 @@ def test_levels_are_compared_where_training_has_come_equally_far(trained):
 @pytest.mark.parametrize(("gap", "told"), [(0.3, "gap remains"), (-0.3, "other way"), (0.0075, "is not shown")])
 def test_whether_the_gap_remains_is_told(trained, gap, told):
     tables = trained(gap=gap)
-    text = "".join(equal_loss(matched(tables, tables.runs)))
+    text = " ".join(equal_loss(matched(tables, tables.runs)).text)
     assert told in text
     assert "n = 4" in text
 
