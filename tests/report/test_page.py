@@ -178,7 +178,7 @@ def test_what_was_changed_stands_beside_the_verdict():
     before = {"verdict": "holds, as was said", "value": 0.25, "low": 0.125, "high": 0.5, "n": 9}
     history = {"batch_norm.auc": {"changed": "a margin was set, <since> two had one each.", "before": before}}
     html = render(whole, with_notes(judge(whole), {}, history))
-    top, rest = part(html, "claims"), part(html, "batch_norm")
+    top, rest = part(html, "changed"), part(html, "batch_norm")
     assert "Rules that were changed" in top
     for told in ("holds, as was said", "0.250 [0.125, 0.500], n = 9", "a margin was set, <since> two had one each."):
         assert told in top
@@ -224,8 +224,7 @@ def test_patience_stands_beside_what_stopping_would_have_cost():
 
 def test_missing_experiments_are_named_with_their_command(text):
     assert "Not run yet" not in words(text)
-    seen = words(render(tables({"memorization": 1})))
-    missing = seen[seen.index("Not run yet") :]
+    missing = part(render(tables({"memorization": 1})), "missing")
     assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == {one.name for one in PAPERS} - {"memorization"}
 
 

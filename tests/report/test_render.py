@@ -73,6 +73,7 @@ def test_markdown_has_a_file_an_experiment_and_shows_text_as_it_is():
         "meaning",
         shown,
         "## What was run",
+        "Each experiment's page has the commands that make its runs.",
         shown,
         "[How optimizer and learning rate were chosen](tuning.md)",
         "## Rest",

@@ -38,7 +38,7 @@ def is_main(claim: Claim) -> bool:
 
 
 def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
-    """The tables of all claims: main ones, further ones, those beyond the paper, checks; and the rules that changed."""
+    """The tables of all claims: main ones, further ones, those beyond the paper, checks."""
     claims = [(section, claim) for section in sections for claim in section.claims]
     if not claims:
         yield Block(text=("No run is done yet that a claim can be judged by.",))
@@ -49,12 +49,31 @@ def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
             yield Block(heading, (meaning,), table(heads, rows, "claims"))
-    if changed := [_changed(claim) for _, claim in claims if claim.get("history")]:
-        yield Block(
-            "Rules that were changed",
-            ("These rules were changed after the outcomes of these runs had been seen. All others were fixed before.",),
-            table(("Figure", "The paper says", "Before", "Now", "What was changed, and why"), changed, "changed"),
+
+
+def changed(claims: Sequence[Claim]) -> Block | None:
+    """The claims whose rules were changed after their outcomes were seen."""
+    rows = [
+        (
+            claim["figure"],
+            Cell(sentence(claim["paper"]), below=(claim["id"],)),
+            Cell(
+                claim["history"]["before"]["verdict"], below=tuple(filter(None, [_value(claim["history"]["before"])]))
+            ),
+            Cell(claim["verdict"], leaning(claim), below=(_value(claim),)),
+            claim["history"]["changed"],
         )
+        for claim in claims
+        if claim.get("history")
+    ]
+    text = "These rules were changed after the outcomes of these runs had been seen. All others were fixed before."
+    heads = ("Figure", "The paper says", "Before", "Now", "What was changed, and why")
+    return Block("Rules that were changed", (text,), table(heads, rows, "changed"), "changed") if rows else None
+
+
+def _value(claim: Mapping[str, Any]) -> str:
+    """The number with its interval and n, "" where nothing was judged."""
+    return f"{interval(claim)}, n = {claim['n']}" if claim["n"] is not None else ""
 
 
 def _group(claim: Claim) -> int:
@@ -76,22 +95,6 @@ def _row(section: Section, claim: Claim) -> tuple[object, ...]:
     )
 
 
-def _changed(claim: Claim) -> tuple[object, ...]:
-    return (
-        claim["figure"],
-        Cell(sentence(claim["paper"]), below=(claim["id"],)),
-        _before(claim),
-        Cell(claim["verdict"], leaning(claim), below=(f"{interval(claim)}, n = {claim['n']}",)),
-        claim["history"]["changed"],
-    )
-
-
-def _before(claim: Claim) -> str:
-    """The verdict before a change, with its number where there was one."""
-    before = claim["history"]["before"]
-    return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
-
-
 def _verdict(claim: Claim) -> Cell:
     return Cell(claim["verdict"], leaning(claim))
 
@@ -104,7 +107,7 @@ def _own_caveats(section: Section, claim: Claim) -> list[str]:
 
 def judged(section: Section, claim: Claim) -> Judged:
     """A claim with its numbers, its rule, and what else was looked at."""
-    numbers = [f"{interval(claim)}, n = {claim['n']}", *_part(claim)]
+    numbers = [_value(claim), *_part(claim)]
     if claim["paper_value"] is not None:
         numbers.append(f"in the paper: {number(claim['paper_value'])}")
     if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
@@ -113,14 +116,16 @@ def judged(section: Section, claim: Claim) -> Judged:
         numbers.append(f"p = {claim['p']:.2g}")
     if claim["p_corrected"] is not None and claim["family"] > 1:
         numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
-    history = claim.get("history")
+    history, before = claim.get("history"), ""
+    if history:
+        before = ", ".join(filter(None, (history["before"]["verdict"], _value(history["before"]))))
     facts = {
         "Measured": claim["statistic"],
         "Value": "; ".join([*numbers, *_permuted(claim)]),
         "Caveats": "; ".join(_own_caveats(section, claim)),
         "Most likely reason": claim.get("reason") or "",
         "Rule": f"{claim['rule']}.",
-        "Changed after the outcome was seen": f"{history['changed']} Before: {_before(claim)}." if history else "",
+        "Changed after the outcome was seen": f"{history['changed']} Before: {before}." if history else "",
     }
     return Judged(
         sentence(claim["paper"]),

@@ -12,7 +12,7 @@ from single_directions.report.claims.departures import departures
 from single_directions.report.commands import command_for, planned_runs
 from single_directions.report.copies import first_of
 from single_directions.report.experiments import EXPERIMENTS, PAPERS
-from single_directions.report.judgement import all_claims, is_main, judged, leaning
+from single_directions.report.judgement import all_claims, changed, is_main, judged, leaning
 from single_directions.report.provenance import compute, finished, provenance
 from single_directions.report.section import Section
 from single_directions.report.sweeps import is_own
@@ -68,7 +68,7 @@ def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Seque
         runs=_summary(sections),
         sections=tuple(_section(section, own) for section, own in zip(sections, figures, strict=True)),
         tuning=tuple(tuning(tables)),
-        rest=tuple(_rest(runs, papers)),
+        rest=tuple(filter(None, (changed(claims), *_rest(runs, papers)))),
         checklist=tuple(checklist(runs, sections)),
         footer=FOOTER,
     )

@@ -112,7 +112,8 @@ class Page:
         """The ids and headings of its parts."""
         claims = [("claims", "What holds")] if self.claims else []
         sections = [(section.id, section.heading) for section in self.sections]
-        return [*claims, ("runs", "What was run"), *sections, ("checklist", "Reproducibility checklist")]
+        rest = [(block.id, block.heading) for block in self.rest]
+        return [*claims, ("runs", "What was run"), *sections, *rest, ("checklist", "Reproducibility checklist")]
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]], style: str = "") -> Table:
