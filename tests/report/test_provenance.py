@@ -2,8 +2,8 @@
 
 from constructed import tables
 
+from single_directions.experiments.section import sections_of
 from single_directions.report.provenance import _measured, compute, provenance
-from single_directions.report.section import sections_of
 
 
 def facts_of(section):

@@ -8,13 +8,13 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.sweeps import planned_runs
+from single_directions.experiments.tables import read_tables
 from single_directions.report.commands import (
     command_for,
     commands,
-    planned_runs,
 )
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.table import read_tables
 from single_directions.runs.config import composed, differing_keys
 from single_directions.runs.folder import write_text
 from single_directions.runs.sweep import run_folder

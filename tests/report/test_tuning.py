@@ -3,7 +3,7 @@
 import pandas as pd
 from constructed import tables
 
-from single_directions.report.table import Tables
+from single_directions.experiments.tables import Tables
 from single_directions.report.tuning import tuning
 
 

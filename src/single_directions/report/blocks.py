@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from single_directions.report.claims.claim import accuracy_column
-from single_directions.report.claims.early_stopping import FOLLOWED, by_run
-from single_directions.report.claims.matched import Matched
-from single_directions.report.section import Section
-from single_directions.report.statistics import mean_interval
-from single_directions.report.sweeps import is_own
+from single_directions.experiments.claim import accuracy_column
+from single_directions.experiments.equal_loss import Matched
+from single_directions.experiments.section import Section
+from single_directions.experiments.statistics import mean_interval
+from single_directions.experiments.sweeps import is_own
+from single_directions.experiments.training import FOLLOWED, by_run
+from single_directions.experiments.wording import interval, number
 from single_directions.report.views import Block, Cell, table
-from single_directions.report.wording import interval, number
 
 RULES = {
     "highest normalized AUC": ("auc_normalized", True),
@@ -50,7 +50,7 @@ def conditions(section: Section) -> Block:
 
 
 def _mean(values: pd.Series) -> Cell:
-    return Cell(interval(vars(mean_interval(values.astype(float)))), "number")
+    return Cell(interval(mean_interval(values.astype(float))), "number")
 
 
 def equal_loss(matched: Matched) -> Block:
@@ -58,14 +58,14 @@ def equal_loss(matched: Matched) -> Block:
     told = [
         f"At training loss {level.loss:.2g}, the least that all reach, the normalized AUC is {number(level.true)} with "
         f"true labels and {number(level.corrupted)} with {100 * level.corruption:.0f} % of the labels corrupted: lower "
-        f"by {interval(vars(level.gap))}, n = {level.gap.n}. After the last epoch it is lower by "
-        f"{interval(vars(matched.at_the_end[level.corruption]))}. {_remains(level.gap.low, level.gap.high)}"
+        f"by {interval(level.gap)}, n = {level.gap.n}. After the last epoch it is lower by "
+        f"{interval(matched.at_the_end[level.corruption])}. {_remains(level.gap.low, level.gap.high)}"
         for level in matched.levels
         if level.loss == matched.reached
     ]
     rows = [
         (f"{level.loss:.2g}", f"{100 * level.corruption:.0f} %", number(level.true), number(level.corrupted),
-         Cell(interval(vars(level.gap)), "number"), level.gap.n)
+         Cell(interval(level.gap), "number"), level.gap.n)
         for level in matched.levels
     ]  # fmt: skip
     heads = ("Training loss", "Corrupted", "AUC with true labels", "AUC with corrupted labels", "Lower by", "n")

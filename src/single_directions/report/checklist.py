@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from single_directions.report.claims import ensemble
-from single_directions.report.copies import first_of
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.heading import DATA
+from single_directions.experiments import ensemble
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.heading import DATA
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import count
 from single_directions.report.provenance import compute
-from single_directions.report.section import Section
 from single_directions.report.views import Fact
-from single_directions.report.wording import count
 
 _FOLLOWS = (
     " The paper's experiments follow the paper as far as it describes them; for what it leaves open, the configuration "
@@ -23,7 +22,7 @@ _WITH_TEST_IMAGES = {**DATA, "image_folder": "folders of images"}
 def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]:
     """Questions and answers; those on the paper only where one of its experiments was run."""
     done = runs[runs["state"] == "done"]
-    papers = any(section.experiment.name in EXPERIMENTS for section in sections)
+    papers = any(section.experiment.figure for section in sections)
     yield Fact(
         "What is measured, on what networks?",
         "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU. "
@@ -116,7 +115,7 @@ def _split(done: pd.DataFrame) -> str:
 
 def _estimated(sections: Sequence[Section]) -> str:
     """By what measure Figure 2 is, where not by the curve's mean over orderings."""
-    names = [one.experiment.name for one in sections if one.experiment.name in ensemble.EXPERIMENTS
+    names = [one.experiment.name for one in sections if one.experiment.figure == "2"
              and ensemble.estimated(one.runs)]  # fmt: skip
     if not names:
         return ""

@@ -12,10 +12,9 @@ from omegaconf import OmegaConf
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.sweeps import defaults, overrides, swept_keys
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.sweeps import defaults, overrides, swept_keys, swept_params
 from single_directions.runs.config import composed, conf_folder, flat, is_neutral
-from single_directions.runs.sweep import sweep_size
 
 _ROUNDING = ("channels_last", "compile", "trainer.devices", "trainer.strategy")
 """Settings that a run's name leaves out since its results are the same, or nearly so, without them."""
@@ -42,7 +41,7 @@ def commands(experiment: str, scale: str, data: str, runs: pd.DataFrame) -> list
     lines = []
     for keys, alike in kinds.items():
         # With -m, a key that the experiment sweeps would be swept unless it has a value; and a run has one device.
-        together = keys >= _params(experiment).keys() and "trainer.devices" not in keys
+        together = keys >= swept_params(experiment).keys() and "trainer.devices" not in keys
         for block in _blocks(alike) if together else [[run] for run in alike]:
             values = [shlex.quote(_assignment(experiment, key, [run[key] for run in block])) for key in block[0]]
             lines.append(" ".join([called("train"), *(["-m"] if len(block) > 1 else []), *words, *values]))
@@ -52,15 +51,6 @@ def commands(experiment: str, scale: str, data: str, runs: pd.DataFrame) -> list
 def command_for(experiment: str, scale: str) -> str:
     """The command that makes all runs of an experiment."""
     return f"{called('train')} -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
-
-
-def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none."""
-    params = _params(experiment)
-    if not params:
-        return None
-    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
-    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
 
 
 def _mandatory(row: Mapping[Any, Any], data: str) -> dict[str, str]:
@@ -113,16 +103,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "null" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
-
-
-@cache
-def _params(experiment: str) -> dict[str, Any]:
-    """What the experiment's file in `conf` sweeps, not yet resolved."""
-    file = conf_folder() / "experiment" / f"{experiment}.yaml"
-    if not file.is_file():
-        return {}
-    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params")
-    return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
 
 
 def _blocks(runs: list[dict[str, str]]) -> list[list[dict[str, str]]]:

@@ -1,16 +1,18 @@
 """Claims for the page: the tables of all of them, and beside each experiment's figures how each was judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.report.claims.claim import LEVEL, OF_THE_PAPER
-from single_directions.report.claims.departures import departures
-from single_directions.report.claims.judge import REDUCED
-from single_directions.report.section import Claim, Section
+from single_directions.experiments.claim import LEVEL
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import REDUCED, Before, Judgement
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import Interval, interval, number, sentence
 from single_directions.report.views import Block, Cell, Fact, Judged, Kind, table
-from single_directions.report.wording import interval, number, sentence
 from single_directions.runs.config import conf_folder
 
 GROUPS = (
@@ -21,169 +23,157 @@ GROUPS = (
         "The p values of each experiment here are corrected for that experiment's claims alone.",
     ),
     ("Checks", "What the figures take for granted. These are not claims and are not counted."),
+    ("Claims of your own experiments", "The p values of each experiment are corrected for its own claims."),
 )
 
 
-def leaning(claim: Claim) -> Kind:
-    """Whether a claim holds: "yes", "no", or "open"."""
-    verdict = claim["verdict"]
-    if verdict.startswith(("holds", "reproduced", "met")):
-        return "yes"
-    return "no" if verdict.startswith(("does not hold", "not reproduced", "not met")) else "open"
-
-
-def is_main(claim: Claim) -> bool:
-    """Whether it is the main claim of one of the paper's figures, and so counts."""
-    return bool(claim["role"] == "main" and claim["experiment"] in OF_THE_PAPER)
-
-
 def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
-    """The tables of all claims: main ones, further ones, those beyond the paper, checks."""
+    """The tables of all claims by `GROUPS`."""
     claims = [(section, claim) for section in sections for claim in section.claims]
     if not claims:
         yield Block(text=("No run is done yet that a claim can be judged by.",))
-    if any(REDUCED in claim["caveats"] for _, claim in claims):
+    if any(REDUCED in claim.caveats for _, claim in claims):
         yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
                           "section says what differs.",))  # fmt: skip
-    heads = ("Figure", "The paper says", "Verdict", "Value [95 % interval]", "n", "Paper's value", "Caveats")
+    heads = ("Figure", "Claim", "Verdict", "Value [95 % interval]", "n", "Paper's value", "Caveats")
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
             yield Block(heading, (meaning,), table(heads, rows, "claims"))
 
 
-def changed(claims: Sequence[Claim]) -> Block | None:
+def changed(claims: Sequence[Judgement]) -> Block | None:
     """The claims whose rules were changed after their outcomes were seen."""
     rows = [
         (
-            claim["figure"],
-            Cell(sentence(claim["paper"]), below=(claim["id"],)),
-            Cell(
-                claim["history"]["before"]["verdict"], below=tuple(filter(None, [_value(claim["history"]["before"])]))
-            ),
-            Cell(claim["verdict"], leaning(claim), below=(_value(claim),)),
-            claim["history"]["changed"],
+            claim.figure,
+            Cell(sentence(claim.paper), below=(claim.id,)),
+            Cell(claim.history.before.verdict, below=_value(claim.history.before)),
+            Cell(claim.verdict, leaning(claim), below=_value(claim)),
+            claim.history.changed,
         )
         for claim in claims
-        if claim.get("history")
+        if claim.history
     ]
     text = "These rules were changed after the outcomes of these runs had been seen. All others were fixed before."
-    heads = ("Figure", "The paper says", "Before", "Now", "What was changed, and why")
+    heads = ("Figure", "Claim", "Before", "Now", "What was changed, and why")
     return Block("Rules that were changed", (text,), table(heads, rows, "changed"), "changed") if rows else None
 
 
-def _value(claim: Mapping[str, Any]) -> str:
-    """The number with its interval and n, "" where nothing was judged."""
-    return f"{interval(claim)}, n = {claim['n']}" if claim["n"] is not None else ""
+def judged(section: Section, claim: Judgement) -> Judged:
+    """A claim with its numbers, its rule, and what else was looked at."""
+    history = claim.history
+    facts = {
+        "Measured": claim.statistic,
+        "Value": "; ".join(_numbers(claim)),
+        "Significance": "; ".join(_significance(claim)),
+        "Caveats": "; ".join(_own_caveats(section, claim)),
+        "Most likely reason": claim.reason or "",
+        "Rule": f"{sentence(claim.rule)}.",
+        "Changed after the outcome was seen": f"{history.changed} Before: "
+        f"{', '.join((history.before.verdict, *_value(history.before)))}." if history else "",
+    }  # fmt: skip
+    return Judged(
+        sentence(claim.paper),
+        Cell(claim.verdict, leaning(claim)),
+        tuple(Fact(word, text) for word, text in facts.items() if text),
+        tuple(_details(claim)),
+    )
 
 
-def _group(claim: Claim) -> int:
-    if claim["role"] == "check":
+def leaning(claim: Judgement) -> Kind:
+    """The colour of the verdict: "yes", "no", or "open"."""
+    return "open" if claim.holds is None else "yes" if claim.holds else "no"
+
+
+def _group(claim: Judgement) -> int:
+    """The place in `GROUPS`."""
+    if not claim.figure:
+        return 4
+    if claim.role == "check":
         return 3
-    return 2 if claim["experiment"] not in OF_THE_PAPER else 0 if claim["role"] == "main" else 1
+    return 0 if claim.counts else 1 if EXPERIMENTS[claim.experiment].papers else 2
 
 
-def _row(section: Section, claim: Claim) -> tuple[object, ...]:
+def _row(section: Section, claim: Judgement) -> tuple[object, ...]:
     where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
     return (
-        Cell(claim["figure"], link=section.id),
-        Cell(sentence(claim["paper"]), below=(where,)),
-        _verdict(claim),
-        Cell(interval(claim), "number", below=(claim["statistic"], *_part(claim))),
-        str(claim["n"]),
-        "" if claim["paper_value"] is None else number(claim["paper_value"]),
+        Cell(claim.figure or section.experiment.name, link=section.id),
+        Cell(sentence(claim.paper), below=(where,)),
+        Cell(claim.verdict, leaning(claim)),
+        Cell(interval(claim), "number", below=(claim.statistic, *_part(claim))),
+        claim.n,
+        "" if claim.paper_value is None else number(claim.paper_value),
         "; ".join(_own_caveats(section, claim)),
     )
 
 
-def _verdict(claim: Claim) -> Cell:
-    return Cell(claim["verdict"], leaning(claim))
-
-
-def _own_caveats(section: Section, claim: Claim) -> list[str]:
+def _own_caveats(section: Section, claim: Judgement) -> list[str]:
     """A claim's caveats without those that the section tells of all its runs."""
     shared = {REDUCED, *departures(section.runs)}
-    return [caveat for caveat in claim["caveats"] if caveat not in shared]
+    return [caveat for caveat in claim.caveats if caveat not in shared]
 
 
-def judged(section: Section, claim: Claim) -> Judged:
-    """A claim with its numbers, its rule, and what else was looked at."""
-    numbers = [_value(claim), *_part(claim)]
-    if claim["paper_value"] is not None:
-        numbers.append(f"in the paper: {number(claim['paper_value'])}")
-    if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
-        numbers.append(f"effect size {number(claim['effect_size'], 2)}")
-    if claim["p"] is not None:
-        numbers.append(f"p = {claim['p']:.2g}")
-    if claim["p_corrected"] is not None and claim["family"] > 1:
-        numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
-    history, before = claim.get("history"), ""
-    if history:
-        before = ", ".join(filter(None, (history["before"]["verdict"], _value(history["before"]))))
-    facts = {
-        "Measured": claim["statistic"],
-        "Value": "; ".join([*numbers, *_permuted(claim)]),
-        "Caveats": "; ".join(_own_caveats(section, claim)),
-        "Most likely reason": claim.get("reason") or "",
-        "Rule": f"{claim['rule']}.",
-        "Changed after the outcome was seen": f"{history['changed']} Before: {before}." if history else "",
-    }
-    return Judged(
-        sentence(claim["paper"]),
-        _verdict(claim),
-        tuple(Fact(word, text) for word, text in facts.items() if text),
-        tuple(_details(claim["details"])),
-    )
+def _value(one: Judgement | Before) -> tuple[str, ...]:
+    """The number with its interval and n; nothing where nothing was judged before."""
+    return (f"{interval(one)}, n = {one.n}",) if one.n is not None else ()
 
 
-def _part(claim: Claim) -> list[str]:
+def _numbers(claim: Judgement) -> Iterator[str]:
+    yield from (*_value(claim), *_part(claim))
+    if claim.paper_value is not None:
+        yield f"in the paper: {number(claim.paper_value)}"
+    if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
+        yield f"effect size {number(claim.effect_size, 2)}"
+
+
+def _part(claim: Judgement) -> list[str]:
     """Which of several parts the value is of, and which part p is of if that is another."""
-    details = claim["details"]
-    if len(details.get("parts", {})) < 2:
+    if len(claim.parts) < 2:
         return []
-    refuted = details["parts"][details["weakest"]]["holds"] is False
+    refuted = claim.parts[claim.weakest].holds is False
     told = (
-        f"the value is that of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
-        f"{details['judged']} {details['several']}"
+        f"the value is that of {claim.weakest}, the {'farthest from the claim' if refuted else 'least clear'} of "
+        f"{claim.judged} {claim.several}"
     )
-    if refuted and details["p_of"]:
-        return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
-    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is that of {details['p_of']}"]
+    if refuted and claim.p_of:
+        return [f"{told}; p is {claim.judged} times that of {claim.p_of}"]
+    return [told if claim.p_of in ("", claim.weakest) else f"{told}; p is that of {claim.p_of}"]
 
 
-def _permuted(claim: Claim) -> list[str]:
-    """The p of the value by permutation, where p comes from a t test; and whether it can be small at all."""
-    part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
-    if claim["p"] is None or part is None or part["p_permutation"] is None:
-        return []
-    told = [f"by permutation p = {part['p_permutation']:.3g}"]
-    least = part["p_permutation_least"]
-    if least is not None and least >= LEVEL:
-        told.append(f"with n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
-    return told
+def _significance(claim: Judgement) -> Iterator[str]:
+    """The p values: corrected, and by permutation where p comes from a t test."""
+    if not isfinite(claim.p):
+        return
+    yield f"p = {claim.p:.2g}"
+    if isfinite(claim.p_corrected) and claim.family > 1:
+        yield f"corrected for {claim.family} claims p = {claim.p_corrected:.2g}"
+    part = claim.parts[claim.weakest]
+    if isfinite(part.p_permutation):
+        yield f"by permutation p = {part.p_permutation:.3g}"
+        if (least := part.p_permutation_least) >= LEVEL:
+            yield f"with n = {part.n} a permutation test cannot be significant: its least p is {least:.3g}"
 
 
-def _details(details: Mapping[str, Any]) -> Iterator[Block]:
+def _details(claim: Judgement) -> Iterator[Block]:
     """The numbers of each part, correlations side by side, and what stopping would have cost."""
-    parts = details.get("parts") or {}
-    if len(parts) > 1:
+    details = claim.details
+    if len(claim.parts) > 1:
         words = {True: "as claimed", False: "against the claim", None: "undecided"}
         rows = [
-            (name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2),
-             *("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation")))
-            for name, part in parts.items()
+            (name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2),
+             *(f"{p:.3g}" if isfinite(p) else "–" for p in (part.p, part.p_permutation)))
+            for name, part in claim.parts.items()
         ]  # fmt: skip
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        told = [(name, _whole(part), part["n"]) for name, part in details["by_raw_auc"].items()]
-        yield Block(
-            text=("With the raw AUC, which is not divided by the accuracy with nothing clamped:",),
-            table=table(("Part", "Value [95 % interval]", "n"), told, "details"),
-        )
+        told = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
+        text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
+        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), told, "details"))
     if "partial" in details:
-        correlations = table(("Correlation of AUC and generalization error", "Value [95 % interval]"),
-                             _correlations(details), "details")  # fmt: skip
-        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=correlations)
+        correlations = [(name, _whole(part)) for name, part in _correlations(details).items()]
+        named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
+        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(named, correlations, "details"))
     if "settings" in details:
         heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
                  "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
@@ -191,13 +181,13 @@ def _details(details: Mapping[str, Any]) -> Iterator[Block]:
         yield Block(text=(_patience(details["patience"]),), table=table(heads, stopped, "details"))
 
 
-def _whole(estimate: Mapping[str, Any]) -> Cell:
+def _whole(estimate: Interval) -> Cell:
     """A value and its interval on one line."""
     return Cell(interval(estimate), "number")
 
 
-def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Cell]]:
-    told = {
+def _correlations(details: Mapping[str, Any]) -> dict[str, Interval]:
+    return {
         "normalized AUC, Spearman": details["normalized"],
         "normalized AUC, Pearson": details["pearson"],
         "raw AUC, Spearman": details["raw"],
@@ -206,7 +196,6 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Cell]]:
         "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
-    return [(name, _whole(estimate)) for name, estimate in told.items()]
 
 
 def _patience(patience: int) -> str:

@@ -6,21 +6,21 @@ from typing import Any
 import pandas as pd
 
 from single_directions.commands import called
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS, papers
+from single_directions.experiments.section import Section
+from single_directions.experiments.sweeps import is_own, planned_runs
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.wording import count, number
 from single_directions.report.blocks import blocks, equal_loss
 from single_directions.report.checklist import checklist
-from single_directions.report.claims.departures import departures
-from single_directions.report.commands import command_for, planned_runs
-from single_directions.report.copies import first_of
-from single_directions.report.experiments import EXPERIMENTS, PAPERS
-from single_directions.report.judgement import all_claims, changed, is_main, judged, leaning
+from single_directions.report.commands import command_for
+from single_directions.report.judgement import all_claims, changed, judged, leaning
 from single_directions.report.provenance import compute, finished, provenance
-from single_directions.report.section import Section
-from single_directions.report.sweeps import is_own
-from single_directions.report.table import Tables
 from single_directions.report.tuning import NAME as TUNING
 from single_directions.report.tuning import tuning
 from single_directions.report.views import Block, Cell, Fact, Figure, Page, SectionView, Table, table
-from single_directions.report.wording import count, number
 
 MEASURED = (
     "Units of trained networks are clamped one after another in random order, and accuracy is recorded as ever more of "
@@ -57,34 +57,34 @@ FOOTER = (
 def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]]) -> Page:
     """The view, the same for the same tables. `figures` has those of each section."""
     runs = tables.runs
-    papers = any(section.experiment.name in EXPERIMENTS for section in sections)
+    of_paper = any(section.experiment.figure for section in sections)
     claims = [claim for section in sections for claim in section.claims]
     return Page(
         title="How much do networks rely on single directions?",
-        intro=PAPER if papers else MEASURED,
-        tiles=tuple(_tiles(runs, sections, papers)),
+        intro=PAPER if of_paper else MEASURED,
+        tiles=tuple(_tiles(runs, sections, of_paper)),
         words=tuple(Fact(word, text) for word, text in (WORDS | (VERDICTS if claims else {})).items()),
-        claims=tuple(all_claims(sections)) if papers or claims else (),
+        claims=tuple(all_claims(sections)) if of_paper or claims else (),
         runs=_summary(sections),
         sections=tuple(_section(section, own) for section, own in zip(sections, figures, strict=True)),
         tuning=tuple(tuning(tables)),
-        rest=tuple(filter(None, (changed(claims), *_rest(runs, papers)))),
+        rest=tuple(filter(None, (changed(claims), *_rest(runs, of_paper)))),
         checklist=tuple(checklist(runs, sections)),
         footer=FOOTER,
     )
 
 
-def _tiles(runs: pd.DataFrame, sections: Sequence[Section], papers: bool) -> Iterator[Fact]:
+def _tiles(runs: pd.DataFrame, sections: Sequence[Section], of_paper: bool) -> Iterator[Fact]:
     """The numbers at the top."""
-    leanings = [leaning(claim) for section in sections for claim in section.claims if is_main(claim)]
-    if papers:
+    leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
+    if of_paper:
         yield Fact("main claims that hold", str(leanings.count("yes")))
         yield Fact("do not hold", str(leanings.count("no")))
         yield Fact("inconclusive", str(leanings.count("open")))
     yield Fact("networks measured", f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}")
-    if papers:
+    if of_paper:
         in_paper = {section.experiment.name for section in sections if section.experiment.papers}
-        yield Fact("experiments of the paper", f"{len(in_paper)} of {len(PAPERS)}")
+        yield Fact("experiments of the paper", f"{len(in_paper)} of {len(papers())}")
     else:
         yield Fact("experiments", str(len({section.experiment.name for section in sections})))
 
@@ -106,7 +106,7 @@ def _summary(sections: Sequence[Section]) -> Table:
 
 def _section(section: Section, figures: Sequence[Figure]) -> SectionView:
     experiment, empty = section.experiment, section.runs.empty
-    departed = departures(section.runs) if experiment.name in EXPERIMENTS and not empty else []
+    departed = [] if empty else departures(section.runs)
     text = [experiment.asks, f"Not as in the paper: {'; '.join(departed)}." if departed else ""]
     return SectionView(
         id=section.id,
@@ -136,9 +136,9 @@ def _incomplete(section: Section) -> str:
     return f"{', '.join(told)}.{'' if section.variant else f' To run the rest: `{command}`'}"
 
 
-def _rest(runs: pd.DataFrame, papers: bool) -> Iterator[Block]:
+def _rest(runs: pd.DataFrame, of_paper: bool) -> Iterator[Block]:
     """Experiments of the paper without a run, runs of no experiment, and runs that are not done."""
-    missing = [one for one in PAPERS if one.name not in set(runs["experiment"])] if papers else []
+    missing = [one for one in papers() if one.name not in set(runs["experiment"])] if of_paper else []
     scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]
     commands = [
         (f"Figure {one.figure}", one.heading, Cell(command_for(one.name, scale), "code"))
