@@ -72,8 +72,7 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     reasons = tmp_path / "one" / "reasons.json"
     reasons.write_text('{"memorization.auc": "one seed is <too few>"}')
     command("one", "--output", "two", "--markdown")
-    assert "Why, most likely: one seed is &lt;too few&gt;" in (tmp_path / "two" / "index.html").read_text()
-    assert "Why, most likely: one seed is" in (tmp_path / "two" / "memorization.md").read_text()
+    assert "**Most likely reason**: one seed is &lt;too few>" in (tmp_path / "two" / "memorization.md").read_text()
     claims = json.loads((tmp_path / "two" / "claims.json").read_text())
     assert {claim["id"]: claim["reason"] for claim in claims} == {
         "memorization.auc": "one seed is <too few>",
@@ -82,6 +81,10 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     }
     command("two", "--output", "three", "--markdown")
     assert files(tmp_path / "two") == files(tmp_path / "three")
+    command("two", "--output", "three")
+    assert "one seed is &lt;too few&gt;" in (tmp_path / "three" / "index.html").read_text()
+    command("three", "--output", "three", "--markdown")
+    assert not (tmp_path / "three" / "index.html").exists()
 
 
 def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp_path):
@@ -92,7 +95,7 @@ def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp
     out = command("one", "--output", "two")
     told = [claim["reason"] for claim in json.loads((tmp_path / "two" / "claims.json").read_text())]
     assert [reason for reason in told if reason] == ["eight units"]
-    assert "not shown, as no claim here, or more than one, is called memorization.auc; there are mem" in out
+    assert "not shown, because no claim here, or more than one, is called memorization.auc; there are mem" in out
 
 
 CHANGE = {"changed": "it was", "before": dict.fromkeys(("verdict", "value", "low", "high", "n"))}
