@@ -18,7 +18,7 @@ from single_directions.experiments.drawing.style import (
     draw_title,
     new_figure,
 )
-from single_directions.experiments.weighted import Floats
+from single_directions.experiments.statistics import Floats
 
 NAMED = 3
 
