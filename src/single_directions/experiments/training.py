@@ -91,7 +91,7 @@ class Training:
 
     @property
     def tolerance(self) -> float:
-        """How far from the onset is near: the most of 2 epochs, one measurement, and 10 % of the epochs to the onset."""
+        """How many epochs from the onset are near: 2, those between measurements or 10 % of the onset."""
         between = self.epochs["epoch"].diff().max() if len(self.epochs) > 1 else 1.0
         return max(NEAR_EPOCHS, float(between), NEAR_SHARE * self.onset) if isfinite(self.onset) else nan
 
