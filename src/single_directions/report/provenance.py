@@ -21,7 +21,7 @@ _UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
 def provenance(section: Section) -> Iterator[tuple[str, Any]]:
     """What to tell of a section's runs: pairs of a word and its content, text or markup."""
     runs = section.runs
-    told = "\n".join(commands(section.experiment.name, section.scale, section.data, runs))
+    told = "\n".join(commands(runs))
     where = f"{PLACE} stands for where that folder of images lies on your machine." if f"={PLACE}/" in told else None
     yield "Commands", [tag("pre", told), tag("p", where, class_="place") if where else None]
     yield "Figures", [tag("code", "python scripts/report.py runs"), " draws them from these runs."]

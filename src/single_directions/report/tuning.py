@@ -8,7 +8,7 @@ import pandas as pd
 
 from single_directions.report.experiments import LEARNING_RATE, OPTIMIZER
 from single_directions.report.markup import Markup, table, tag
-from single_directions.report.sweeps import overrides
+from single_directions.report.sweeps import overrides, said
 from single_directions.report.table import Tables
 from single_directions.report.wording import number, place
 
@@ -27,7 +27,7 @@ def tuning(tables: Tables) -> Markup | None:
     runs = tables.runs[(tables.runs["state"] == "done") & (tables.runs["experiment"] == NAME)]
     if runs.empty or OPTIMIZER not in runs or LEARNING_RATE not in runs:
         return None
-    groups = runs.groupby([runs["scale"], runs["data"], runs["run"].map(_beside)])
+    groups = runs.groupby([runs["scale"], runs["data"], runs.apply(_beside, axis=1)])
     parts = [
         _group(place(str(data), str(scale), overrides(str(beside))), own, tables)
         for (scale, data, beside), own in groups
@@ -48,10 +48,10 @@ def found(run: Mapping[Any, Any], epochs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _beside(run: str) -> str:
-    """The overrides that are not what is tuned."""
-    others = {key: value for key, value in overrides(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
-    return ",".join(f"{key}={value}" for key, value in sorted(others.items())) or "default"
+def _beside(run: Mapping[Any, Any]) -> str:
+    """The overrides of a run, a row of the table, that are not what is tuned."""
+    others = {key: value for key, value in said(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
+    return ",".join(f"{key}={value}" for key, value in sorted(others.items()))
 
 
 def _group(heading: str, runs: pd.DataFrame, tables: Tables) -> Iterator[Markup]:

@@ -19,7 +19,8 @@ from single_directions.errors import BadInput
 from single_directions.runs.folder import first_line
 from single_directions.runs.launchers import installing, launched
 from single_directions.runs.optimized import optimized
-from single_directions.runs.sweep import SWEEP_SIZE, Job, RunFailed, check_swept, finish, jobs
+from single_directions.runs.queue import SWEEP_SIZE, RunFailed, finish
+from single_directions.runs.sweep import Job, check_swept, jobs
 
 
 def search(

@@ -76,7 +76,7 @@ def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[list[Lo
         yield loggers
 
 
-def record(
+def log_results(
     config: dict[str, Any],
     loggers: Sequence[Logger],
     summary: dict[str, Any],
@@ -112,7 +112,7 @@ def _record_in_wandb(run: Any, summary: dict[str, Any], curve: pd.DataFrame, epo
         means = epoch_curves.drop(columns="ordering").groupby(["epoch", "units_ablated"], as_index=False).mean()
         shown["epoch_curves"] = wandb.Table(dataframe=means)
         shown["epoch_curves_figure"] = wandb.Image(_figure_of_epochs(means))
-    run.summary.update({**summary, **shown})
+    run.summary.update({key: value for key, value in summary.items() if key != "settings"} | shown)  # config has them
 
 
 class Retold(pl.Callback):

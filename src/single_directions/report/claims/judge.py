@@ -1,6 +1,6 @@
 """All claims judged on all sweeps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
@@ -26,7 +26,7 @@ from single_directions.report.claims.departures import departures, reductions
 from single_directions.report.copies import first_of
 from single_directions.report.planned import not_done
 from single_directions.report.statistics import LEAST_NETWORKS, Estimate, least_decisive
-from single_directions.report.sweeps import overrides, sweeps, swept_keys
+from single_directions.report.sweeps import said, sweeps, swept_keys
 from single_directions.report.table import Tables
 from single_directions.runs.folder import write_json
 
@@ -190,7 +190,7 @@ def _below(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
     swept = swept_keys(short["experiment"].iloc[0])
-    names = [_swept_part(run, swept) for run in short["run"]]
+    names = [_swept_part(row, swept) for row in short.to_dict("records")]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     part = without.estimate
     interval = f" [{part.low:.3f}, {part.high:.3f}]" if isfinite(part.low) else ""
@@ -206,10 +206,10 @@ def _told(short: pd.DataFrame, runs: int, without: Outcome) -> str:
     )
 
 
-def _swept_part(run: str, swept: Sequence[str]) -> str:
-    """What tells a run from the others of its sweep, out of its name."""
-    own = [f"{key}={value}" for key, value in overrides(run).items() if key in swept]
-    return ",".join(own) or run.rpartition("/")[2]
+def _swept_part(run: Mapping[Any, Any], swept: Sequence[str]) -> str:
+    """What tells a run, a row of the table, from the others of its sweep."""
+    own = [f"{key}={value}" for key, value in said(run).items() if key in swept]
+    return ",".join(own) or str(run["run"]).rpartition("/")[2]
 
 
 def _entry(sweep: Sweep, tables: Tables, claim: Claim, incomplete: Sequence[str]) -> dict[str, Any]:
