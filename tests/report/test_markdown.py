@@ -8,14 +8,14 @@ import pytest
 from constructed import tables
 from rounding import differences
 
-from single_directions.report.claims import judge
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import judge
+from single_directions.experiments.section import sections_of
+from single_directions.experiments.tables import read_tables
 from single_directions.report.cli import report
-from single_directions.report.experiments import EXPERIMENTS
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.page import markdown_pages
-from single_directions.report.section import sections_of
-from single_directions.report.table import read_tables
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -62,9 +62,9 @@ def test_there_is_a_page_an_experiment_with_all_its_claims(pages):
     for section in sections:
         page = written[f"{section.experiment.name}.md"]
         for claim in section.claims:
-            assert f"- **{claim['verdict']}** **{claim['paper'][:1].upper()}{claim['paper'][1:]}**" in page
-            assert f"n = {claim['n']}" in page
-            assert claim["statistic"] in written["README.md"]
+            assert f"- **{claim.verdict}** **{claim.paper[:1].upper()}{claim.paper[1:]}**" in page
+            assert f"n = {claim.n}" in page
+            assert claim.statistic in written["README.md"]
         assert f"({section.experiment.name}.md)" in written["README.md"]
         assert "By condition" in page
         assert "1297" in page.replace(",", "")

@@ -1,6 +1,7 @@
 """The page: well-formed, self-contained, escaped, and complete."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -8,18 +9,17 @@ import pandas as pd
 import pytest
 from constructed import tables
 
-from single_directions.report.album import Picture
-from single_directions.report.claims import judge
-from single_directions.report.claims.claim import OF_THE_PAPER
-from single_directions.report.claims.early_stopping import by_run
-from single_directions.report.claims.ensemble import ESTIMATED
-from single_directions.report.experiments import EXPERIMENTS, PAPERS
-from single_directions.report.figures import Line, ablation_figure
+from single_directions.experiments.drawing import Line, ablation_figure
+from single_directions.experiments.ensemble import ESTIMATED
+from single_directions.experiments.experiment import EXPERIMENTS, papers
+from single_directions.experiments.judge import Before, Change, judge
+from single_directions.experiments.pictures import Picture
+from single_directions.experiments.section import sections_of
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.training import by_run
+from single_directions.experiments.wording import number
 from single_directions.report.page import Shown, page
 from single_directions.report.reasons import with_notes
-from single_directions.report.section import sections_of
-from single_directions.report.table import Tables
-from single_directions.report.wording import number
 
 
 def render(whole, claims=None):
@@ -103,30 +103,21 @@ def test_claims_stand_at_the_top_with_all_that_belongs_to_them():
     whole = tables({"early_stopping": 5})
     claims = judge(whole)
     html = render(whole, claims)
-    [claim] = [claim for claim in claims if claim["figure"] == "3b"]
+    [claim] = [claim for claim in claims if claim.figure == "3b"]
     seen = words(html)
     top = seen[: seen.index("Over the course of training")]
-    for told in (claim["paper"][1:], claim["verdict"], claim["statistic"], "\N{MINUS SIGN}0.728"):
+    for told in (claim.paper[1:], claim.verdict, claim.statistic, "\N{MINUS SIGN}0.728"):
         assert told in top
-    assert f"{claim['value']:.3f} [{claim['low']:.3f}, {claim['high']:.3f}]".replace("-", "\N{MINUS SIGN}") in top
-    assert f"Rule: {claim['rule']}" in seen
+    assert f"{claim.value:.3f} [{claim.low:.3f}, {claim.high:.3f}]".replace("-", "\N{MINUS SIGN}") in top
+    assert f"Rule: {claim.rule}" in seen
 
 
-@pytest.mark.parametrize(
-    ("verdict", "colour"),
-    [
-        ("holds on digits", "yes"),
-        ("reproduced", "yes"),
-        ("does not hold on digits", "no"),
-        ("not reproduced", "no"),
-        ("inconclusive on digits", "open"),
-        ("inconclusive", "open"),
-    ],
-)
-def test_verdicts_have_colours_and_are_counted(verdict, colour):
+@pytest.mark.parametrize(("holds", "colour"), [(True, "yes"), (False, "no"), (None, "open")])
+def test_verdicts_have_colours_and_are_counted(holds, colour):
     whole = tables({"batch_norm": 1})
-    html = render(whole, [{**claim, "verdict": verdict} for claim in judge(whole)])
-    assert f'<span class="verdict {colour}">{verdict}</span>' in html
+    claims = [replace(claim, holds=holds) for claim in judge(whole)]
+    html = render(whole, claims)
+    assert f'<span class="verdict {colour}">{claims[0].verdict}</span>' in html
     counts = re.findall(r"(claims that hold|do not hold|inconclusive)</dt><dd>(\d)", html)
     assert [int(number) for _, number in counts] == [colour == which for which in ("yes", "no", "open")]
 
@@ -158,7 +149,7 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
 
 def test_main_claims_alone_are_counted():
     whole = tables({"memorization": 4, "early_stopping_grid": 4})
-    html = render(whole, [{**claim, "verdict": "holds on digits"} for claim in judge(whole)])
+    html = render(whole, [replace(claim, holds=True) for claim in judge(whole)])
     assert re.findall(r"main claims that hold</dt><dd>(\d)", html) == ["1"]
     seen = words(html)
     groups = ["The main claim of each figure", "Asked of more settings than the paper's", "Checks"]
@@ -170,8 +161,8 @@ def test_main_claims_alone_are_counted():
 
 def test_what_was_changed_stands_beside_the_verdict():
     whole = tables({"batch_norm": 4})
-    before = {"verdict": "holds, as was said", "value": 0.25, "low": 0.125, "high": 0.5, "n": 9}
-    history = {"batch_norm.auc": {"changed": "a margin was set, <since> two had one each.", "before": before}}
+    before = Before("holds, as was said", 0.25, 0.125, 0.5, 9)
+    history = {"batch_norm.auc": Change("a margin was set, <since> two had one each.", before)}
     seen = words(render(whole, with_notes(judge(whole), {}, history)))
     top, rest = seen[: seen.index("What was run")], seen[seen.index("How its claims were judged") :]
     assert "Rules that were changed" in top
@@ -221,7 +212,8 @@ def test_missing_experiments_are_named_with_their_command(text):
     assert "Not run yet" not in words(text)
     seen = words(render(tables({"memorization": 1})))
     missing = seen[seen.index("Not run yet") :]
-    assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == {one.name for one in PAPERS} - {"memorization"}
+    found = set(re.findall(r"train.py -m experiment=(\w+)", missing))
+    assert found == {one.name for one in papers()} - {"memorization"}
 
 
 def test_partial_sweeps_are_told_with_their_n(text):
@@ -309,7 +301,6 @@ def test_a_check_is_no_experiment_of_the_papers():
 
 
 def test_experiments_that_count_are_those_whose_claims_count():
-    assert {one.name for one in PAPERS} == set(OF_THE_PAPER)
     html = render(tables(dict.fromkeys(("early_stopping_grid", "ensemble_learning_rates", "dropout"), 1)))
     assert "1 of 7" in words(html)
 
@@ -317,15 +308,12 @@ def test_experiments_that_count_are_those_whose_claims_count():
 def test_value_and_p_are_said_to_be_of_which_part():
     whole = tables({"memorization": 4})
     claims = judge(whole)
-    [claim] = [claim for claim in claims if claim["id"] == "memorization.auc"]
-    details = claim["details"]
-    assert details["weakest"] in details["parts"]
-    told = f"the value is of {details['weakest']}, the {{}} {details['judged']} levels of corruption"
-    details["p_of"] = "corruption 7"
-    words_of = words(render(whole, claims))
+    [claim] = [claim for claim in claims if claim.id == "memorization.auc"]
+    told = f"the value is of {claim.weakest}, the {{}} {claim.judged} levels of corruption"
+    words_of = words(render(whole, [replace(claim, p_of="corruption 7")]))
     assert words_of.count(f"{told.format('least clear of')}; p is of corruption 7") == 2  # in the table and the section
-    details["parts"][details["weakest"]]["holds"] = False
-    assert told.format("farthest from the claim of") in words(render(whole, claims))
+    against = {**claim.parts, claim.weakest: replace(claim.parts[claim.weakest], holds=False)}
+    assert told.format("farthest from the claim of") in words(render(whole, [replace(claim, parts=against)]))
 
 
 def test_what_figure_2_measures_is_named_where_it_is_an_estimate():

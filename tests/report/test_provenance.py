@@ -2,19 +2,19 @@
 
 from constructed import tables
 
+from single_directions.experiments.section import sections_of
 from single_directions.report.provenance import (
     _measured,
     compute,
     provenance,
 )
-from single_directions.report.section import sections_of
 
 
 def test_the_page_says_what_to_put_for_the_place_of_images():
     whole = tables({"ensemble": 2})
     assert "FOLDER" not in str(list(provenance(sections_of(whole, ())[0])))
-    names = whole.runs["run"].str.replace("seed", "data.root=cats,seed")
-    folder = whole.of(whole.runs.assign(data="image_folder", run=names))
+    command = "python scripts/train.py -m experiment=ensemble data=image_folder data.root=FOLDER/cats seed=0,1"
+    folder = whole.of(whole.runs.assign(data="image_folder", command=command))
     facts = {word: str(content) for word, *content in provenance(sections_of(folder, ())[0])}
     assert "FOLDER stands for where that folder of images lies" in facts["Commands"]
 
@@ -48,7 +48,7 @@ def test_time_is_summed_for_each_device():
 def test_facts_of_a_section():
     [section] = sections_of(tables({"memorization": 2}), ())
     facts = {word: str(content) for word, content in provenance(section)}
-    assert "data.corruption=0.0,0.5,1.0 seed=0,1" in facts["Commands"]
+    assert "python scripts/train.py -m experiment=memorization" in facts["Commands"]
     assert "0000000000000005" in facts["Data"]
     assert "1,297 training and 500 test images" in facts["Data"]
     assert facts["Seeds"].startswith("networks (initialization and data order) 0, 1;")

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from single_directions.report.commands import command_for, commands, planned_runs
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.table import read_tables
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.sweeps import planned_runs
+from single_directions.experiments.tables import read_tables
+from single_directions.report.commands import command_for, commands
 from single_directions.runs.folder import write_json
 
 

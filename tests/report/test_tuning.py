@@ -3,8 +3,8 @@
 import pandas as pd
 from constructed import tables
 
+from single_directions.experiments.tables import Tables
 from single_directions.report.markdown import markdown
-from single_directions.report.table import Tables
 from single_directions.report.tuning import tuning
 
 

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from single_directions.report.claims import ensemble
-from single_directions.report.copies import first_of
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.heading import DATA
+from single_directions.experiments import ensemble
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.heading import DATA
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import count
 from single_directions.report.markup import Markup, tag
 from single_directions.report.provenance import compute
-from single_directions.report.section import Section
-from single_directions.report.wording import count
 
 _WITH_TEST_IMAGES = {**DATA, "image_folder": "folders of images"}
 
@@ -24,7 +23,7 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
 
 def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
     done = runs[runs["state"] == "done"]
-    papers = any(section.experiment.name in EXPERIMENTS for section in sections)
+    papers = any(section.experiment.figure for section in sections)
     of_paper = (
         "Those of the paper's experiments are as far as the paper describes them; whatever it leaves open is a key of "
         "the configuration with a comment that says so. "
@@ -124,7 +123,7 @@ def _split(done: pd.DataFrame) -> str:
 
 def _estimated(sections: Sequence[Section]) -> str:
     """By what measure Figure 2 is, where not by the curve's mean over orderings."""
-    names = [one.experiment.name for one in sections if one.experiment.name in ensemble.EXPERIMENTS
+    names = [one.experiment.name for one in sections if one.experiment.figure == "2"
              and ensemble.estimated(one.runs)]  # fmt: skip
     if not names:
         return ""

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
+from single_directions.experiments.section import Section
+from single_directions.experiments.statistics import mean_interval
+from single_directions.experiments.sweeps import is_own
+from single_directions.experiments.wording import interval, number
 from single_directions.report.markup import Markup, table, tag
-from single_directions.report.section import Section
-from single_directions.report.statistics import mean_interval
-from single_directions.report.sweeps import is_own
-from single_directions.report.wording import interval, number
 
 RULES = {
     "highest normalized AUC": ("auc_normalized", True),
@@ -49,7 +49,7 @@ def choice(section: Section) -> Markup | None:
     for rule in ("highest test accuracy", *RULES, "at random"):
         if rule in found:
             lost = mean_interval(found["highest test accuracy"] - found[rule])
-            rows.append((rule, number(found[rule].mean()), interval(vars(lost))))
+            rows.append((rule, number(found[rule].mean()), interval(lost)))
     amount = len(runs.drop_duplicates(conditions))
     told = (
         f"Of {amount} settings, one is chosen for each of {len(found)} seeds by training images alone: its accuracy on "

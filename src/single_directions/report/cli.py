@@ -7,14 +7,14 @@ from pathlib import Path
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
-from single_directions.report.album import Picture, pictures
-from single_directions.report.claims import as_text, judge, write_claims
-from single_directions.report.figures import save
+from single_directions.experiments.drawing import save
+from single_directions.experiments.judge import as_text, judge, plain, write_claims
+from single_directions.experiments.pictures import Picture, pictures
+from single_directions.experiments.section import Section, sections_of
+from single_directions.experiments.tables import Tables, read_tables
 from single_directions.report.page import Shown, markdown_pages, page
 from single_directions.report.reasons import FILE as REASONS
-from single_directions.report.reasons import HISTORY, named, read_history, read_reasons, with_notes
-from single_directions.report.section import Section, sections_of
-from single_directions.report.table import Tables, read_tables
+from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
 from single_directions.runs.folder import write_json, write_text
 
 
@@ -48,7 +48,7 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
         tables.write(output, small)
         for name, notes in ((REASONS, reasons), (HISTORY, history)):
             if notes:
-                write_json(output / name, notes)
+                write_json(output / name, plain(notes))
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
@@ -68,9 +68,9 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
         why = [f" ({reason})" if state == "broken" else "" for reason in others["reason"]]
         print(f"{len(others)} {state}, left out: {', '.join(map(''.join, zip(others['run'], why, strict=True)))}")
     for name, notes, key in ((REASONS, reasons, "reason"), (HISTORY, history, "history")):
-        if unused := [one for one, note in notes.items() if note not in [claim[key] for claim in claims]]:
+        if unused := [one for one, note in notes.items() if note not in [getattr(claim, key) for claim in claims]]:
             print(f"{name}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "
-                  f"there are {', '.join(map(named, claims))}")  # fmt: skip
+                  f"there are {', '.join(claim.name for claim in claims)}")  # fmt: skip
     print(as_text(claims))
     print(f"report: {output / 'index.html'}")
 
@@ -99,6 +99,6 @@ def _track(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence
             experiment,
             figures={name: output / f"{name}.png" for name in names},
             tables={"runs": tables.runs[tables.runs["experiment"] == experiment].dropna(axis="columns", how="all")},
-            claims=[claim for place in own for claim in sections[place].claims],
+            claims=[claim.as_json() for place in own for claim in sections[place].claims],
             folder=output,
         )

@@ -1,16 +1,11 @@
-"""The commands behind runs, as the runs recorded them, and those that make an experiment's own sweep."""
-
-from functools import cache
-from typing import Any
+"""The commands behind runs, as the runs recorded them, and the command of an experiment's own sweep."""
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from single_directions.commands import called
-from single_directions.runs.config import conf_folder
-from single_directions.runs.sweep import sweep_size
+from single_directions.runs.identity import IMAGES_FOLDER
 
-PLACE = "FOLDER"
+PLACE = IMAGES_FOLDER
 """Stands in commands for where a folder of images lies."""
 
 
@@ -27,22 +22,3 @@ def commands(runs: pd.DataFrame) -> list[str]:
 def command_for(experiment: str, scale: str) -> str:
     """The command that makes all runs of an experiment."""
     return f"{called('train')} -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
-
-
-def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none."""
-    params = _params(experiment)
-    if not params:
-        return None
-    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
-    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
-
-
-@cache
-def _params(experiment: str) -> dict[str, Any]:
-    """What the experiment's file in `conf` sweeps, not yet resolved."""
-    file = conf_folder() / "experiment" / f"{experiment}.yaml"
-    if not file.is_file():
-        return {}
-    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params")
-    return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]

@@ -1,8 +1,8 @@
 """Figure 1 at equal training loss, in words and as a table."""
 
-from single_directions.report.claims.matched import Matched
+from single_directions.experiments.equal_loss import Matched
+from single_directions.experiments.wording import interval, number
 from single_directions.report.markup import Markup, table, tag
-from single_directions.report.wording import interval, number
 
 
 def equal_loss(matched: Matched) -> list[Markup]:
@@ -10,14 +10,14 @@ def equal_loss(matched: Matched) -> list[Markup]:
     told = [
         f"At training loss {level.loss:.2g}, the least that all reach, the normalized AUC is {number(level.true)} with "
         f"true labels and {number(level.corrupted)} with {100 * level.corruption:.0f} % of the labels corrupted: lower "
-        f"by {interval(vars(level.gap))}, n = {level.gap.n}. After the last epoch it is lower by "
-        f"{interval(vars(matched.at_the_end[level.corruption]))}. {_remains(level.gap.low, level.gap.high)}"
+        f"by {interval(level.gap)}, n = {level.gap.n}. After the last epoch it is lower by "
+        f"{interval(matched.at_the_end[level.corruption])}. {_remains(level.gap.low, level.gap.high)}"
         for level in matched.levels
         if level.loss == matched.reached
     ]
     rows = [
         (f"{level.loss:.2g}", f"{100 * level.corruption:.0f} %", number(level.true), number(level.corrupted),
-         tag("span", interval(vars(level.gap)), class_="nowrap"), level.gap.n)
+         tag("span", interval(level.gap), class_="nowrap"), level.gap.n)
         for level in matched.levels
     ]  # fmt: skip
     heads = ("Training loss", "Corrupted", "AUC with true labels", "with corrupted ones", "lower by", "n")

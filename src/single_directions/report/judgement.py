@@ -1,16 +1,18 @@
 """Claims on the page: the table of all, and beside each experiment's figures how each was judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.report.claims.claim import LEVEL, OF_THE_PAPER
-from single_directions.report.claims.departures import departures
-from single_directions.report.claims.judge import REDUCED
+from single_directions.experiments.claim import LEVEL
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import REDUCED, Before, Judgement, Part
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import Interval, interval, number, sentence
 from single_directions.report.markup import Markup, table, tag, together
-from single_directions.report.section import Claim, Section
-from single_directions.report.wording import interval, number, sentence
 from single_directions.runs.config import conf_folder
 
 HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
@@ -21,20 +23,13 @@ GROUPS = (
     ("Further claims of the paper", "What else the paper says of its figures."),
     ("Asked of more settings than the paper's", "Each experiment here is a family of claims of its own."),
     ("Checks", "What the figures presuppose. These are no claims, and are not counted."),
+    ("Claims of your own experiments", "Each experiment is a family of claims of its own."),
 )
 
 
-def leaning(claim: Claim) -> str:
+def leaning(claim: Judgement) -> str:
     """Whether a claim holds: "yes", "no", or "open"."""
-    verdict = claim["verdict"]
-    if verdict.startswith(("holds", "reproduced", "met")):
-        return "yes"
-    return "no" if verdict.startswith(("does not hold", "not reproduced", "not met")) else "open"
-
-
-def is_main(claim: Claim) -> bool:
-    """Whether it is the main claim of one of the paper's figures, and so counts."""
-    return bool(claim["role"] == "main" and claim["experiment"] in OF_THE_PAPER)
+    return {True: "yes", False: "no", None: "open"}[claim.holds]
 
 
 def all_claims(sections: Sequence[Section]) -> Markup:
@@ -42,7 +37,7 @@ def all_claims(sections: Sequence[Section]) -> Markup:
     claims = [(section, claim) for section in sections for claim in section.claims]
     if not claims:
         return tag("p", "There are no runs yet that a claim could be judged by.")
-    marked = any(REDUCED in claim["caveats"] for _, claim in claims)
+    marked = any(REDUCED in claim.caveats for _, claim in claims)
     told = "(reduced): not the paper's data, network or training in full; each section says in what."
     parts: list[Markup | None] = [tag("p", told) if marked else None]
     for place, (heading, meaning) in enumerate(GROUPS):
@@ -51,24 +46,27 @@ def all_claims(sections: Sequence[Section]) -> Markup:
     return together([*parts, _changed([claim for _, claim in claims])])
 
 
-def _group(claim: Claim) -> int:
-    if claim["role"] == "check":
+def _group(claim: Judgement) -> int:
+    """The place in `GROUPS`."""
+    if not claim.figure:
+        return 4
+    if claim.role == "check":
         return 3
-    return 2 if claim["experiment"] not in OF_THE_PAPER else 0 if claim["role"] == "main" else 1
+    return 0 if claim.counts else 1 if EXPERIMENTS[claim.experiment].papers else 2
 
 
-def _changed(claims: Sequence[Claim]) -> Markup | None:
+def _changed(claims: Sequence[Judgement]) -> Markup | None:
     """What was changed about claims after their outcomes were seen."""
     rows = [
         (
-            claim["figure"],
-            [sentence(claim["paper"]), tag("div", claim["id"], class_="place")],
-            _before(claim),
-            [badge(claim), tag("div", f"{interval(claim)}, n = {claim['n']}", class_="place")],
-            claim["history"]["changed"],
+            claim.figure,
+            [sentence(claim.paper), tag("div", claim.id, class_="place")],
+            _before(claim.history.before),
+            [badge(claim), tag("div", f"{interval(claim)}, n = {claim.n}", class_="place")],
+            claim.history.changed,
         )
         for claim in claims
-        if claim.get("history")
+        if claim.history
     ]
     if not rows:
         return None
@@ -77,21 +75,20 @@ def _changed(claims: Sequence[Claim]) -> Markup | None:
     return together([tag("h3", "Rules that were changed"), tag("p", told, class_="soft"), table(heads, rows, "claims")])
 
 
-def _before(claim: Claim) -> str:
+def _before(before: Before) -> str:
     """The verdict before a change, with its number where there was one."""
-    before = claim["history"]["before"]
-    return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
+    return f"{before.verdict}, {interval(before)}, n = {before.n}" if before.n else before.verdict
 
 
-def badge(claim: Claim) -> Markup:
+def badge(claim: Judgement) -> Markup:
     """The verdict, coloured."""
-    return tag("span", claim["verdict"], class_=f"verdict {leaning(claim)}")
+    return tag("span", claim.verdict, class_=f"verdict {leaning(claim)}")
 
 
-def own_caveats(section: Section, claim: Claim) -> list[str]:
+def own_caveats(section: Section, claim: Judgement) -> list[str]:
     """A claim's caveats without those that the page tells of all the section's runs."""
     shared = {REDUCED, *departures(section.runs)}
-    return [caveat for caveat in claim["caveats"] if caveat not in shared]
+    return [caveat for caveat in claim.caveats if caveat not in shared]
 
 
 def judged(section: Section) -> Markup:
@@ -99,89 +96,89 @@ def judged(section: Section) -> Markup:
     return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
 
 
-def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
+def _row(section: Section, claim: Judgement) -> tuple[Any, ...]:
     where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
     return (
-        tag("a", claim["figure"], href=f"#{section.id}"),
-        [sentence(claim["paper"]), tag("div", where, class_="place")],
+        tag("a", claim.figure, href=f"#{section.id}"),
+        [sentence(claim.paper), tag("div", where, class_="place")],
         badge(claim),
-        [_whole(claim), [tag("div", text, class_="place") for text in (claim["statistic"], *_part(claim))]],
-        claim["n"],
-        "" if claim["paper_value"] is None else number(claim["paper_value"]),
+        [_whole(claim), [tag("div", text, class_="place") for text in (claim.statistic, *_part(claim))]],
+        claim.n,
+        "" if claim.paper_value is None else number(claim.paper_value),
         "; ".join(own_caveats(section, claim)),
     )
 
 
-def _item(section: Section, claim: Claim) -> Markup:
-    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}", *_part(claim)]
-    if claim["paper_value"] is not None:
-        numbers.append(f"the paper: {number(claim['paper_value'])}")
-    if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
-        numbers.append(f"effect size {number(claim['effect_size'], 2)}")
-    if claim["p"] is not None:
-        numbers.append(f"p = {claim['p']:.2g}")
-    if claim["p_corrected"] is not None and claim["family"] > 1:
-        numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
+def _item(section: Section, claim: Judgement) -> Markup:
+    numbers = [f"{claim.statistic}: {interval(claim)}, n = {claim.n}", *_part(claim)]
+    if claim.paper_value is not None:
+        numbers.append(f"the paper: {number(claim.paper_value)}")
+    if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
+        numbers.append(f"effect size {number(claim.effect_size, 2)}")
+    if isfinite(claim.p):
+        numbers.append(f"p = {claim.p:.2g}")
+    if isfinite(claim.p_corrected) and claim.family > 1:
+        numbers.append(f"corrected for {claim.family} claims p = {claim.p_corrected:.2g}")
     numbers += _exchanged(claim)
     caveats = "; ".join(own_caveats(section, claim))
     return tag(
         "li",
-        tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
+        tag("p", badge(claim), " ", tag("strong", sentence(claim.paper))),
         tag("p", "; ".join(numbers)),
         tag("p", f"Caveats: {caveats}") if caveats else None,
-        tag("p", f"Why, most likely: {claim['reason']}") if claim.get("reason") else None,
-        tag("p", f"Rule: {claim['rule']}.", class_="soft"),
-        tag("p", _history(claim)) if claim.get("history") else None,
-        list(_details(claim["details"])),
+        tag("p", f"Why, most likely: {claim.reason}") if claim.reason else None,
+        tag("p", f"Rule: {claim.rule}.", class_="soft"),
+        tag("p", _history(claim)) if claim.history else None,
+        list(_details(claim.parts, claim.details)),
         class_=leaning(claim),
     )
 
 
-def _part(claim: Claim) -> list[str]:
+def _part(claim: Judgement) -> list[str]:
     """Which of several parts the value is of, and which the p if that is another."""
-    details = claim["details"]
-    if len(details.get("parts", {})) < 2:
+    if len(claim.parts) < 2:
         return []
-    refuted = details["parts"][details["weakest"]]["holds"] is False
+    refuted = claim.parts[claim.weakest].holds is False
     told = (
-        f"the value is of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
-        f"{details['judged']} {details['several']}"
+        f"the value is of {claim.weakest}, the {'farthest from the claim' if refuted else 'least clear'} of "
+        f"{claim.judged} {claim.several}"
     )
-    if refuted and details["p_of"]:
-        return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
-    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is of {details['p_of']}"]
+    if refuted and claim.p_of:
+        return [f"{told}; p is {claim.judged} times that of {claim.p_of}"]
+    return [told if claim.p_of in ("", claim.weakest) else f"{told}; p is of {claim.p_of}"]
 
 
-def _history(claim: Claim) -> str:
-    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {_before(claim)}."
+def _history(claim: Judgement) -> str:
+    assert claim.history is not None
+    return f"Changed after the outcome was seen: {claim.history.changed} Before: {_before(claim.history.before)}."
 
 
-def _exchanged(claim: Claim) -> list[str]:
+def _exchanged(claim: Judgement) -> list[str]:
     """P by permutation of the number shown, where p comes from a t test; whether it can be small at all."""
-    part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
-    if claim["p"] is None or part is None or part["p_permutation"] is None:
+    part = claim.parts.get(claim.weakest)
+    if part is None or not (isfinite(claim.p) and isfinite(part.p_permutation)):
         return []
-    told = [f"by permutation p = {part['p_permutation']:.3g}"]
-    least = part["p_permutation_least"]
-    if least is not None and least >= LEVEL:
-        told.append(f"from n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
+    told = [f"by permutation p = {part.p_permutation:.3g}"]
+    if part.p_permutation_least >= LEVEL:
+        told.append(
+            f"from n = {part.n} a permutation test cannot be significant: its least p is {part.p_permutation_least:.3g}"
+        )
     return told
 
 
-def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
+def _details(parts: Mapping[str, Part], details: Mapping[str, Any]) -> Iterator[Markup]:
     """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
-    parts = details.get("parts") or {}
     if len(parts) > 1:
         words = {True: "as claimed", False: "against", None: "undecided"}
         rows: list[tuple[Any, ...]] = []
         for name, part in parts.items():
-            chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
-            rows.append((name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2), *chances))
+            chances = (f"{p:.3g}" if isfinite(p) else "–" for p in (part.p, part.p_permutation))
+            rows.append((name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2), *chances))
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
         yield table(heads, rows, "details")
     if "by_raw_auc" in details:
         yield tag("p", "By the raw AUC, not divided by the accuracy with nothing ablated:", class_="soft")
-        told = [(name, _whole(part), part["n"]) for name, part in details["by_raw_auc"].items()]
+        told = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
         yield table(("Part", "Value [95 % interval]", "n"), told, "details")
     if "partial" in details:
         named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
@@ -194,7 +191,7 @@ def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
         yield tag("p", _waiting(details["patience"]), class_="soft")
 
 
-def _whole(estimate: Mapping[str, Any]) -> Markup:
+def _whole(estimate: Interval) -> Markup:
     """A value and its interval on one line."""
     return tag("span", interval(estimate), class_="nowrap")
 

@@ -9,27 +9,27 @@ from typing import Any
 import pandas as pd
 
 from single_directions.commands import called
-from single_directions.report.album import Picture
+from single_directions.experiments.claim import accuracy_column
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
+from single_directions.experiments.pictures import Picture
+from single_directions.experiments.section import Section
+from single_directions.experiments.statistics import mean_interval
+from single_directions.experiments.sweeps import is_own, planned_runs
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.wording import count, interval, number
 from single_directions.report.checklist import checklist
 from single_directions.report.choice import choice
-from single_directions.report.claims.claim import accuracy_column
-from single_directions.report.claims.departures import departures
-from single_directions.report.commands import command_for, planned_runs
-from single_directions.report.copies import first_of
+from single_directions.report.commands import command_for
 from single_directions.report.equal_loss import equal_loss
-from single_directions.report.experiments import EXPERIMENTS, PAPERS, Experiment
-from single_directions.report.judgement import all_claims, is_main, judged, leaning
+from single_directions.report.judgement import all_claims, judged, leaning
 from single_directions.report.markdown import markdown
 from single_directions.report.markup import Markup, table, tag, together
 from single_directions.report.provenance import compute, finished, provenance
-from single_directions.report.section import Section
-from single_directions.report.statistics import mean_interval
-from single_directions.report.sweeps import is_own
-from single_directions.report.table import Tables
 from single_directions.report.trainings import trainings
 from single_directions.report.tuning import NAME as TUNING
 from single_directions.report.tuning import tuning
-from single_directions.report.wording import count, interval, number
 
 PAPER = "On the importance of single directions for generalization"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -123,14 +123,14 @@ def _footer() -> Markup:
 
 
 def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
-    leanings = [leaning(claim) for section in sections for claim in section.claims if is_main(claim)]
+    leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
     in_paper = {section.experiment.name for section in sections if section.experiment.papers}
     tiles = {
         "main claims that hold": leanings.count("yes"),
         "do not hold": leanings.count("no"),
         "inconclusive": leanings.count("open"),
         "networks measured": f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}",
-        "experiments of the paper": f"{len(in_paper)} of {len(PAPERS)}",
+        "experiments of the paper": f"{len(in_paper)} of {len(papers())}",
     }
     return tag(
         "header",
@@ -206,7 +206,7 @@ def _conditions(section: Section) -> Markup:
 
 
 def _mean(values: pd.Series) -> Markup:
-    return tag("span", interval(vars(mean_interval(values.astype(float)))), class_="nowrap")
+    return tag("span", interval(mean_interval(values.astype(float))), class_="nowrap")
 
 
 def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
@@ -215,7 +215,7 @@ def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
 
 def _missing(runs: pd.DataFrame) -> Markup | None:
     """The experiments that no run was made for, and how to make them."""
-    missing = [one for one in PAPERS if one.name not in set(runs["experiment"])]
+    missing = [one for one in papers() if one.name not in set(runs["experiment"])]
     if not missing:
         return None
     scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]

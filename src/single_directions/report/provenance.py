@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from single_directions.experiments.experiment import IMAGES
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import count, duration
 from single_directions.report.commands import PLACE, commands
-from single_directions.report.experiments import IMAGES
 from single_directions.report.markup import Markup, tag
-from single_directions.report.section import Section
-from single_directions.report.wording import count, duration
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip

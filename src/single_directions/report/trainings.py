@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from single_directions.report.claims.early_stopping import FOLLOWED, Training, by_run
+from single_directions.experiments.section import Section
+from single_directions.experiments.training import FOLLOWED, Training, by_run
+from single_directions.experiments.wording import number
 from single_directions.report.markup import Markup, table, tag
-from single_directions.report.section import Section
-from single_directions.report.wording import number
 
 
 def trainings(section: Section) -> list[Markup] | None:

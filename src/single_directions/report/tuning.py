@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from single_directions.report.experiments import LEARNING_RATE, OPTIMIZER
+from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER
+from single_directions.experiments.sweeps import overrides, said
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.wording import number, place
 from single_directions.report.markup import Markup, table, tag
-from single_directions.report.sweeps import overrides, said
-from single_directions.report.table import Tables
-from single_directions.report.wording import number, place
 
 NAME = "tuning"
 REACHED = 0.99

@@ -22,6 +22,8 @@ _NEUTRAL = (
     *("dry_run", "data.root", "data.download", "data.workers", "trainer.accelerator", "channels_last", "compile"),
 )
 """Keys, and groups of keys, that leave a run's numbers as they are, apart from rounding."""
+IMAGES_FOLDER = "FOLDER"
+"""Stands in shown commands for where a folder of images lies."""
 _UNSHOWN = (*("runs", "progress", "tracking", "checkpoint", "threads", "gpus_per_run", "cpus_per_run", "dry_run"),
             *("data.download", "data.workers", "trainer.accelerator", "hydra/launcher", "hydra.launcher"))  # fmt: skip
 """Keys that a command has for the machine it ran on alone."""
@@ -130,13 +132,13 @@ def full_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
     return name if exact else f"{name}-{_hash(json.dumps(found))[:8]}"
 
 
-def shown_command(command: str, place: str) -> str:
-    """A command without what is neutral, to be shown to readers; `place` stands for where a folder of images lies."""
+def shown_command(command: str) -> str:
+    """A command as readers are shown it: without the keys that are for the machine it ran on."""
     words = []
     for word in shlex.split(command):
         key, _, value = word.lstrip("+~").partition("=")
         if key == "data.root":
-            word = f"{word.partition('=')[0]}={place}/{Path(value).name}"
+            word = f"{word.partition('=')[0]}={IMAGES_FOLDER}/{Path(value).name}"
         elif "=" in word and any(f"{key}.".startswith(f"{one}.") for one in _UNSHOWN):
             continue
         words.append(shlex.quote(word))

@@ -1,0 +1,321 @@
+"""Intervals, tests and correlations, with the network as the unit of inference: each value stands for one network.
+
+One method for each kind of number, however many networks there are, gives both its 95 % interval and its p value, so
+that the two agree and more networks of the same effect never weaken a verdict:
+
+- means and differences: Student's t (Welch's where the groups share too few seeds);
+- correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
+  number of seeds, which is cautious: networks of one seed count as if they were one;
+- shares: Clopper and Pearson's exact interval, and the exact binomial test.
+
+P values are two-sided. Permutation tests stand beside them for comparison and decide nothing: from 4 networks a side
+their p cannot be small. Values that are not numbers are left out. What cannot be computed (too few values, values that
+are all equal) is NaN, never an error.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb, factorial, inf, nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+from single_directions.experiments.weighted import Floats, covariance, partial, ranks
+
+LEAST_NETWORKS = 4
+"""A side with fewer networks decides nothing."""
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+"""Of permutation tests."""
+BATCH = 500
+"""Resamples at once: as many as the processor's cache holds."""
+ENOUGH_FOR_CLUSTERS = 10
+"""Networks below which clusters are not looked for."""
+VERY_STRONG = 10
+"""How much lower a BIC is that decides for more clusters."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value, low, high: the number and the ends of its interval.
+        n: how many networks, on the side with fewer; of pairs, where networks of one seed are compared; of seeds, for
+            correlations of networks that share seeds.
+        p: two-sided, of the true number being `null`.
+        p_permutation: the same by permutation.
+        p_permutation_least: the smallest that it can be, which from few networks is not small.
+        effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
+        error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
+        null: 0; of a share one half.
+        shared: how many seeds two groups share that were compared as independent all the same; too few to pair.
+    """
+
+    value: float = nan
+    low: float = nan
+    high: float = nan
+    n: int = 0
+    p: float = nan
+    p_permutation: float = nan
+    p_permutation_least: float = nan
+    effect_size: float = nan
+    error: float = nan
+    freedom: float = nan
+    null: float = 0.0
+    shared: int = 0
+
+    def p_of(self, bound: float) -> float:
+        """The two-sided p of the true number being `bound`, by the method that the interval comes from.
+
+        Below 0.05 exactly where the interval lies wholly on one side of the bound. NaN for correlations and shares at
+        other bounds than `null`.
+        """
+        if bound == self.null:
+            return self.p
+        if self.error == 0:
+            return float(self.value == bound)
+        return float(2 * stats.t.sf(abs(self.value - bound) / self.error, self.freedom))
+
+
+def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) -> Estimate:
+    """The mean of one value a network, tested against zero.
+
+    `bounds` are the least and the greatest value that there can be, as -1 and 1 of correlations. Student's interval is
+    cut there: it covers the true mean as often as before, since that cannot lie beyond.
+    """
+    x = _numbers(values)
+    n = len(x)
+    if n < 2:
+        return Estimate(x[0] if n else nan, n=n)
+    permutation = _exchanged((x, -x), "samples"), 2 / 2**n  # a value and its negative
+    estimate = _student(float(x.mean()), _error(x), n - 1, n, *permutation)
+    return replace(estimate, low=max(bounds[0], estimate.low), high=min(bounds[1], estimate.high))
+
+
+def difference(one: pd.Series, other: pd.Series) -> Estimate:
+    """The mean of `one` minus that of `other`; both hold one value a network, by seed.
+
+    Seeds that both hold are blocks: their differences are taken within a seed, and networks of other seeds are left
+    out. Where that would leave fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as
+    independent groups (Welch).
+    """
+    one, other = (_by_seed(values) for values in (one, other))
+    seeds = one.index.intersection(other.index)
+    if len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other)))):
+        one, other = one[seeds], other[seeds]
+        paired = mean_interval(one.to_numpy() - other.to_numpy())
+        return replace(paired, effect_size=_hedges(one.to_numpy(), other.to_numpy()))
+    return replace(_independent(one.to_numpy(), other.to_numpy()), shared=len(seeds))
+
+
+def share(successes: int, n: int) -> Estimate:
+    """The share of `n` networks that do something: Clopper and Pearson's interval, tested against one half."""
+    if n == 0:
+        return Estimate(null=0.5)
+    test = stats.binomtest(successes, n)
+    low, high = test.proportion_ci(CONFIDENCE, "exact")
+    # Twice the smaller tail, as the interval has it: its ends are where this is 0.05.
+    p = min(1.0, 2 * min(stats.binom.cdf(successes, n, 0.5), stats.binom.sf(successes - 1, n, 0.5)))
+    return Estimate(successes / n, float(low), float(high), n, float(p), null=0.5)
+
+
+def least_decisive(level: float) -> int:
+    """The fewest networks whose share can have a p below `level`: that of all of them, or of none."""
+    n = 1
+    while share(n, n).p >= level:
+        n += 1
+    return n
+
+
+def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:
+    """Spearman's or Pearson's correlation of two values a network.
+
+    `blocks` are the networks' seeds where networks share some: `n` is then the number of seeds.
+    """
+    (a, b), n = _complete([x, y], blocks)
+    if n < 3 or _all_equal(a) or _all_equal(b):
+        return Estimate(n=n)
+    value = float((stats.spearmanr if kind == "spearman" else stats.pearsonr)(a, b).statistic)
+    # Of ranks, z has the larger variance (Bonett & Wright 2000).
+    fisher = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
+    chances = (nan, nan)
+    if n == len(a):
+        by_chance = _paired_by_chance(*((stats.rankdata(a), stats.rankdata(b)) if kind == "spearman" else (a, b)))
+        chances = by_chance, min(1.0, 2 / factorial(n))
+    low, high, p = fisher
+    return Estimate(value, low, high, n, p, *chances, value)
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's correlation alone; NaN where it is not defined."""
+    (a, b), _ = _complete([x, y])
+    return float(_spearman(a, b, np.ones(len(a)))) if len(a) > 1 else nan
+
+
+def partial_correlation(
+    x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike], blocks: ArrayLike | None = None
+) -> Estimate:
+    """Spearman's correlation of x and y that is left when what the ranks of `given` explain is taken from both.
+
+    What does not vary explains nothing. `blocks` as in `correlation`.
+    """
+    columns, n = _complete([x, y, *given], blocks)
+    if n < 3 or any(_all_equal(column) for column in columns[:2]):
+        return Estimate(n=n)
+    columns = [*columns[:2], *(column for column in columns[2:] if not _all_equal(column))]
+    value = float(partial(covariance([stats.rankdata(column) for column in columns], np.ones(len(columns[0])))))
+    if not np.isfinite(value):
+        return Estimate(n=n)
+    low, high, p = _fisher(value, n - 3 - (len(columns) - 2), 1 + value**2 / 2)
+    return Estimate(value, low, high, n, p, effect_size=value)
+
+
+def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
+    """Spearman's correlation without each network in turn, (networks,): how much rests on single ones."""
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(a) < 3:
+        return np.full(len(a), nan)
+    return np.asarray(_spearman(a, b, 1 - np.eye(len(a))))
+
+
+def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
+    """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to `most` components.
+
+    Their number is the fewest than which none has a BIC lower by more than 10, very strong evidence (Kass & Raftery
+    1995). The components have one shape. Each with its own, chosen by the lowest BIC alone, splits 20 networks
+    out of a single Gaussian in more than half of simulations. Fewer than 10 networks are one cluster.
+    """
+    plane = np.stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)], axis=1)
+    one = np.zeros(len(plane), dtype=np.int64)
+    if (
+        len(plane) < ENOUGH_FOR_CLUSTERS
+        or any(_all_equal(values) for values in plane.T)
+        or not np.isfinite(plane).all()
+    ):
+        return one
+    plane = (plane - plane.mean(0)) / plane.std(0)
+    with _quiet():
+        mixtures = [
+            GaussianMixture(k, covariance_type="tied", n_init=5, random_state=0).fit(plane) for k in range(1, most + 1)
+        ]
+    criteria = [mixture.bic(plane) for mixture in mixtures]
+    fewest = next(k for k, criterion in enumerate(criteria) if criterion - min(criteria) <= VERY_STRONG)
+    labels = mixtures[fewest].predict(plane)
+    ordered = sorted(set(labels), key=lambda label: plane[labels == label, 0].mean())
+    return np.array([ordered.index(label) for label in labels], dtype=np.int64)
+
+
+def _independent(a: Floats, b: Floats) -> Estimate:
+    """Welch's comparison of the means of two groups."""
+    n = min(len(a), len(b))
+    value = float(a.mean() - b.mean()) if n else nan
+    if n < 2:
+        return Estimate(value, n=n)
+    permutation = _exchanged((a, b), "independent"), min(1.0, 2 / comb(len(a) + len(b), len(a)))
+    one, other = _error(a) ** 2, _error(b) ** 2
+    apart = one**2 / (len(a) - 1) + other**2 / (len(b) - 1)
+    freedom = (one + other) ** 2 / apart if apart else len(a) + len(b) - 2.0
+    return replace(_student(value, (one + other) ** 0.5, freedom, n, *permutation), effect_size=_hedges(a, b))
+
+
+def _student(value: float, error: float, freedom: float, n: int, by_chance: float, least: float) -> Estimate:
+    """Interval and p by Student's t; without any spread, what these tend to as it vanishes."""
+    if error == 0:
+        return Estimate(value, value, value, n, float(value == 0), by_chance, least, error=0.0, freedom=freedom)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(value) / error, freedom))
+    return Estimate(value, value - half, value + half, n, p, by_chance, least, error=error, freedom=freedom)
+
+
+def _error(x: Floats) -> float:
+    """The standard error of a mean; 0 for values that differ by no more than rounding."""
+    return 0.0 if _all_equal(x) else float(x.std(ddof=1) / len(x) ** 0.5)
+
+
+def _paired_by_chance(a: Floats, b: Floats) -> float:
+    """P of no correlation, by pairing the values anew."""
+    with _quiet():
+        result = stats.permutation_test(
+            (a,),
+            lambda a, axis=-1: partial(covariance([a, b], np.ones(len(b)))),
+            permutation_type="pairings",
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        )
+    return float(result.pvalue)
+
+
+def _exchanged(samples: tuple[Floats, Floats], kind: str) -> float:
+    """P of equal means, by exchanging values between groups ("independent") or within pairs ("samples")."""
+    with _quiet():
+        result = stats.permutation_test(
+            samples,
+            _mean_difference,
+            permutation_type=kind,
+            n_resamples=RESAMPLES,
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        )
+    return float(result.pvalue)
+
+
+def _mean_difference(a: Floats, b: Floats, axis: int = -1) -> Any:
+    return a.mean(axis) - b.mean(axis)
+
+
+def _hedges(a: Floats, b: Floats) -> float:
+    freedom = len(a) + len(b) - 2
+    if freedom < 2 or (_all_equal(a) and _all_equal(b)):
+        return nan
+    pooled = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom
+    return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / pooled**0.5)
+
+
+def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float, float]:
+    """The interval's ends, and the p of no correlation, by Fisher's z."""
+    if freedom < 1:
+        return nan, nan, nan
+    error = (variance / freedom) ** 0.5
+    with np.errstate(divide="ignore"):  # at a perfect correlation z is infinite, and its interval a point
+        z, half = float(np.arctanh(np.clip(r, -1, 1))), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    return float(np.tanh(z - half)), float(np.tanh(z + half)), float(2 * stats.norm.sf(abs(z) / error))
+
+
+def _spearman(a: Floats, b: Floats, counts: Floats) -> Any:
+    return partial(covariance([ranks(a, counts), ranks(b, counts)], counts))
+
+
+def _by_seed(values: pd.Series) -> pd.Series:
+    """One value a seed: a network trained twice counts once."""
+    return values.astype(float).dropna().groupby(level=0).mean()
+
+
+def _numbers(values: ArrayLike) -> Floats:
+    x = np.asarray(values, dtype=float).ravel()
+    return x[np.isfinite(x)]
+
+
+def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
+    """The networks that have all their numbers, and how many there are: of blocks, where they share some."""
+    values = np.array(columns, dtype=float)
+    complete = np.isfinite(values).all(0)
+    own = np.arange(len(complete)) if blocks is None else np.asarray(blocks, dtype=float)
+    return list(values[:, complete]), len(set(own[complete]))
+
+
+def _all_equal(x: Floats) -> bool:
+    """Whether values differ by no more than rounding."""
+    return bool(np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())))
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Within it nothing is said about values that are (nearly) equal: what comes of them is NaN, and handled."""
+    return warnings.catch_warnings(action="ignore")
