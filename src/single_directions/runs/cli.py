@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, first_line
 from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import conf_folder, resolved
-from single_directions.runs.folder import AGAIN, RunFolder, first_line
+from single_directions.runs.folder import AGAIN, RunFolder
 from single_directions.runs.identity import command_line, identity, record_of
 from single_directions.runs.keys import check_keys
 from single_directions.runs.launchers import check_one_device

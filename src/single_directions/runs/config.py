@@ -39,7 +39,7 @@ _OF_THE_RUN = {
     "use_distributed_sampler": "a run's loaders know what each process trains on",
     "fast_dev_run": "a run needs whole epochs; set trainer.max_epochs=1 and data.train_samples=100 for a quick one",
 }
-"""Arguments of Lightning's Trainer that the run itself gives, and what there is instead."""
+"""Arguments of Lightning's Trainer that the run sets itself, and the keys to use instead."""
 
 
 def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
@@ -107,11 +107,11 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
-"""What `AblationAUC` logs, each with its standard error; written here again, as reading it there would import torch."""
+"""What `AblationAUC` logs, each with its standard error; repeated here, since importing it would import torch."""
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raises `BadInput` for the first key whose value cannot be."""
+    """Raises `BadInput` for the first key with an invalid value."""
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
         value = flat(config).get(key)
         if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
@@ -140,7 +140,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def check_ablation(keys: dict[str, Any]) -> None:
-    """Raises `BadInput` for the first key of the final measurement whose value cannot be."""
+    """Raises `BadInput` for the first key of the final measurement with an invalid value."""
     for key, least in {"orderings": 1, "top_k": 1, "seed": 0}.items():
         _check_whole(f"ablation.{key}", keys[key], least)
     if keys["samples"] is not None:
@@ -152,7 +152,7 @@ def check_ablation(keys: dict[str, Any]) -> None:
 
 
 def _check_compile(backend: Any) -> None:
-    """Raises `BadInput` for what is no backend of torch.compile here."""
+    """Raises `BadInput` for an unknown backend of torch.compile."""
     if backend is None:
         return
     import torch  # status.py, which compiles nothing, starts without it
@@ -163,7 +163,7 @@ def _check_compile(backend: Any) -> None:
 
 
 def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
-    """Raises `BadInput` for trainer settings that leave the last epoch, or one that is compared, unmeasured."""
+    """Raises `BadInput` for trainer settings that leave unmeasured epochs whose numbers are needed."""
     every = keys["check_val_every_n_epoch"]
     if each_epoch and every != 1:
         raise BadInput(
@@ -183,7 +183,7 @@ def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
 
 
 def _check_batches(keys: dict[str, Any]) -> None:
-    """Raises `BadInput` for trainer settings that train with no images, or measure none."""
+    """Raises `BadInput` for trainer settings by which an epoch has no images."""
     for key, has in (("train", "each epoch trains"), ("val", "the last epoch has its test accuracy")):
         batches = keys.get(f"limit_{key}_batches")
         if batches is not None and (not isinstance(batches, int | float) or isinstance(batches, bool) or batches <= 0):
@@ -191,7 +191,7 @@ def _check_batches(keys: dict[str, Any]) -> None:
 
 
 def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
-    """Raises `BadInput` where nothing that early stopping could monitor is logged."""
+    """Raises `BadInput` for invalid keys of early stopping, and where what it monitors is not logged."""
     if keys is None:
         return
     _check_whole("early_stopping.patience", keys.get("patience"), 0)
@@ -215,7 +215,7 @@ def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
 
 
 def check_resources(config: dict[str, Any]) -> None:
-    """Raises `BadInput` for `gpus_per_run` or `cpus_per_run` that cannot be."""
+    """Raises `BadInput` for invalid `gpus_per_run` or `cpus_per_run`."""
     if config["gpus_per_run"] is not None:
         _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
     if config["cpus_per_run"] is not None:
@@ -226,7 +226,7 @@ def check_resources(config: dict[str, Any]) -> None:
 def compose_config(*overrides: str) -> DictConfig:
     """The configuration of some overrides, to be copied."""
     running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # Hydra runs once at a time, and this may be asked for within a sweep
+    GlobalHydra.instance().clear()  # there is one Hydra at a time, and a sweep may be running
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose("train", list(overrides))

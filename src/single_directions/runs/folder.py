@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
-from single_directions.errors import BadInput, one_line
+from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.identity import differing_keys
 from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
 from single_directions.runs.whole import broken_summary, broken_table
@@ -323,12 +323,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all; NaN, which JSON lacks, is an error."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def first_line(error: BaseException) -> str:
-    """An exception in one line: its type, unless that is `BadInput`, and the first line of its message."""
-    kind, line = type(error).__name__, one_line(error)
-    return line if line == kind or isinstance(error, BadInput) else f"{kind}: {line}"
 
 
 def _status(state: State, error: str) -> dict[str, str]:
