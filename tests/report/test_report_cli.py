@@ -227,3 +227,23 @@ def test_what_is_wrong_is_told_in_one_line(command, tmp_path, made):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match="--output file cannot be written"):
         command(made(), "--output", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("raise ValueError('no')", r"own.py failed: ValueError: no"),
+        ("a = 1", r"own.py registers no experiment: end it with register\(Experiment\(name='own', ...\)\)"),
+        (
+            "from single_directions.experiments import Experiment, register\nregister(Experiment('dropout'))",
+            "there is already an experiment dropout",
+        ),
+    ],
+)
+def test_an_experiments_file_that_cannot_be_taken_is_named(command, made, tmp_path, text, told):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.py").write_text(text)
+    with pytest.raises(SystemExit, match=told):
+        command("--config-dir", "conf", made())
+    with pytest.raises(SystemExit, match="--config-dir nowhere is not a folder"):
+        command("--config-dir", "nowhere", made(seed=1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.experiments.drawing import save
+from single_directions.experiments.experiment import load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
 from single_directions.experiments.pictures import Picture, pictures
 from single_directions.experiments.section import Section, sections_of
@@ -34,8 +35,12 @@ def report() -> None:
     parser.add_argument("--wandb", action="store_true", help="also log a run an experiment to Weights & Biases")
     parser.add_argument("--markdown", action="store_true", help="write README.md and a Markdown file for each "
                         "experiment, not the page; smaller tables, no SVG files: a folder to commit")  # fmt: skip
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own configuration, as for training: "
+                        "each experiment/*.py in it registers an experiment with its claims and figures")  # fmt: skip
     arguments = parser.parse_args()
     try:
+        if arguments.config_dir:
+            load(arguments.config_dir)
         _report(arguments.inputs, arguments.output, arguments.wandb, arguments.markdown)
     except BadInput as error:
         sys.exit(str(error))
