@@ -9,7 +9,7 @@ import pytest
 from single_directions.experiments.drawing import equal_loss_figure
 from single_directions.experiments.equal_loss import auc_at, matched
 from single_directions.experiments.tables import Tables
-from single_directions.report.equal_loss import equal_loss
+from single_directions.report.blocks import equal_loss
 
 LOSSES = [10.0 ** (-epoch / 2) for epoch in range(9)]  # 1 down to 0.0001
 
@@ -59,7 +59,7 @@ def test_levels_are_compared_where_training_has_come_equally_far(trained):
 @pytest.mark.parametrize(("gap", "told"), [(0.3, "gap remains"), (-0.3, "other way"), (0.0075, "is not shown")])
 def test_whether_the_gap_remains_is_told(trained, gap, told):
     tables = trained(gap=gap)
-    text = "".join(equal_loss(matched(tables, tables.runs)))
+    text = " ".join(equal_loss(matched(tables, tables.runs)).text)
     assert told in text
     assert "n = 4" in text
 

@@ -8,9 +8,11 @@ from single_directions.experiments.pictures import pictures
 from single_directions.experiments.section import sections_of
 from single_directions.experiments.sweeps import own_conditions, variants
 from single_directions.experiments.tables import read_tables
+from single_directions.report.blocks import choice, choices
 from single_directions.report.checklist import checklist
-from single_directions.report.choice import choice, choices
-from single_directions.report.page import Shown, page
+from single_directions.report.page import page_of
+from single_directions.report.render import html
+from single_directions.report.views import Figure
 from single_directions.runs.config import composed
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
@@ -49,10 +51,11 @@ def test_section_has_figures_by_key_and_a_table(tables):
             "figure_mine_by_optimizer_auc", "figure_mine_auc"} <= set(names)  # fmt: skip
     by_width = shown[names.index("figure_mine_by_network.hidden")].figure
     assert [text.get_text() for text in by_width.legends[0].get_texts()] == ["hidden [16]", "hidden [8]"]
-    text = page(tables, [section], [[Shown(picture, "<svg/>") for picture in shown]])
+    text = html(page_of(tables, [section], [[Figure(picture.name, picture.caption, "<svg/>") for picture in shown]]))
     assert "Own experiment: mine" in text
     assert "If settings were chosen without a test set" in text
-    assert "Other runs" not in text
+    for other in ("Other runs", "the paper", "Morcos", "main claims", "Not run yet"):
+        assert other not in text
 
 
 def test_choices_are_of_the_extremes_of_each_seed():
@@ -76,14 +79,16 @@ def test_choices_are_of_the_extremes_of_each_seed():
 
 
 def test_the_checklist_says_nothing_of_the_papers_experiments(tables):
-    seen = str(checklist(tables.runs.assign(data="mine"), sections_of(tables, [])))
-    for told in ("MLP", "labels trained with"):
+    def answers(runs):
+        return " ".join(fact.text for fact in checklist(runs, sections_of(tables, [])))
+
+    seen = answers(tables.runs.assign(data="mine"))
+    for told in ("MLP", "trained on"):
         assert told in seen
-    for other in ("ResNet-50", "tuning.yaml", "digits, which", "Figures 2 and 3", "nine figures", "the paper"):
+    for other in ("ResNet-50", "tuning.yaml", "Digits", "Figures 2 and 3", "nine figures", "the paper"):
         assert other not in seen
-    assert "Of the digits" in str(checklist(tables.runs, sections_of(tables, [])))
-    mnist = str(checklist(tables.runs.assign(data="mnist"), sections_of(tables, [])))
-    assert "test images of MNIST are" in mnist
+    assert "Digits: 500 of the images are for testing" in answers(tables.runs)
+    assert "MNIST: the training and test images" in answers(tables.runs.assign(data="mnist"))
 
 
 def test_nothing_is_chosen_among_trainings_on_different_labels(tables):
