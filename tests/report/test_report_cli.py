@@ -98,7 +98,7 @@ def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp
     assert "not shown, because no claim here, or more than one, is called memorization.auc; there are mem" in out
 
 
-CHANGE = {"changed": "it was", "before": dict.fromkeys(("verdict", "value", "low", "high", "n"))}
+CHANGE = {"changed": "it was", "before": {"verdict": "holds", "value": 0.5, "low": None, "high": None, "n": 2}}
 
 
 def test_what_was_changed_goes_with_the_tables(command, made, tmp_path):
@@ -111,7 +111,7 @@ def test_what_was_changed_goes_with_the_tables(command, made, tmp_path):
     assert json.loads((tmp_path / "two" / "history.json").read_text()) == {"memorization.auc": CHANGE}
 
 
-@pytest.mark.parametrize("change", ["it was", {"changed": "it was"}, {**CHANGE, "before": {"verdict": "holds"}}])
+@pytest.mark.parametrize("change", ["it was", {"changed": "it was"}, {**CHANGE, "before": {"verdict": "holds"}}, 3])
 def test_changes_that_cannot_be_are_refused(change, command, made, tmp_path):
     command(made(corruption=0, seed=0), "--output", "one")
     (tmp_path / "one" / "history.json").write_text(json.dumps({"memorization.auc": change}))

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.sweeps import defaults
-from single_directions.runs.config import is_neutral
+from single_directions.runs.identity import is_neutral
 
 # What may differ between runs whose network is the same: what they are called, what may end a training (where it did,
 # the number of epochs tells), and what is only measured on the way.

@@ -25,7 +25,7 @@ from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
 from single_directions.experiments.planned import not_done
 from single_directions.experiments.statistics import LEAST_NETWORKS, Estimate, least_decisive
-from single_directions.experiments.sweeps import overrides, sweeps, swept_keys
+from single_directions.experiments.sweeps import said, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count
 from single_directions.runs.folder import write_json
@@ -363,15 +363,15 @@ def _below_99(claim: Claim, tables: Tables) -> tuple[list[str], Part | None, lis
         told = f"without them the number is {number.value:.3f}{interval} from {number.n}"
     told += {True: ", as claimed", False: ", against the claim", None: ", which decides nothing"}[without.holds]
     swept = swept_keys(short["experiment"].iloc[0])
-    names = _first([_swept_part(run, swept) for run in short["run"]])
+    names = _first([_swept_part(row, swept) for row in short.to_dict("records")])
     caveat = f"{len(short)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {told}"
     return list(short["run"]), Part(**asdict(number), holds=without.holds), [caveat]
 
 
-def _swept_part(run: str, swept: Sequence[str]) -> str:
+def _swept_part(run: Mapping[Any, Any], swept: Sequence[str]) -> str:
     """The part of a run's name that tells it from the others of its sweep."""
-    own = [f"{key}={value}" for key, value in overrides(run).items() if key in swept]
-    return ",".join(own) or run.rpartition("/")[2]
+    own = [f"{key}={value}" for key, value in said(run).items() if key in swept]
+    return ",".join(own) or str(run["run"]).rpartition("/")[2]
 
 
 def _first(names: Sequence[str]) -> str:

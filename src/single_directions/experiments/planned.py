@@ -4,7 +4,7 @@ from itertools import product
 
 import pandas as pd
 
-from single_directions.experiments.sweeps import SWEEP, overrides, planned_runs, swept_keys
+from single_directions.experiments.sweeps import SWEEP, planned_runs, said, swept_keys
 from single_directions.experiments.wording import count
 
 NAMED = 6
@@ -21,7 +21,7 @@ def not_done(runs: pd.DataFrame, sweep: tuple[str, str, str, str]) -> list[str]:
     own = runs[(runs[SWEEP] == list(sweep)).all(axis=1)]
     done = own[own["state"] == "done"]
     others = own[own["state"] != "done"]
-    values = [{key: overrides(run).get(key, "") for key in swept_keys(experiment)} for run in own["run"]]
+    values = [{key: said(row).get(key, "") for key in swept_keys(experiment)} for row in own.to_dict("records")]
     columns = {key: list(dict.fromkeys(row[key] for row in values)) for key in swept_keys(experiment)}
     made = {tuple(row.values()) for row in values}
     missing = [one for one in product(*columns.values()) if one not in made]
