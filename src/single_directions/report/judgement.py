@@ -35,7 +35,7 @@ def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
     if any(REDUCED in claim.caveats for _, claim in claims):
         yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
                           "section says what differs.",))  # fmt: skip
-    heads = ("Figure", "Claim", "Verdict", "Value [95 % interval]", "n", "Paper's value", "Caveats")
+    heads = ("Figure", "Claim", "Verdict", "Value [95 % interval]", "n", "Caveats")
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
             yield Block(heading, (meaning,), table(heads, rows, "claims"))
@@ -100,9 +100,8 @@ def _row(section: Section, claim: Judgement) -> tuple[object, ...]:
         Cell(claim.figure or section.experiment.name, link=section.id),
         Cell(sentence(claim.paper), below=(where,)),
         Cell(claim.verdict, leaning(claim)),
-        Cell(interval(claim), "number", below=(claim.statistic, *_part(claim))),
+        Cell(interval(claim), "number", below=(claim.statistic, *_papers(claim), *_part(claim))),
         claim.n,
-        "" if claim.paper_value is None else number(claim.paper_value),
         "; ".join(_own_caveats(section, claim)),
     )
 
@@ -118,10 +117,12 @@ def _value(one: Judgement | Before) -> tuple[str, ...]:
     return (f"{interval(one)}, n = {one.n}",) if one.n is not None else ()
 
 
+def _papers(claim: Judgement) -> tuple[str, ...]:
+    return () if claim.paper_value is None else (f"in the paper: {number(claim.paper_value)}",)
+
+
 def _numbers(claim: Judgement) -> Iterator[str]:
-    yield from (*_value(claim), *_part(claim))
-    if claim.paper_value is not None:
-        yield f"in the paper: {number(claim.paper_value)}"
+    yield from (*_value(claim), *_papers(claim), *_part(claim))
     if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
         yield f"effect size {number(claim.effect_size, 2)}"
 
