@@ -1,11 +1,8 @@
 """Which runs are compared with each other."""
 
 import json
-import math
 
-import pytest
-
-from single_directions.experiments.sweeps import by_condition, conditions, overrides, said, sweeps, swept_keys
+from single_directions.experiments.sweeps import conditions, overrides, said, sweeps, swept_keys
 from single_directions.experiments.tables import read_tables
 from single_directions.runs.folder import write_json
 
@@ -75,24 +72,6 @@ def test_conditions_are_what_is_swept_save_the_seed(made):
     assert [text.split(",")[0] for text in conditions(choices)] == ["optimizer=adam_slow", "optimizer=sgd"]
     assert list(conditions(runs.assign(experiment="ensemble"))) == ["", ""]
     assert len(conditions(runs.iloc[:0])) == 0
-
-
-def test_table_by_condition_is_that_worked_out_by_hand(made):
-    made(corruption=0, seed=0, auc=(0.4, 0.6))
-    made(corruption=0, seed=1, auc=(0.5, 0.9))
-    root = made(corruption=1, auc=(0.2, 0.2))
-    table = by_condition(read_tables([root]).runs).set_index("condition")
-    true, shuffled = table.loc["data.corruption=0"], table.loc["data.corruption=1"]
-    assert true["networks"] == 2
-    assert true["auc"] == pytest.approx(0.6)
-    # Variances over orderings are 0.02 and 0.08; the networks' means are 0.5 and 0.7.
-    assert true["auc_orderings"] == pytest.approx(math.sqrt(0.05))
-    assert true["auc_networks"] == pytest.approx(math.sqrt(0.02))
-    assert true["auc_high"] - true["auc"] == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t of one degree of freedom
-    assert shuffled["test_accuracy"] == pytest.approx(0.4)
-    assert shuffled["auc_orderings"] == 0
-    assert math.isnan(shuffled["auc_networks"])
-    assert math.isnan(shuffled["auc_low"])
 
 
 def test_runs_from_before_there_was_a_key_of_the_data_are_no_variant(made):

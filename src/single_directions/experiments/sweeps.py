@@ -10,7 +10,6 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.experiments.experiment import EXPERIMENTS
-from single_directions.experiments.statistics import mean_interval
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -89,34 +88,6 @@ def conditions(sweep: pd.DataFrame) -> pd.Series:
     keys = [key for key in swept_keys(sweep["experiment"].iloc[0]) if key != "seed"]
     values = {key: _swept(sweep, key) for key in keys}
     return pd.Series([",".join(f"{key}={values[key][i]}" for key in keys) for i in sweep.index], sweep.index)
-
-
-def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
-    """A row a condition of one sweep: how many networks, their mean accuracies, and their AUC with its 95 % interval.
-
-    `auc_orderings` is the standard deviation over orderings within a network (root mean square over networks),
-    `auc_networks` that of the networks' means: NaN for a single one, as the interval is.
-    """
-    rows = []
-    numbers = ["train_accuracy", "test_accuracy", "auc", "auc_normalized", "auc_std"]
-    known = sweep.reindex(columns=numbers).astype(float).assign(condition=conditions(sweep))
-    for condition, networks in known.groupby("condition", sort=False):
-        auc = mean_interval(networks["auc"])
-        rows.append(
-            {
-                "condition": condition,
-                "networks": len(networks),
-                "train_accuracy": networks["train_accuracy"].mean(),
-                "test_accuracy": networks["test_accuracy"].mean(),
-                "auc": auc.value,
-                "auc_low": auc.low,
-                "auc_high": auc.high,
-                "auc_normalized": networks["auc_normalized"].mean(),
-                "auc_orderings": (networks["auc_std"] ** 2).mean() ** 0.5,
-                "auc_networks": networks["auc"].std(),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def is_own(experiment: str) -> bool:
