@@ -150,7 +150,8 @@ def test_runs_that_a_sweep_names_and_lacks_are_told_beside_every_claim(memorizat
     tables = memorization(seeds=4)
     name = "memorization/paper-mnist/" + tables.runs["corruption"].map("data.corruption={:g}".format)
     name += tables.runs["seed"].map(",seed={}".format)
-    runs = tables.runs.assign(run=name)
+    recorded = [json.dumps(run.rpartition("/")[2].split(",")) for run in name]
+    runs = tables.runs.assign(run=name, overrides=recorded)
     assert not any("not done" in caveat for entry in judge(tables.of(runs)) for caveat in entry.caveats)
     failed = runs.assign(state=["failed", "broken", *["done"] * 22])
     names = "data.corruption=0,seed=0; data.corruption=0,seed=1"

@@ -20,9 +20,7 @@ def heading(section: Section, amount: str = "") -> str:
     For example "MNIST (10,000 images), MLP 2 × 512, 4 networks per condition". A part in which runs differ is left out,
     since the conditions show it. If the line is too long, `amount` is on the next.
     """
-    variant = overrides(section.variant) if section.variant else {}
-    root = variant.get("data.root")
-    data = root if section.data == "image_folder" and root else section.data
+    variant, data = overrides(section.variant), section.source
     images, network = _only(section.runs, "train_images"), _network(section.runs)
     said = {"data.train_samples"} if images is not None else set()
     said |= {"network", "network.hidden", "network.width"} if network else set()

@@ -58,20 +58,24 @@ class Section:
     @property
     def place(self) -> str:
         """Data, scale and settings: "cifar10 (a folder of images) at paper scale, width 0.25"."""
-        return place(self.data, self.scale, overrides(self.variant) if self.variant else {})
+        return place(self.data, self.scale, overrides(self.variant))
+
+    @property
+    def source(self) -> str:
+        """The name of the data set; for a folder of images, the folder's name."""
+        root = overrides(self.variant).get("data.root")
+        return root if self.data == "image_folder" and root else self.data
 
     @property
     def brief(self) -> str:
         """Data and scale: "mnist at paper scale (reduced)"."""
-        root = (overrides(self.variant) if self.variant else {}).get("data.root")
-        data = root if self.data == "image_folder" and root else self.data
         reduced = self.scale == "paper" and not self.runs.empty and reductions(self.runs)
-        return f"{data} at {self.scale} scale{' (reduced)' if reduced else ''}"
+        return f"{self.source} at {self.scale} scale{' (reduced)' if reduced else ''}"
 
     @property
     def title(self) -> str:
         """`brief`, and the settings that the experiment's other sweeps do not have."""
-        told = overrides(self.variant) if self.variant else {}
+        told = overrides(self.variant)
         return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
 
     @property
@@ -146,7 +150,7 @@ def _experiments(runs: pd.DataFrame) -> list[Experiment]:
 
 def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:
     """The keys of a variant's overrides that some other variant lacks or has other values for."""
-    each = [overrides(str(one)) if one else {} for one in variants]
-    own = overrides(variant) if variant else {}
+    each = [overrides(str(one)) for one in variants]
+    own = overrides(variant)
     # The name of a folder of images is told with the data.
     return tuple(key for key in own if key != "data.root" and any(other.get(key) != own[key] for other in each))
