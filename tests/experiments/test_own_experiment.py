@@ -15,6 +15,7 @@ from single_directions.report.render import html
 from single_directions.report.views import Figure
 from single_directions.runs.config import composed
 from single_directions.runs.folder import RunFolder
+from single_directions.runs.identity import record_of
 from single_directions.runs.run import execute
 
 QUICK = ("tracking=off", "progress=false", "trainer.max_epochs=1", "ablation.orderings=2", "data.train_samples=100")
@@ -29,7 +30,8 @@ def tables(tmp_path_factory):
             for seed in (0, 1):
                 keys = (f"network.hidden=[{width}]", f"optimizer={optimizer}", f"seed={seed}")
                 config = {**composed([*QUICK, *keys]), "experiment": "mine"}
-                execute(config, RunFolder(root / "mine" / "demo-digits" / ",".join(sorted(keys))))
+                folder = RunFolder(root / "mine" / "demo-digits" / ",".join(sorted(keys)))
+                execute(config, folder, record_of(config, keys))
     return read_tables([root])
 
 
