@@ -149,6 +149,7 @@ def test_partial_correlation_by_hand():
     expected = (r_xy - r_xz * r_yz) / math.sqrt((1 - r_xz**2) * (1 - r_yz**2))
     assert partial_correlation(x, y, [z]).value == pytest.approx(expected)
     assert math.isnan(partial_correlation(x, y, [x]).value)  # nothing is left
+    assert partial_correlation(x, y, [z, z, np.ones(5)]).value == pytest.approx(expected)  # given twice is given once
 
 
 def test_leaving_one_out():

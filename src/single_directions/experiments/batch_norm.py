@@ -12,7 +12,7 @@ from single_directions.experiments.tables import Tables
 
 
 def auc(tables: Tables) -> Finding:
-    """How much higher the AUC is with batch normalization, within seeds."""
+    """The AUC with batch normalization minus that without, within seeds."""
     runs = tables.runs
     if BATCH_NORM not in runs:
         return Finding({})

@@ -1,4 +1,4 @@
-"""Where runs depart from the paper: other data, fewer of them, another network, a shorter training, coarser numbers."""
+"""Where runs differ from the paper's: other or fewer data, another network, a shorter training, lower precision."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _EVERY = {
     "config.stop_at_train_accuracy": "all epochs",
 }
 _ROUNDING = {"config.trainer.precision": "32", "config.channels_last": "False"}
-"""What changes results by rounding alone."""
+"""Settings that change results by rounding alone."""
 
 CONVNET = {"data": "cifar10", "config.network._target_": "ConvNet", "config.network.width": 1.0, "epochs": 100}
 """The paper's convolutional network and its data, for `Experiment.settings`."""
@@ -28,12 +28,12 @@ def mlp(width: int, epochs: int) -> dict[str, Any]:
 
 
 def departures(sweep: pd.DataFrame) -> list[str]:
-    """Each way in which the runs of a sweep are not the paper's, in a few words; none for a user's experiment."""
+    """How the runs of a sweep differ from the paper's, in a few words each; nothing for a user's experiment."""
     return [*reductions(sweep), *_others(sweep, _ROUNDING)] if _settings(sweep) is not None else []
 
 
 def reductions(sweep: pd.DataFrame) -> list[str]:
-    """Those of them that are more than rounding."""
+    """The same without differences by rounding alone."""
     expected = _settings(sweep)
     if expected is None:
         return []
@@ -52,7 +52,7 @@ def _settings(sweep: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _others(sweep: pd.DataFrame, expected: dict[str, Any]) -> list[str]:
-    """The keys that have other values than expected; one that a run lacks, or that is null, has the paper's."""
+    """The keys that have other values than expected. A missing key or null counts as the paper's value."""
     found = []
     for column, paper in expected.items():
         if column in sweep and (others := sorted({*map(_shown, sweep[column].dropna())} - {_shown(paper)})):
@@ -61,7 +61,7 @@ def _others(sweep: pd.DataFrame, expected: dict[str, Any]) -> list[str]:
 
 
 def _data(sweep: pd.DataFrame) -> pd.Series:
-    """The data sets' names, those of image folders with the folder's."""
+    """The names of the data sets; for folders of images, the folder's name."""
     if "config.data.root" not in sweep:
         return sweep["data"]
     folder = sweep["config.data.root"].astype(str) + " (a folder of images)"

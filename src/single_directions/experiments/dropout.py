@@ -19,7 +19,7 @@ from single_directions.experiments.tables import Tables
 
 
 def by_dropout(runs: pd.DataFrame) -> dict[tuple[float, float], pd.DataFrame]:
-    """The runs at each (dropout fraction, corruption); those without dropout at fraction 0."""
+    """The runs at each (dropout fraction, corruption); without dropout the fraction is 0."""
     if DROPOUT not in runs or "corruption" not in runs:
         return {}
     grouped = runs.groupby([DROPOUT, "corruption"])
@@ -36,12 +36,12 @@ def mean_curves(tables: Tables) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def lost_before(fraction: np.ndarray, accuracy: np.ndarray, dropout: float) -> float:
-    """How much accuracy is lost when as large a fraction of units is ablated as was dropped in training."""
+    """The accuracy lost when the ablated fraction is the dropout fraction."""
     return float(accuracy[0] - np.interp(dropout, fraction, accuracy))
 
 
 def kept_past(fraction: np.ndarray, accuracy: np.ndarray, dropout: float) -> float:
-    """Mean accuracy past the dropout fraction, as a share of that with nothing ablated: NaN where that is 0."""
+    """Mean accuracy past the dropout fraction, divided by the accuracy with nothing ablated (NaN if that is 0)."""
     past = fraction > dropout
     x = np.concatenate([[dropout], fraction[past]])
     y = np.concatenate([[np.interp(dropout, fraction, accuracy)], accuracy[past]])
@@ -60,7 +60,7 @@ def up_to_the_fraction(tables: Tables) -> Finding:
 
 
 def against_none(tables: Tables) -> Finding:
-    """How much more accuracy networks that memorize keep past the fraction if trained with dropout than without any."""
+    """What networks that memorize keep past the dropout fraction, with dropout minus without."""
     by_condition = by_dropout(tables.runs)
     if (0.0, 1.0) not in by_condition:
         told = "there are no networks without dropout on corrupted labels at these settings: not measured"
@@ -75,7 +75,7 @@ def against_none(tables: Tables) -> Finding:
 
 
 def past_the_fraction(tables: Tables) -> Finding:
-    """How much more accuracy is kept past the dropout fraction with true labels than with corrupted ones."""
+    """What networks keep past the dropout fraction, with true labels minus with corrupted ones."""
     curves = mean_curves(tables)
     by_condition = by_dropout(tables.runs)
     none = tables.runs.iloc[:0]
@@ -89,7 +89,7 @@ def past_the_fraction(tables: Tables) -> Finding:
 
 
 def _kept(runs: pd.DataFrame, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], dropout: float) -> pd.Series:
-    """The share of accuracy that each network keeps past a fraction, by seed."""
+    """The share of its accuracy that each network keeps past a fraction, by seed."""
     kept = [kept_past(*curves[run], dropout) if run in curves else np.nan for run in runs["run"]]
     return by_seed(runs.assign(kept=kept), "kept")
 
@@ -108,7 +108,7 @@ def alike(tables: Tables) -> Finding:
 CLAIMS = (
     Claim(
         name="against_none",
-        role="main",  # what the section concludes, and the abstract repeats
+        role="main",  # the section concludes this, and the abstract repeats it
         paper="dropout does not prevent over-reliance on single directions past the dropout fraction used in training",
         statistic="share of accuracy kept past the dropout fraction by networks that memorize, trained with dropout "
         "minus without any",

@@ -4,10 +4,11 @@ That downturns near the divergence are counted was not fixed before trainings we
 docs/results/history.json. All else was.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -23,18 +24,18 @@ from single_directions.experiments.pictures import Picture, amount, row, trainin
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, mean_interval, share, spearman
 from single_directions.experiments.tables import Tables
-from single_directions.experiments.training import NORMALIZED, PATIENCE, RAW, Training, trainings
+from single_directions.experiments.training import NORMALIZED, PATIENCE, RAW, trainings
 from single_directions.experiments.wording import count, number
 
 PAPERS_SPEARMAN = -0.728
 CORRELATIONS = (-1.0, 1.0)
-"""Where a correlation can lie, and so its mean."""
+"""The least and the greatest possible correlation."""
 
 
 def test_loss(tables: Tables) -> Finding:
-    """Spearman's correlation of AUC and test loss over a training, one number a training."""
+    """Spearman's correlation of AUC and test loss over the epochs of each training."""
     rows, raw = trainings(tables), trainings(tables, RAW)
-    values, raw_values = (own["training"].map(_get("correlation")) for own in (rows, raw))
+    values, raw_values = (_each(own, "correlation") for own in (rows, raw))
     details = {
         "trainings": _listed(rows, correlation=values, correlation_of_raw=raw_values),
         "by_raw_auc": _means(raw, raw_values, CORRELATIONS),
@@ -43,9 +44,9 @@ def test_loss(tables: Tables) -> Finding:
 
 
 def downturn(tables: Tables) -> Finding:
-    """In how many of the trainings that diverge the AUC turns down near the onset."""
+    """The share of the diverging trainings whose AUC turns down near the onset."""
     rows = trainings(tables)
-    each = {name: rows["training"].map(_get(name)) for name in ("onset", "downturn", "tolerance", "near")}
+    each = {name: _each(rows, name) for name in ("onset", "downturn", "tolerance", "near")}
     diverge, near, turn = each["onset"].notna(), each["near"] == 1, each["downturn"].notna()
     parts = {
         str(condition): share(int(near[own.index].sum()), int(diverge[own.index].sum()))
@@ -63,7 +64,7 @@ def downturn(tables: Tables) -> Finding:
 
 
 def stopping(tables: Tables) -> Finding:
-    """The test loss at the end of training minus that of the network that stopping by AUC would have kept."""
+    """The test loss of the last epoch minus that of the epoch that stopping by AUC would have kept."""
     rows = trainings(tables)
     left = {
         by: pd.DataFrame([training.stopped(by) for training in rows["training"]], rows.index)
@@ -85,7 +86,7 @@ def stopping(tables: Tables) -> Finding:
 
 
 def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
-    """What stopping by AUC keeps, beside what stopping by test loss keeps: means over all trainings."""
+    """What stopping by AUC and stopping by test loss keep, as caveats: means over all trainings."""
     if by_auc.empty or by_test_loss.empty:
         return []
     told = [
@@ -101,7 +102,7 @@ def _cost(one: pd.DataFrame, other: pd.DataFrame, rows: pd.Index) -> dict[str, E
 
 
 def _means(rows: pd.DataFrame, values: pd.Series, bounds: tuple[float, float] = (-inf, inf)) -> dict[str, Estimate]:
-    """The mean over seeds for each setting of the experiment."""
+    """The mean over seeds at each setting."""
     grouped = rows.assign(value=values.astype(float)).groupby("condition", sort=False)
     return {str(condition): mean_interval(own.groupby("seed")["value"].mean(), bounds) for condition, own in grouped}
 
@@ -116,8 +117,9 @@ def _unmeasured(rows: pd.DataFrame) -> tuple[str, ...]:
     return (f"in {without} of {len(rows)} trainings no AUC was measured",) if without else ()
 
 
-def _get(name: str) -> Callable[[Training], float]:
-    return lambda training: getattr(training, name)
+def _each(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A property of each training."""
+    return rows["training"].map(attrgetter(name))
 
 
 _claim = partial(Claim, several="settings", trained_to_the_end=False)

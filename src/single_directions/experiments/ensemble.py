@@ -1,4 +1,4 @@
-"""Figure 2: of networks that differ in their seed alone, those that generalize worse rely more on single directions."""
+"""Figure 2: among networks that differ in their seed alone, do those that generalize worst rely most on directions?"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +18,7 @@ from single_directions.experiments.pictures import Picture, amount, areas, lines
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import (
     Estimate,
+    Floats,
     clusters,
     correlation,
     difference,
@@ -27,29 +28,28 @@ from single_directions.experiments.statistics import (
 )
 from single_directions.experiments.sweeps import conditions
 from single_directions.experiments.tables import Tables
-from single_directions.experiments.weighted import Floats
 from single_directions.experiments.wording import count, interval, number
 
 EXTREMES = 5
 """Networks in each of the groups with the best and the worst generalization."""
 ENOUGH_FOR_EXTREMES = 50
-"""Networks below which the extremes of an ensemble are shown but not judged."""
+"""The extremes of fewer networks are shown but not judged."""
 NEEDED = ("generalization_error", "auc", "auc_normalized", "train_accuracy", "train_loss", "seed")
 ESTIMATES = {"auc": "estimate_auc", "auc_normalized": "estimate_auc_normalized"}
-"""Columns of estimates of the AUC, which are less noisy than the mean over a few orderings."""
+"""Columns of estimates of the AUC. They are less noisy than the mean over a few orderings."""
 BY_CURVE, ESTIMATED = "the mean over its orderings", "estimated from masks of its own for each image"
 """How a network's AUC was measured."""
 
 
 def estimated(runs: pd.DataFrame) -> bool:
-    """Whether all networks have an estimate of their AUC; it is then taken in place of the curve's mean."""
+    """Whether all networks have an estimate of their AUC. The estimate is then used, not the mean over orderings."""
     return not runs.empty and bool(runs.reindex(columns=list(ESTIMATES.values())).notna().all(axis=None))
 
 
 def networks(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a network that has all the numbers needed, the best generalization first; other columns as they were.
+    """The networks that have all the numbers needed, one row each, sorted by generalization error.
 
-    `auc` and `auc_normalized` are the estimates where all networks have one.
+    `auc` and `auc_normalized` are the estimates if all networks have one.
     """
     if estimated(runs):
         runs = runs.assign(**{column: runs[estimate] for column, estimate in ESTIMATES.items()})
@@ -67,7 +67,7 @@ def best_and_worst(ensemble: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def generalization(tables: Tables) -> Finding:
-    """The correlation over all networks, and what else could make it: clusters, training accuracy, single networks."""
+    """The correlation over all networks, and what else could cause it: clusters, training accuracy, single networks."""
     ensemble = networks(tables.runs)
     error, normalized, seeds = (ensemble[key] for key in ("generalization_error", "auc_normalized", "seed"))
     main = correlation(error, normalized, blocks=seeds)
@@ -95,7 +95,7 @@ def generalization(tables: Tables) -> Finding:
         *_blocked(main, len(ensemble)),
         *_explained(main, explanations),
         *_clustered(found),
-        *_rests_on_single(main, without),
+        *_rests_on_single(without),
     ]
     return Finding({"all networks": main}, details, tuple(caveats))
 
@@ -111,7 +111,7 @@ def within_clusters(tables: Tables) -> Finding:
 
 
 def extremes(tables: Tables) -> Finding:
-    """The AUC of the networks with the best generalization minus that of those with the worst."""
+    """The AUC of the networks with the best generalization minus that of the networks with the worst."""
     ensemble = networks(tables.runs)
     best, worst = (group.set_index("run") for group in best_and_worst(ensemble))
     details = {
@@ -123,7 +123,7 @@ def extremes(tables: Tables) -> Finding:
     if len(ensemble) < ENOUGH_FOR_EXTREMES:
         caveats.append(f"{len(ensemble)} networks, fewer than {ENOUGH_FOR_EXTREMES}: described, not judged")
     if (seeds := ensemble["seed"].nunique()) < len(ensemble):
-        # A difference within seeds would leave out most of the ten, one of independent groups count a seed twice.
+        # Compared within seeds, most of the ten would be left out; as independent groups, a seed would count twice.
         caveats.append(f"{len(ensemble)} networks of {seeds} seeds do not vary independently: described, not judged")
     compared = difference(best["auc_normalized"], worst["auc_normalized"])
     return Finding({f"best and worst {len(best)}": compared}, details, tuple(caveats), descriptive=bool(caveats))
@@ -155,7 +155,7 @@ def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def _leverage(ensemble: pd.DataFrame) -> dict[str, Any]:
-    """The range of the correlation when each network is left out in turn, and the networks at its ends."""
+    """The lowest and the highest correlation when one network is left out, and which network that is."""
     values = leave_one_out(ensemble["generalization_error"], ensemble["auc_normalized"])
     if not len(values) or not np.isfinite(values).all():
         return {"low": None, "high": None}
@@ -165,14 +165,14 @@ def _leverage(ensemble: pd.DataFrame) -> dict[str, Any]:
 
 
 def _blocked(main: Estimate, networks: int) -> list[str]:
-    """That networks share seeds, where they do."""
+    """A caveat where networks share seeds."""
     if not 0 < main.n < networks:
         return []
     return [f"n is {main.n} seeds: of the {networks} networks, those of one seed count as one for interval and p"]
 
 
 def _explained(main: Estimate, explanations: dict[str, Estimate]) -> list[str]:
-    """Where the correlation is clear, but not once training accuracy or loss is given."""
+    """A caveat where the correlation is clear, but not once training accuracy or loss is given."""
     if holds(main, NEGATIVE) is None and holds(main, POSITIVE) is None:
         return []
     return [
@@ -184,6 +184,7 @@ def _explained(main: Estimate, explanations: dict[str, Estimate]) -> list[str]:
 
 
 def _clustered(found: dict[str, Any]) -> list[str]:
+    """A caveat where the networks fall into clusters."""
     if found["number"] < 2:
         return []
     each = zip(found["sizes"], found["correlations"], strict=True)
@@ -194,7 +195,8 @@ def _clustered(found: dict[str, Any]) -> list[str]:
     return [f"{told}: {', '.join(parts)}"]
 
 
-def _rests_on_single(main: Estimate, without: dict[str, Any]) -> list[str]:
+def _rests_on_single(without: dict[str, Any]) -> list[str]:
+    """A caveat where the correlation changes its sign without one network."""
     if without["low"] is None or without["low"] * without["high"] > 0:
         return []
     return [f"leaving out one network changes its sign: it lies between {without['low']:.2f} and {without['high']:.2f}"]

@@ -1,8 +1,8 @@
-"""Figure 1 at equal training loss: is the gap between true and corrupted labels one of how far training has come?
+"""Figure 1 at equal training loss: do true and corrupted labels still differ when training has come equally far?
 
-Networks that memorize reach a given training loss later, and in Figure 1 all are measured when their training ends.
-Here trainings of the same settings that measured their AUC after every epoch are compared where their training losses
-are equal. This check is not in the paper.
+Networks that memorize reach a given training loss later, and Figure 1 measures all networks at the end of training.
+Here trainings with the same settings, whose AUC was measured after every epoch, are compared at equal training losses.
+This check is not in the paper.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from single_directions.experiments.tables import Tables
 from single_directions.experiments.training import NORMALIZED
 
 LOSSES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
-"""Where trainings are compared, as far as all of them come."""
+"""Training losses at which trainings are compared, if all of them reach the loss."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Matched:
     """Trainings that differ in corruption and seed alone.
 
     Attributes:
-        trainings: `corruption`, `seed`, `epoch`, `loss` (training) and `auc` (normalized), a row an epoch measured.
+        trainings: `corruption`, `seed`, `epoch`, training `loss` and normalized `auc`; one row for each measured epoch.
         reached: the least training loss that all of them reach.
-        levels: the comparisons, by falling loss; the last are at `reached`.
+        levels: the comparisons, sorted by falling loss; the last ones are at `reached`.
         at_the_end: the differences after the last epoch, by corruption.
     """
 
@@ -49,9 +49,9 @@ class Matched:
 
 
 def matched(tables: Tables, runs: pd.DataFrame) -> Matched | None:
-    """The trainings of any experiment whose settings are those of some runs, corruption and seed aside.
+    """The trainings, of any experiment, that have the settings of some runs but for corruption and seed.
 
-    None where there are none of true labels, or none of corrupted ones.
+    None where there are no such trainings with true labels, or none with corrupted ones.
     """
     if runs.empty or not {"config.seed", "corruption"} <= set(tables.runs) or NORMALIZED not in tables.epochs:
         return None
@@ -83,9 +83,9 @@ def matched(tables: Tables, runs: pd.DataFrame) -> Matched | None:
 
 
 def auc_at(loss: float, losses: np.ndarray, areas: np.ndarray) -> float:
-    """The AUC where training first comes down to a loss, from the epochs before and after, by the losses' logarithm.
+    """The AUC where training first reaches a loss, interpolated between two epochs by the logarithm of the loss.
 
-    NaN where the first epoch measured is already below it, or none is.
+    NaN if the first measured epoch is already below the loss, or no epoch reaches it.
     """
     below = np.flatnonzero(losses <= loss)
     if not len(below) or (below[0] == 0 and losses[0] < loss):

@@ -1,4 +1,4 @@
-"""What figures are headed: data, network, and how many networks there are."""
+"""The titles of figures: data, network, and how many networks there are."""
 
 import json
 from typing import Any
@@ -15,10 +15,10 @@ DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 def heading(section: Section, amount: str = "") -> str:
-    """Data, network, what tells this sweep from the others of its experiment, and `amount`.
+    """Data, network, the settings that the experiment's other sweeps do not have, and `amount`.
 
-    For example "MNIST (10,000 images), MLP 2 × 512, 4 networks per condition". A part in which runs differ is left out:
-    then the conditions say it. Where one line is too short, `amount` has the next.
+    For example "MNIST (10,000 images), MLP 2 × 512, 4 networks per condition". A part in which runs differ is left out,
+    since the conditions show it. If the line is too long, `amount` is on the next.
     """
     variant = overrides(section.variant) if section.variant else {}
     root = variant.get("data.root")

@@ -1,4 +1,4 @@
-"""Figure 1: networks that memorize rely more on single directions."""
+"""Figure 1: do networks that memorize shuffled labels rely more on single directions?"""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 
 from single_directions.experiments.claim import POSITIVE, Claim, Finding, accuracy_column, by_seed
-from single_directions.experiments.conditions import CORRUPTION
+from single_directions.experiments.conditions import CORRUPTION, by_column
 from single_directions.experiments.departures import CONVNET, mlp
 from single_directions.experiments.drawing import equal_loss_figure
 from single_directions.experiments.equal_loss import Matched
@@ -18,20 +18,14 @@ from single_directions.experiments.statistics import Estimate, difference, mean_
 from single_directions.experiments.tables import Tables
 
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""The paper's."""
+"""The paper's levels of corruption."""
 ABOUT_ONE = 0.99
-
-
-def levels(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """The runs at each level of corruption, in order."""
-    if "corruption" not in runs:
-        return {}
-    return {float(str(level)): networks for level, networks in runs.groupby("corruption")}
+"""What "approximately 1" means for a training accuracy."""
 
 
 def auc(tables: Tables) -> Finding:
     """How much lower the AUC of each corrupted level is than that of true labels, within seeds."""
-    by_level = levels(tables.runs)
+    by_level = by_column(tables.runs, "corruption")
     means = {level: by_seed(networks, "auc").mean() for level, networks in by_level.items()}
     details = {
         "normalized": _below_true_labels(by_level, "auc_normalized"),
@@ -46,13 +40,13 @@ def auc(tables: Tables) -> Finding:
 
 def test_accuracy(tables: Tables) -> Finding:
     """How much lower the test accuracy of each corrupted level is than that of true labels, within seeds."""
-    by_level = levels(tables.runs)
+    by_level = by_column(tables.runs, "corruption")
     return Finding(_below_true_labels(by_level, accuracy_column(tables.runs, "test")), caveats=_missing(by_level))
 
 
 def train_accuracy(tables: Tables) -> Finding:
     """The training accuracy at each level of corruption, on the labels trained with."""
-    by_level = levels(tables.runs)
+    by_level = by_column(tables.runs, "corruption")
     column = accuracy_column(tables.runs, "train")
     parts = {_label(level): mean_interval(by_seed(networks, column), (0, 1)) for level, networks in by_level.items()}
     return Finding(parts, caveats=_missing(by_level))

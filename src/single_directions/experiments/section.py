@@ -1,4 +1,4 @@
-"""What a section of the report is about: one sweep of one of the paper's experiments."""
+"""A section of the report: one sweep of one experiment."""
 
 import hashlib
 import re
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from single_directions.experiments.judge import Judgement
 
 LONGEST_SUFFIX = 150
-"""Characters; file systems allow 255 bytes for a whole name."""
+"""Characters; file systems allow 255 bytes for a file's name."""
 TRAINING = ["train/loss", "test/loss", "ablation/auc_normalized"]
 
 
 @dataclass(frozen=True)
 class Section:
-    """The runs that may be compared with each other, and what they say.
+    """The runs of one sweep, which may be compared with each other, and its claims.
 
-    `tables` are those of the runs that are done, `others` the rows of the rest. `alone` says that the experiment has no
-    other sweep; `apart` are the overrides that not all of its sweeps at this scale on this data have. `not_done` tells
-    of the runs that the sweep names and that are not done, `matched` compares Figure 1's conditions at equal training
-    loss, where trainings of other experiments allow it.
+    Attributes:
+        tables: of the runs that are done; `others` are the rows of all other runs.
+        alone: whether the experiment has no other sweep.
+        apart: the overrides that not all sweeps of the experiment at this scale on this data have.
+        not_done: a sentence on the runs that are planned but not done, if there are any.
+        matched: the conditions compared at equal training loss, where there are trainings for it.
     """
 
     experiment: Experiment
@@ -55,12 +57,12 @@ class Section:
 
     @property
     def place(self) -> str:
-        """What a reader calls it: "digits at demo scale", "cifar10 (a folder of images) at paper scale, width 0.25"."""
+        """Data, scale and settings: "cifar10 (a folder of images) at paper scale, width 0.25"."""
         return place(self.data, self.scale, overrides(self.variant) if self.variant else {})
 
     @property
     def brief(self) -> str:
-        """The same in few words, for figures: "mnist at paper scale (reduced)"; its settings stand above them."""
+        """Data and scale: "mnist at paper scale (reduced)"."""
         root = (overrides(self.variant) if self.variant else {}).get("data.root")
         data = root if self.data == "image_folder" and root else self.data
         reduced = self.scale == "paper" and not self.runs.empty and reductions(self.runs)
@@ -68,13 +70,13 @@ class Section:
 
     @property
     def title(self) -> str:
-        """`brief`, and what tells it from the experiment's other sweeps."""
+        """`brief`, and the settings that the experiment's other sweeps do not have."""
         told = overrides(self.variant) if self.variant else {}
         return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
 
     @property
     def suffix(self) -> str:
-        """What tells its files from those of the experiment's other sweeps."""
+        """The end of its files' names, which differs from those of the experiment's other sweeps."""
         if self.alone:
             return ""
         whole = "_".join(filter(None, (f"{self.scale}-{self.data}", self.variant)))
@@ -85,7 +87,7 @@ class Section:
 
     @property
     def id(self) -> str:
-        """Its place on the page, for links."""
+        """Its id on the page, for links."""
         return re.sub(r"[^\w.-]+", "-", f"{self.experiment.name}{self.suffix}")
 
     @property
@@ -101,7 +103,7 @@ class Section:
         return epochs.dropna(subset=TRAINING) if set(TRAINING) <= set(epochs) else epochs.head(0)
 
     def conditions(self) -> list[Condition]:
-        """Networks that differ in their seed alone, in groups."""
+        """Groups of networks that differ in their seed alone."""
         return conditions_of(self.experiment.conditions, self.runs)
 
     def curves_of(self, runs: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +134,7 @@ def sections_of(tables: Tables, claims: "Sequence[Judgement]") -> list[Section]:
 
 
 def _experiments(runs: pd.DataFrame) -> list[Experiment]:
-    """The experiments that runs may be of; what a user's own says not of itself is taken from its runs."""
+    """The registered experiments and all others in the runs, with a heading and conditions where they have none."""
     known = [one for one in in_order() if not is_own(one.name)]
     for name, own in runs[runs["state"] == "done"].groupby("experiment"):
         if is_own(str(name)):

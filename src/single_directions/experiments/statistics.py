@@ -1,20 +1,20 @@
-"""Intervals, tests and correlations, with the network as the unit of inference: each value stands for one network.
+"""Intervals, tests and correlations. The network is the unit of inference: each value stands for one network.
 
-One method for each kind of number, however many networks there are, gives both its 95 % interval and its p value, so
-that the two agree and more networks of the same effect never weaken a verdict:
+One method for each kind of number gives both its 95 % interval and its p value, however many networks there are. So the
+two agree, and more networks of the same effect never weaken a verdict:
 
 - means and differences: Student's t (Welch's where the groups share too few seeds);
 - correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
-  number of seeds, which is cautious: networks of one seed count as if they were one;
+  number of seeds. This is cautious: networks of one seed count as if they were one;
 - shares: Clopper and Pearson's exact interval, and the exact binomial test.
 
-P values are two-sided. Permutation tests stand beside them for comparison and decide nothing: from 4 networks a side
-their p cannot be small. Values that are not numbers are left out. What cannot be computed (too few values, values that
-are all equal) is NaN, never an error.
+P values are two-sided. P values of permutation tests are computed too, but decide nothing: with 4 networks a side they
+cannot be small. Values that are not numbers are left out. What cannot be computed, as from too few values or from equal
+values, is NaN, never an error.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb, factorial, inf, nan
 from typing import Any
@@ -25,19 +25,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from single_directions.experiments.weighted import Floats, covariance, partial, ranks
+Floats = NDArray[np.float64]
 
 LEAST_NETWORKS = 4
 """A side with fewer networks decides nothing."""
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 """Of permutation tests."""
-BATCH = 500
-"""Resamples at once: as many as the processor's cache holds."""
 ENOUGH_FOR_CLUSTERS = 10
-"""Networks below which clusters are not looked for."""
+"""Fewer networks are one cluster."""
 VERY_STRONG = 10
-"""How much lower a BIC is that decides for more clusters."""
+"""More clusters are taken if they lower the BIC by more."""
+NOTHING = 1e-12
+"""The share of a variance that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ class Estimate:
             correlations of networks that share seeds.
         p: two-sided, of the true number being `null`.
         p_permutation: the same by permutation.
-        p_permutation_least: the smallest that it can be, which from few networks is not small.
+        p_permutation_least: the smallest possible p of that test, which is not small for few networks.
         effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
         error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
         null: 0; of a share one half.
-        shared: how many seeds two groups share that were compared as independent all the same; too few to pair.
+        shared: how many seeds two groups share, where these are too few to pair and the groups were compared as
+            independent.
     """
 
     value: float = nan
@@ -86,8 +87,8 @@ class Estimate:
 def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) -> Estimate:
     """The mean of one value a network, tested against zero.
 
-    `bounds` are the least and the greatest value that there can be, as -1 and 1 of correlations. Student's interval is
-    cut there: it covers the true mean as often as before, since that cannot lie beyond.
+    `bounds` are the least and the greatest possible value, as -1 and 1 of correlations. Student's interval is cut
+    there. It covers the true mean as often as before, since that cannot lie outside.
     """
     x = _numbers(values)
     n = len(x)
@@ -101,9 +102,8 @@ def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) 
 def difference(one: pd.Series, other: pd.Series) -> Estimate:
     """The mean of `one` minus that of `other`; both hold one value a network, by seed.
 
-    Seeds that both hold are blocks: their differences are taken within a seed, and networks of other seeds are left
-    out. Where that would leave fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as
-    independent groups (Welch).
+    Differences are taken within the seeds that both hold; networks of other seeds are left out. If that would leave
+    fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as independent groups (Welch).
     """
     one, other = (_by_seed(values) for values in (one, other))
     seeds = one.index.intersection(other.index)
@@ -155,41 +155,44 @@ def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: Arra
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's correlation alone; NaN where it is not defined."""
     (a, b), _ = _complete([x, y])
-    return float(_spearman(a, b, np.ones(len(a)))) if len(a) > 1 else nan
+    return _of_ranks(a, b)
 
 
 def partial_correlation(
     x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike], blocks: ArrayLike | None = None
 ) -> Estimate:
-    """Spearman's correlation of x and y that is left when what the ranks of `given` explain is taken from both.
+    """Spearman's correlation of what a linear fit to the ranks of `given` leaves of the ranks of x and of y.
 
-    What does not vary explains nothing. `blocks` as in `correlation`.
+    `blocks` as in `correlation`.
     """
     columns, n = _complete([x, y, *given], blocks)
     if n < 3 or any(_all_equal(column) for column in columns[:2]):
         return Estimate(n=n)
-    columns = [*columns[:2], *(column for column in columns[2:] if not _all_equal(column))]
-    value = float(partial(covariance([stats.rankdata(column) for column in columns], np.ones(len(columns[0])))))
-    if not np.isfinite(value):
-        return Estimate(n=n)
-    low, high, p = _fisher(value, n - 3 - (len(columns) - 2), 1 + value**2 / 2)
+    ranks = [stats.rankdata(column) for column in columns if not _all_equal(column)]
+    ranks = [column - column.mean() for column in ranks]
+    left = []
+    for column in ranks[:2]:
+        told = np.stack([*ranks[2:], np.zeros_like(column)], axis=1)
+        left.append(column - told @ np.linalg.lstsq(told, column, rcond=None)[0])
+        if left[-1].var() <= NOTHING * column.var():
+            return Estimate(n=n)
+    value = float(np.corrcoef(*left)[0, 1])
+    low, high, p = _fisher(value, n - 3 - (len(ranks) - 2), 1 + value**2 / 2)
     return Estimate(value, low, high, n, p, effect_size=value)
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
     """Spearman's correlation without each network in turn, (networks,): how much rests on single ones."""
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(a) < 3:
-        return np.full(len(a), nan)
-    return np.asarray(_spearman(a, b, 1 - np.eye(len(a))))
+    return np.array([_of_ranks(np.delete(a, i), np.delete(b, i)) for i in range(len(a))])
 
 
 def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
     """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to `most` components.
 
-    Their number is the fewest than which none has a BIC lower by more than 10, very strong evidence (Kass & Raftery
-    1995). The components have one shape. Each with its own, chosen by the lowest BIC alone, splits 20 networks
-    out of a single Gaussian in more than half of simulations. Fewer than 10 networks are one cluster.
+    The fewest clusters are taken whose BIC is within 10 of the lowest; a larger difference is very strong evidence
+    (Kass & Raftery 1995). All components have one shape. With a shape each and the lowest BIC, 20 networks out of a
+    single Gaussian are split in more than half of simulations. Fewer than 10 networks are one cluster.
     """
     plane = np.stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)], axis=1)
     one = np.zeros(len(plane), dtype=np.int64)
@@ -225,7 +228,7 @@ def _independent(a: Floats, b: Floats) -> Estimate:
 
 
 def _student(value: float, error: float, freedom: float, n: int, by_chance: float, least: float) -> Estimate:
-    """Interval and p by Student's t; without any spread, what these tend to as it vanishes."""
+    """Interval and p by Student's t; without any spread, their limits as it vanishes."""
     if error == 0:
         return Estimate(value, value, value, n, float(value == 0), by_chance, least, error=0.0, freedom=freedom)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
@@ -239,36 +242,23 @@ def _error(x: Floats) -> float:
 
 
 def _paired_by_chance(a: Floats, b: Floats) -> float:
-    """P of no correlation, by pairing the values anew."""
-    with _quiet():
-        result = stats.permutation_test(
-            (a,),
-            lambda a, axis=-1: partial(covariance([a, b], np.ones(len(b)))),
-            permutation_type="pairings",
-            n_resamples=RESAMPLES,
-            batch=BATCH,
-            vectorized=True,
-            rng=np.random.default_rng(0),
-        )
-    return float(result.pvalue)
+    """P of no correlation, by pairing the values anew. Their covariance orders the pairings as the correlation does."""
+    centred = (b - b.mean()) / len(b)
+    return _by_chance((a,), lambda a, axis=-1: (a - a.mean(axis, keepdims=True)) @ centred, "pairings")
 
 
 def _exchanged(samples: tuple[Floats, Floats], kind: str) -> float:
     """P of equal means, by exchanging values between groups ("independent") or within pairs ("samples")."""
+    return _by_chance(samples, lambda a, b, axis=-1: a.mean(axis) - b.mean(axis), kind)
+
+
+def _by_chance(samples: tuple[Floats, ...], statistic: Callable[..., Any], kind: str) -> float:
     with _quiet():
         result = stats.permutation_test(
-            samples,
-            _mean_difference,
-            permutation_type=kind,
-            n_resamples=RESAMPLES,
-            vectorized=True,
+            samples, statistic, permutation_type=kind, n_resamples=RESAMPLES, vectorized=True,
             rng=np.random.default_rng(0),
-        )
+        )  # fmt: skip
     return float(result.pvalue)
-
-
-def _mean_difference(a: Floats, b: Floats, axis: int = -1) -> Any:
-    return a.mean(axis) - b.mean(axis)
 
 
 def _hedges(a: Floats, b: Floats) -> float:
@@ -289,12 +279,16 @@ def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float, floa
     return float(np.tanh(z - half)), float(np.tanh(z + half)), float(2 * stats.norm.sf(abs(z) / error))
 
 
-def _spearman(a: Floats, b: Floats, counts: Floats) -> Any:
-    return partial(covariance([ranks(a, counts), ranks(b, counts)], counts))
+def _of_ranks(a: Floats, b: Floats) -> float:
+    """Spearman's correlation; NaN of fewer than two values, and where one side has all values equal."""
+    if len(a) < 2:
+        return nan
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
 
 
 def _by_seed(values: pd.Series) -> pd.Series:
-    """One value a seed: a network trained twice counts once."""
+    """One value a seed: networks of one seed count once, by their mean."""
     return values.astype(float).dropna().groupby(level=0).mean()
 
 
@@ -304,7 +298,7 @@ def _numbers(values: ArrayLike) -> Floats:
 
 
 def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
-    """The networks that have all their numbers, and how many there are: of blocks, where they share some."""
+    """The columns of the networks that have all numbers, and how many networks, or blocks, these are."""
     values = np.array(columns, dtype=float)
     complete = np.isfinite(values).all(0)
     own = np.arange(len(complete)) if blocks is None else np.asarray(blocks, dtype=float)
@@ -317,5 +311,5 @@ def _all_equal(x: Floats) -> bool:
 
 
 def _quiet() -> warnings.catch_warnings:
-    """Within it nothing is said about values that are (nearly) equal: what comes of them is NaN, and handled."""
+    """Silences warnings about values that are (nearly) equal. They give NaN, which is handled."""
     return warnings.catch_warnings(action="ignore")

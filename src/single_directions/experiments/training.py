@@ -11,29 +11,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from single_directions.experiments.statistics import spearman
+from single_directions.experiments.statistics import Floats, spearman
 from single_directions.experiments.sweeps import conditions
 from single_directions.experiments.tables import Tables
-from single_directions.experiments.weighted import Floats
 
 NORMALIZED, RAW = "ablation/auc_normalized", "ablation/auc"
 SMOOTHED = 5
-"""Epochs measured of which the running median is taken, centred, fewer at the ends."""
+"""The measured epochs that a running median is over: centred, fewer at the ends."""
 DIVERGED = 0.05
-"""The share of its lowest value by which the smoothed test loss must end above it."""
+"""The losses diverge if the smoothed test loss ends above its lowest value by more than this share of it."""
 TURNED = 0.05
-"""The share of its rise, from the first epoch to its largest value, by which the smoothed AUC must end below that."""
+"""The AUC turns down if, smoothed, it ends below its largest value by more than this share of its rise to it."""
 NEAR_EPOCHS, NEAR_SHARE = 2, 0.1
-"""Two epochs are near each other within so many epochs, or within this share of the epochs to the onset."""
+"""Two epochs are near if they are this many epochs apart, or this share of the epochs to the onset."""
 PATIENCE = 5
-"""Epochs measured without improvement after which training is stopped."""
+"""Training is stopped after this many measured epochs without improvement."""
 FOLLOWED = ("test loss until it is lowest", "test loss from there on", "training loss", "test accuracy lost")
-"""What `Training.followed` tells."""
+"""The keys of `Training.followed`."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """The epochs of one training at which its AUC was measured: epoch, AUC (normalized), losses and test accuracy."""
+    """The measured epochs of one training: `epoch`, `auc`, `test_loss`, `train_loss`, `test_accuracy`."""
 
     epochs: pd.DataFrame
 
@@ -44,10 +43,10 @@ class Training:
 
     @property
     def followed(self) -> dict[str, float]:
-        """What the AUC goes with: Spearman's correlations, and what overfitting costs the test accuracy.
+        """What the AUC follows, by `FOLLOWED`.
 
-        These are its correlation with the test loss until that is lowest, smoothed, and from there on; with the
-        training loss over all epochs; and the largest test accuracy minus the last, smoothed both.
+        Spearman's correlations of the AUC with the test loss until its lowest smoothed value, with the test loss from
+        there on, and with the training loss over all epochs; and the largest smoothed test accuracy minus the last.
         """
         if self.epochs.empty or self.epochs["test_loss"].isna().all():
             return dict.fromkeys(FOLLOWED, nan)
@@ -66,8 +65,8 @@ class Training:
     def onset(self) -> float:
         """The epoch at which train and test loss begin to diverge: NaN if they do not.
 
-        It is that of the lowest smoothed test loss (the middle one of equals), provided that the smoothed test loss
-        ends more than 5 % above it, and the smoothed training loss below its value there.
+        It is the epoch of the lowest smoothed test loss (the middle one of equals), if the smoothed test loss ends
+        more than 5 % above that, and the smoothed training loss ends below its value at that epoch.
         """
         test, train = smooth(self.epochs["test_loss"]), smooth(self.epochs["train_loss"])
         if not np.isfinite(test).any():
@@ -80,8 +79,8 @@ class Training:
     def downturn(self) -> float:
         """The epoch at which the AUC begins to drop: NaN if it does not.
 
-        It is that of the largest smoothed AUC (the middle one of equals), provided that the smoothed AUC ends below
-        that by more than 5 % of its rise.
+        It is the epoch of the largest smoothed AUC (the middle one of equals), if the smoothed AUC ends below that by
+        more than 5 % of its rise from the first epoch.
         """
         auc = smooth(self.epochs["auc"])
         if not np.isfinite(auc).any():
@@ -92,7 +91,7 @@ class Training:
 
     @property
     def tolerance(self) -> float:
-        """How many epochs are near the onset: 2 (or the epochs between measurements), or 10 % of those to the onset."""
+        """How many epochs from the onset are near: 2, those between measurements or 10 % of the onset."""
         between = self.epochs["epoch"].diff().max() if len(self.epochs) > 1 else 1.0
         return max(NEAR_EPOCHS, float(between), NEAR_SHARE * self.onset) if isfinite(self.onset) else nan
 
@@ -101,13 +100,13 @@ class Training:
         """Whether the AUC turns down near the onset, 1 or 0: NaN where the losses do not diverge."""
         if not isfinite(self.onset):
             return nan
-        # What a computer makes of 0.1 times 30 epochs is not quite 3.
+        # In floating point 0.1 times 30 epochs is not quite 3.
         return float(isfinite(self.downturn) and abs(self.downturn - self.onset) <= self.tolerance + 1e-9)
 
     def stopped(self, by: str) -> dict[str, float]:
-        """What stopping by `auc`, by `test_loss` or by `nothing` leaves: the network of the best epoch so far.
+        """What early stopping by `auc` or `test_loss` keeps: the network of the best epoch so far.
 
-        Returns the epochs trained, the epoch kept (the last if stopped by nothing), and its test loss and accuracy.
+        Returns the epochs trained, the epoch kept, and its test loss and accuracy. `nothing` keeps the last epoch.
         """
         if self.epochs.empty:
             return dict.fromkeys(("epochs", "kept", "test_loss", "test_accuracy"), nan)
@@ -123,18 +122,18 @@ class Training:
 
 
 def smooth(values: pd.Series) -> Floats:
-    """The running median over 5 epochs measured."""
+    """The running median over 5 measured epochs."""
     return values.rolling(SMOOTHED, center=True, min_periods=1).median().to_numpy(dtype=float)
 
 
 def middle(chosen: NDArray[np.bool_]) -> int:
-    """The middle one of the epochs chosen: a median is often the same for several in a row."""
+    """The middle one of the chosen epochs: a median is often the same for several epochs in a row."""
     places = np.flatnonzero(chosen)
     return int(places[(len(places) - 1) // 2])
 
 
 def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple[int, int]:
-    """When stock early stopping ends a training, and the best epoch until then, both counted from 0.
+    """When Lightning's early stopping ends a training, and the best epoch until then, both counted from 0.
 
     It stops after `patience` values in a row that are not better than the best before them.
     """
@@ -150,7 +149,7 @@ def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple
 
 
 def by_run(tables: Tables, signal: str = NORMALIZED) -> dict[str, Training]:
-    """The trainings whose AUC was measured, by the names of their runs; `signal` is the column of the AUC."""
+    """The trainings whose AUC was measured, by run; `signal` is the column of the AUC."""
     columns = {
         "epoch": "epoch",
         signal: "auc",
@@ -164,7 +163,7 @@ def by_run(tables: Tables, signal: str = NORMALIZED) -> dict[str, Training]:
 
 
 def trainings(tables: Tables, signal: str = NORMALIZED) -> pd.DataFrame:
-    """A row a run: `run`, `seed`, `condition` (what the experiment sweeps besides), `training`."""
+    """One row for each run: `run`, `seed`, `condition` (what the experiment sweeps beside the seed), `training`."""
     measured = by_run(tables, signal)
     none = Training(pd.DataFrame(columns=["epoch", "auc", "test_loss", "train_loss", "test_accuracy"]))
     runs = tables.runs

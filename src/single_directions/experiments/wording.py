@@ -1,4 +1,4 @@
-"""Numbers in words, the same in captions and tables."""
+"""Numbers and settings as text, the same in captions and tables."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -20,14 +20,14 @@ SETTINGS = {
 
 
 def setting(key: str, value: str) -> str:
-    """An override as a reader says it, `10,000 training images`; `key=value` where there are no words for it."""
+    """An override in words, `10,000 training images`; `key=value` where there are no words for it."""
     if key in SETTINGS and value not in ("", "null"):
         return SETTINGS[key].format(f"{int(value):,}" if value.isdigit() else value)
     return f"{key}={value}" if value else key
 
 
 def place(data: str, scale: str, overrides: Mapping[str, str]) -> str:
-    """A data set with its scale and settings, an image folder by its own name."""
+    """A data set with its scale and settings; a folder of images by its name."""
     root = overrides.get("data.root") if data == "image_folder" else None
     named = f"{root} (a folder of images)" if root else data
     settings = [setting(*one) for one in overrides.items() if not (root and one[0] == "data.root")]
@@ -42,7 +42,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 class Interval(Protocol):
-    """What has a value and an interval: an `Estimate`, a `Judgement`."""
+    """A value and its interval: an `Estimate`, a `Judgement`."""
 
     @property
     def value(self) -> float | None: ...

@@ -1,4 +1,4 @@
-"""The figures of the paper and those beyond it, in one visual language."""
+"""Figures from tables, in one style."""
 
 from single_directions.experiments.drawing.ablation import Line, ablation_figure, curve_figure
 from single_directions.experiments.drawing.dots import Column, Row, dots_figure

@@ -1,4 +1,4 @@
-"""Accuracy against units ablated: Figures 1, 2a and 4, and one network's own curve."""
+"""Accuracy against units ablated: Figures 1, 2a and 4, and the curve of one network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MARKS = 6
 
 @dataclass(frozen=True)
 class Line:
-    """A condition in a figure: its networks' curves, and how they look.
+    """A condition in a figure: the curves of its networks, and their look.
 
     `curves` has a row for each network (`run`), `ordering` and `fraction_ablated`, with its `accuracy`.
     """
@@ -43,14 +43,14 @@ def ablation_figure(
     lines: Sequence[Line], chance: float, title: str, *, legend: str = "", spread: Spread = "orderings",
     verticals: Sequence[tuple[float, Any]] = (), drop: bool = False,
 ) -> Figure:  # fmt: skip
-    """Accuracy against the fraction of units ablated, a line a condition.
+    """Accuracy against the fraction of units ablated, one line for each condition.
 
     A line is the mean over all orderings of all networks. Its band is one standard deviation: over the orderings within
-    a network (Figure 1), or over all curves of all networks together (2a and 4b). Where there are several networks, a
-    thin line is the mean of each. The first line lies on top, and dotted lines lie below all others. Where there are
-    more than two colours, each has its own markers, for prints without colour. Dashed lines are drawn at `chance` and,
-    vertically, at `verticals` (fraction and colour). With `drop` the figure shows the accuracy that each network loses,
-    and no chance, which is at another height for each accuracy at the start.
+    a network (Figure 1), or over all curves of all networks together (2a and 4b). If there are several networks, each
+    has a thin line for its mean. The first line is on top, dotted lines are below all others. With more than two
+    colours, each has its own markers, for prints without colour. Dashed lines are drawn at `chance` and, vertically, at
+    `verticals` (fraction and colour). With `drop` the figure shows the accuracy that each network loses; there is
+    no line for chance then, since its height would differ between networks.
     """
     with matplotlib.rc_context(STYLE):
         labels = [line.label for line in lines]
@@ -72,7 +72,7 @@ def ablation_figure(
 
 
 def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) -> Figure:
-    """One network's curve: a thin line an ordering, and their mean with one standard deviation."""
+    """The curve of one network: a thin line for each ordering, and their mean with one standard deviation."""
     fraction, accuracy = curve.fraction_ablated.numpy(), curve.accuracy.numpy()
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
@@ -87,7 +87,7 @@ def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) ->
 
 
 def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool, depth: float, marks: tuple[int, int] | None) -> None:
-    """A condition, `depth` (0 to 1) below the first; `marks` are the place of its colour and the number of colours."""
+    """Draw a condition, `depth` (0 to 1) below the first. `marks`: the index of its colour, the number of colours."""
     curves = line.curves.dropna(subset=["accuracy"])
     if drop:
         start = curves.loc[curves["fraction_ablated"] == 0].groupby("run")["accuracy"].mean()
@@ -121,7 +121,7 @@ def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool, depth: float,
 def _draw_band(
     axes: Axes, fraction: Any, mean: Any, deviation: Any, colour: Any, depth: float = 0.0, **look: Any
 ) -> None:
-    """A mean and its deviation: the bands of all conditions lie below the lines of all."""
+    """Draw a mean and its deviation. The bands of all conditions are below the lines of all."""
     axes.fill_between(
         fraction, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0, zorder=1 - depth
     )

@@ -1,4 +1,4 @@
-"""A number a network, such as the area under its curve: a row a condition."""
+"""One number for each network, such as the area under its curve: one row for each condition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from single_directions.experiments.drawing.style import COLUMN_WIDTH, GREY, LABEL_WIDTH, STYLE, draw_title, new_figure
 
 NARROW = 18
-"""Characters of a label beside two panels."""
+"""The width of a label beside two panels, in characters."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A condition: a value a network, their mean, and a 95 % interval for it (NaN where there is none)."""
+    """A condition: one value for each network, their mean, and its 95 % interval (NaN where there is none)."""
 
     label: str
     values: Sequence[float]
@@ -31,9 +31,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A panel: a row for each condition, or None, what their values are, and between which limits values can lie.
+    """A panel: the row of each condition or None, what the values are, and the limits of possible values.
 
-    `marked` values have a dashed line and a name, which may be empty.
+    `marked` values get a dashed line and a name, which may be empty.
     """
 
     rows: Sequence[Row | None]
@@ -43,9 +43,9 @@ class Column:
 
 
 def dots_figure(labels: Sequence[str], columns: Sequence[Column], title: str) -> Figure:
-    """A dot a network, and a diamond at the mean with its 95 % interval: a row a condition, panels side by side.
+    """A dot for each network, and a diamond at the mean with its 95 % interval; panels side by side.
 
-    An interval that reaches beyond a panel's limits ends at them.
+    There is one row for each condition. Intervals are cut at a panel's limits.
     """
     with matplotlib.rc_context(STYLE):
         height = max(0.42, (1.0 + 0.36 * len(labels)) / COLUMN_WIDTH)
@@ -90,7 +90,7 @@ def _draw_column(axes: Axes, column: Column) -> None:
 
 
 def _wrapped(label: str, width: int) -> str:
-    """A label on one line, or on several of which the first ends at its last comma."""
+    """A label on one line, or broken at its last comma and where it is too long."""
     if len(label) <= width:
         return label
     start, comma, end = label.rpartition(", ")

@@ -1,4 +1,4 @@
-"""Networks that differ in their seed alone: Figure 2b, and what a single one of them does to it."""
+"""Networks that differ in their seed alone: Figure 2b, and how much it rests on single networks."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,18 @@ from single_directions.experiments.drawing.style import (
     draw_title,
     new_figure,
 )
-from single_directions.experiments.weighted import Floats
+from single_directions.experiments.statistics import Floats
 
 NAMED = 3
+"""Networks whose names are shown."""
 
 
 def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
-    """Normalized AUC against generalization error, a mark a network (Figure 2b).
+    """Normalized AUC against generalization error, one mark for each network (Figure 2b).
 
-    Bars are one standard error of the mean over a network's orderings, where `auc_normalized_std` and `orderings` tell
-    it. `groups` has the group of each network, in the legend's order and with the index of `networks`; each has its own
-    colour and marks.
+    Bars are one standard error of the mean over a network's orderings, where the columns `auc_normalized_std` and
+    `orderings` are known. `groups` has the group of each network, sorted as in the legend, with the index of
+    `networks`. Each group has its own colour and marks.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
@@ -49,13 +50,13 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
 
 
 def _standard_error(networks: pd.DataFrame) -> Floats:
-    """That of each network's mean over its orderings, 0 where it is not known."""
+    """The standard error of each network's mean over its orderings; 0 where it is not known."""
     known = networks.reindex(columns=["auc_normalized_std", "orderings"]).apply(pd.to_numeric)
     return (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0).to_numpy(dtype=float)
 
 
 def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, title: str) -> Figure:
-    """The correlation with one network left out, networks sorted by it; the three that matter most are named."""
+    """The correlation without each network, sorted. The three networks that change it most are named."""
     values = np.asarray(without, dtype=float)
     order = np.argsort(values, kind="stable")
     strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:NAMED].tolist())
@@ -84,7 +85,7 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
 
 
 def _heights(values: Floats, whole: float, named: Sequence[int], span: float) -> dict[int, float]:
-    """Where names stand: outside their marks, those of like values above each other. `named` is sorted by value."""
+    """The heights of names: outside their marks, without overlap. `named` is sorted by value."""
     heights, gap = {}, 0.07 * span
     for side, inwards in ((-1, reversed(named)), (1, iter(named))):
         last = -np.inf

@@ -1,4 +1,4 @@
-"""AUC against training loss: Figure 1 where trainings have come equally far."""
+"""AUC against training loss, for Figure 1 at equal training loss."""
 
 import matplotlib
 import numpy as np
@@ -16,10 +16,10 @@ from single_directions.experiments.drawing.style import (
 
 
 def equal_loss_figure(trainings: pd.DataFrame, reached: float, title: str) -> Figure:
-    """AUC against training loss, a thin line a training, and the mean of each level of corruption.
+    """AUC against training loss: a thin line for each training, a thick one for the mean at each level of corruption.
 
-    `trainings` has a row an epoch: `corruption`, `seed`, `epoch`, `loss`, `auc`. Losses fall to the right, as in
-    training. A dashed line marks `reached`.
+    `trainings` has the columns `corruption`, `seed`, `epoch`, `loss` and `auc`, one row for each epoch. Losses fall to
+    the right, as in training. A dashed line marks the loss `reached` by all.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(0.7)
@@ -30,7 +30,7 @@ def equal_loss_figure(trainings: pd.DataFrame, reached: float, title: str) -> Fi
             label = "true labels" if corruption == 0 else f"{100 * float(str(corruption)):.0f} % corrupted"
             each = []
             for _, one in own.groupby("seed"):
-                loss = np.minimum.accumulate(one["loss"].to_numpy())  # where training has come to
+                loss = np.minimum.accumulate(one["loss"].to_numpy())  # the least loss so far
                 axes.plot(loss, one["auc"], color=colour, linewidth=0.5, alpha=0.6)
                 each.append((loss, one["auc"].to_numpy()))
             shared = np.geomspace(min(loss[0] for loss, _ in each), max(loss[-1] for loss, _ in each), 100)

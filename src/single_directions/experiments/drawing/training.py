@@ -14,17 +14,17 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from single_directions.experiments.drawing.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, draw_title, new_figure
 
 PANELS = 9
-"""As many trainings as Figure 3b has room for."""
+"""The most trainings in one figure of panels."""
 AREA, LABEL = "ablation/auc_normalized", "normalized AUC"
-"""The column of the AUC, and what figures call it."""
+"""The column of the AUC, and its name in figures."""
 
 
 def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
-    """Train and test loss, and on a second axis the normalized AUC, over epochs (Figure 3a).
+    """Train and test loss and, on a second axis, the normalized AUC over epochs (Figure 3a).
 
-    Thin lines are trainings, thick ones their means. The losses' axis is cut off above, so that train and test are seen
-    to part. Marks: the least test loss and the highest AUC, small for each training and large, with a dashed line, for
-    the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc_normalized`.
+    Thin lines are trainings, thick ones their means. The axis of the losses is cut off above, to show where train and
+    test loss part. Marks: the least test loss and the highest AUC, small for each training and large, with a dashed
+    line, for the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc_normalized`.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(0.72)
@@ -42,7 +42,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
         areas.tick_params(axis="y", colors=GREEN)
         marks, names = axes.get_legend_handles_labels()
         more, others = areas.get_legend_handles_labels()
-        # Filled column by column: each measure with the mark of its best epoch below it, and last what has none.
+        # A legend is filled column by column: each measure above its mark, the one without a mark last.
         figure.legend(
             [*marks[1:], *more, marks[0]], [*names[1:], *others, names[0]], loc="outside lower center", ncols=3
         )
@@ -50,10 +50,10 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
 
 
 def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: str) -> Figure:
-    """Normalized AUC against test loss, a mark an epoch, a panel a training (Figure 3b).
+    """Normalized AUC against test loss: one mark for each epoch, one panel for each training (Figure 3b).
 
-    `titles` are by run, in the order of the panels; there is room for nine. All epochs are in view: the test loss is on
-    a logarithmic axis, as it falls far in the first few.
+    `titles` are by run, in the order of the panels; the first nine are drawn. The axis of the test loss is logarithmic,
+    so that all epochs are in view: the loss falls far in the first few.
     """
     runs = list(titles)[:PANELS]
     columns = 2 if len(runs) in (2, 4) else min(3, len(runs))
@@ -73,7 +73,7 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
         grid.flat[0].set_ylim(*_around(shown[AREA]))
         for place in range(len(runs), rows * columns):
             grid.flat[place].set_visible(False)
-            if place >= columns:  # nothing below that would tell the values
+            if place >= columns:  # no panel below has the numbers of this axis
                 grid.flat[place - columns].tick_params(labelbottom=True)
         figure.supxlabel("test loss (logarithmic)", fontsize=9)
         figure.supylabel(f"{LABEL} (training images)", fontsize=9)
@@ -96,12 +96,12 @@ def _draw_measure(
     axes.plot(line.index, line, color=colour, label=label)
     if best and not line.empty:
         epoch, value = _best(line.index.to_series(), line, best)
-        # Two lines at the same epoch show alternate dashes.
+        # Of two lines at the same epoch, the dashes alternate.
         axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
         name = "least test loss" if best == "min" else f"highest {LABEL}"
         axes.plot(
             epoch, value, "o", markersize=6, color=colour, markeredgecolor="white", label=name, zorder=4,
-            clip_on=False,  # the last epoch's stands on the frame
+            clip_on=False,  # the mark of the last epoch is on the frame
         )  # fmt: skip
 
 
@@ -112,9 +112,9 @@ def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float
 
 
 def _log_losses(axes: Axes, losses: pd.Series) -> None:
-    """A logarithmic axis on which all losses are in view."""
+    """Make the axis of the losses logarithmic, with all losses in view."""
     low, high = float(losses.min()), float(losses.max())
-    if low <= 0:  # a logarithm has no place for it
+    if low <= 0:  # it has no logarithm
         return
     margin = max(high / low, 1.1) ** 0.06
     axes.set(xscale="log", xlim=(low / margin, high * margin))
@@ -124,7 +124,7 @@ def _log_losses(axes: Axes, losses: pd.Series) -> None:
 
 
 def _round_between(low: float, high: float) -> list[float]:
-    """Two to six round numbers, as evenly on a logarithmic axis as there are."""
+    """Two to six round numbers, as even on a logarithmic axis as possible."""
     powers = 10.0 ** np.arange(floor(log10(low)), ceil(log10(high)) + 1)
     for steps in ([1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]):
         found = [float(x) for x in np.outer(powers, steps).ravel() if low <= x <= high]
@@ -140,7 +140,7 @@ def _around(values: pd.Series) -> tuple[float, float]:
 
 
 def _cut(test_loss: pd.Series) -> float:
-    """Above the highest test loss after its least, so that what lies before fills no more than half of the axis."""
+    """The top of the axis of losses: above the highest test loss after its minimum, at least twice the minimum."""
     after = test_loss.loc[test_loss.idxmin() :].max()
     top = max(1.15 * after, 2 * test_loss.min())
     return float(min(top, 1.05 * test_loss.max())) if np.isfinite(top) and top > 0 else 1.0
