@@ -1,5 +1,6 @@
 """Runs that were never trained: their folders, with numbers made up so that tables can be worked out by hand."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def made(tmp_path: Path) -> Runs:
         epochs: int = 0,
         config: dict[str, Any] | None = None,
     ) -> Path:
-        name = ",".join(filter(None, (f"data.corruption={corruption},{variant}".strip(","), f"seed={seed}")))
+        own = re.split(r",(?=[a-z~])", variant) if variant else []
+        overrides = [f"data.corruption={corruption}", *own, f"seed={seed}"]
+        name = ",".join(overrides).replace("/", "_")
         folder = RunFolder(tmp_path / root / experiment / place / name)
         folder.path.mkdir(parents=True)
         scale, _, data = place.partition("-")
@@ -58,6 +61,11 @@ def made(tmp_path: Path) -> Runs:
         losses = pd.DataFrame({"train/loss": [1.0, 1 / 3], "test/loss": [1.1, 0.1 + 0.2], "epoch": [1, 2]})
         folder.write_frame(folder.metrics, losses)
         summary = {
+            "command": f"python scripts/train.py experiment={experiment} {' '.join(overrides)}",
+            "overrides": [f"experiment={experiment}", "tracking=off", *overrides],
+            "commit": "0123456789",
+            "identity": "1234567890123456",
+            "settings": {"seed": seed},
             "experiment": experiment,
             "corruption": corruption,
             "seed": seed,

@@ -1,5 +1,6 @@
 """Tables of runs that were never made: numbers drawn so that every figure has something to show."""
 
+import json
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -52,7 +53,8 @@ def _settings(experiment: str, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def _row(experiment: str, values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    name = ",".join(f"{key}={value}" for key, value in sorted(values.items()))
+    overrides = [f"{key}={value}" for key, value in sorted(values.items())]
+    name = ",".join(overrides)
     corruption = values.get("data.corruption", 0.0)
     config = {
         "experiment": experiment,
@@ -76,6 +78,8 @@ def _row(experiment: str, values: dict[str, Any], rng: np.random.Generator) -> d
         "experiment": experiment,
         "scale": "demo",
         "data": "digits",
+        "overrides": json.dumps(overrides),
+        "command": f"python scripts/train.py -m experiment={experiment}",
         "corruption": corruption,
         "seed": values["seed"],
         "data_seed": 0,

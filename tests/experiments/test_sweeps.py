@@ -1,14 +1,10 @@
 """Which runs are compared with each other."""
 
-import math
+import json
 
-import pytest
-
-from single_directions.experiments.sweeps import by_condition, conditions, overrides, sweeps, swept_keys
+from single_directions.experiments.sweeps import conditions, overrides, said, sweeps, swept_keys
 from single_directions.experiments.tables import read_tables
-from single_directions.runs.folder import RunFolder, run_name
-
-TRAINER = ("trainer.check_val_every_n_epoch", "trainer.max_epochs")
+from single_directions.runs.folder import write_json
 
 
 def test_an_experiment_sweeps_what_its_file_says():
@@ -17,38 +13,46 @@ def test_an_experiment_sweeps_what_its_file_says():
     assert swept_keys("single") == swept_keys("an experiment of one's own") == ("seed",)
 
 
-def test_overrides_are_read_from_a_name():
-    name = "a/demo-digits/network=mlp,data.corruption=0.5,network.hidden=[8,8,8],~tracking,seed=1"
-    assert overrides(name) == {
-        "network": "mlp",
-        "data.corruption": "0.5",
-        "network.hidden": "[8,8,8]",
-        "~tracking": "",
-        "seed": "1",
-    }
-    assert overrides("a/demo-digits/default") == {}
+def test_overrides_are_those_that_a_run_recorded(made):
+    runs = read_tables([made(corruption=0.5, variant="network=mlp,network.hidden=[128,128],~scheduler", seed=1)]).runs
+    found = {"data.corruption": "0.5", "network": "mlp", "network.hidden": "[128,128]", "seed": "1", "~scheduler": ""}
+    assert said(runs.iloc[0]) == found
+    assert said({"run": "a/b/seed=1"}) == said({"overrides": float("nan")}) == {}  # of older code
+
+
+def test_settings_are_read_from_a_variant():
+    assert overrides("network=mlp,network.hidden=[8,8,8],~scheduler") == {
+        "network": "mlp", "network.hidden": "[8,8,8]", "~scheduler": "",
+    }  # fmt: skip
+    assert overrides("") == {}
 
 
 def test_variant_is_what_an_experiment_does_not_sweep(made):
     made(corruption=0.5)
     made(variant="data.train_samples=100,network.hidden=[8,8,8]", config={"network": {"hidden": [8, 8]}})
     runs = read_tables([made(seed=1)]).runs
-    assert sorted(set(runs["variant"])) == ["", "data.train_samples=100,network.hidden=[8,8,8]"]
+    assert sorted(set(runs["variant"])) == ["", "data.train_samples=100,network.hidden=[8,8]"]
     assert [len(sweep) for _, sweep in sweeps(runs)] == [2, 1]
 
 
-def test_names_that_were_cut_do_not_set_runs_apart(made):
-    keys = {"batch_size": 32, "note": "x" * 140, "trainer": {"check_val_every_n_epoch": 10, "max_epochs": 20}}
-    for seed in (8, 9, 10, 11):  # of these names different parts are cut
-        told = f"{'x' * 140},seed={seed},trainer.check_val_every_n_epoch=10,trainer.max_epochs=20"
-        name = run_name([f"{key}=." for key in ("batch_size", "note", "seed", *TRAINER)], {**keys, "seed": seed})
-        assert name.startswith(f"batch_size=32,note={told}"[:191])
-        folder = RunFolder(made(seed=seed, experiment="ensemble", config=keys) / "ensemble" / "demo-digits")
-        (folder.path / f"data.corruption=0,seed={seed}").rename(folder.path / name)
-    runs = read_tables([folder.path]).runs
-    assert set(runs["variant"]) == {
-        f"batch_size=32,note={'x' * 140},trainer.check_val_every_n_epoch=10,trainer.max_epochs=20"
-    }
+def test_runs_of_older_code_are_told_apart_by_their_configurations(made):
+    for seed in (0, 1):
+        root = made(seed=seed, variant="batch_size=32", config={"batch_size": 64 + seed})
+    for file in root.rglob("summary.json"):
+        summary = json.loads(file.read_text())
+        write_json(file, {key: value for key, value in summary.items() if key not in ("overrides", "command")})
+    runs = read_tables([root]).runs
+    assert list(runs["variant"]) == ["batch_size=64", "batch_size=65"]
+    assert list(runs["run"].str.rpartition("/")[2]) == [f"data.corruption=0,batch_size=32,seed={n}" for n in (0, 1)]
+    assert runs["overrides"].isna().all()
+
+
+def test_runs_on_several_devices_are_kept_apart(made):
+    made(seed=0, config={"trainer": {"devices": 1}})
+    made(seed=1, config={"trainer": {"devices": [3]}})
+    assert set(read_tables([made(seed=2)]).runs["variant"]) == {""}
+    runs = read_tables([made(seed=3, config={"trainer": {"devices": 2}})]).runs
+    assert "trainer.devices=2" in set(runs["variant"])
 
 
 def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):
@@ -63,28 +67,11 @@ def test_conditions_are_what_is_swept_save_the_seed(made):
     made(corruption=0.5)
     runs = read_tables([made(seed=1)]).runs
     assert list(conditions(runs)) == ["data.corruption=0", "data.corruption=0.5"]
-    choices = runs.assign(experiment="early_stopping_grid", run=["e/s-d/optimizer=adam", "e/s-d/optimizer=sgd"])
-    assert [text.split(",")[0] for text in conditions(choices)] == ["optimizer=adam", "optimizer=sgd"]
+    choices = runs.assign(experiment="early_stopping_grid", overrides=['["optimizer=adam_slow"]', None])
+    choices["config.optimizer._target_"] = "torch.optim.SGD"
+    assert [text.split(",")[0] for text in conditions(choices)] == ["optimizer=adam_slow", "optimizer=sgd"]
     assert list(conditions(runs.assign(experiment="ensemble"))) == ["", ""]
     assert len(conditions(runs.iloc[:0])) == 0
-
-
-def test_table_by_condition_is_that_worked_out_by_hand(made):
-    made(corruption=0, seed=0, auc=(0.4, 0.6))
-    made(corruption=0, seed=1, auc=(0.5, 0.9))
-    root = made(corruption=1, auc=(0.2, 0.2))
-    table = by_condition(read_tables([root]).runs).set_index("condition")
-    true, shuffled = table.loc["data.corruption=0"], table.loc["data.corruption=1"]
-    assert true["networks"] == 2
-    assert true["auc"] == pytest.approx(0.6)
-    # Variances over orderings are 0.02 and 0.08; the networks' means are 0.5 and 0.7.
-    assert true["auc_orderings"] == pytest.approx(math.sqrt(0.05))
-    assert true["auc_networks"] == pytest.approx(math.sqrt(0.02))
-    assert true["auc_high"] - true["auc"] == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t of one degree of freedom
-    assert shuffled["test_accuracy"] == pytest.approx(0.4)
-    assert shuffled["auc_orderings"] == 0
-    assert math.isnan(shuffled["auc_networks"])
-    assert math.isnan(shuffled["auc_low"])
 
 
 def test_runs_from_before_there_was_a_key_of_the_data_are_no_variant(made):

@@ -103,7 +103,7 @@ def test_different_runs_of_one_name_are_refused(made):
 
 def test_no_path_of_the_machine_is_kept(made, tmp_path):
     root = made(
-        variant="data.root=_home_me_pictures",
+        variant="data.root=/home/me/pictures",
         place="demo-image_folder",
         config={"data": {"root": "/home/me/pictures"}, "note": "in /home/me/weights/last.pt, see https://a.org/b"},
     )

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from single_directions.experiments.statistics import Estimate
-from single_directions.experiments.wording import count, duration, interval, number, place, setting
+from single_directions.experiments.wording import count, duration, interval, number, place, setting, some
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_settings_are_told_as_a_reader_says_them():
     assert place("image_folder", "paper", folder) == "cifar10 (a folder of images) at paper scale, learning rate 0.1"
     assert setting("data.train_samples", "null") == "data.train_samples=null"
     assert setting("~tracking", "") == "~tracking"
+
+
+def test_of_many_names_some_are_shown():
+    assert some(["a", "b"]) == "a; b"
+    assert some(list("abcdefgh")) == "a; b; c; d; e; f and 2 more"
+    assert some(["a"], total=3) == "a and 2 more"

@@ -14,8 +14,8 @@ def facts_of(section):
 def test_the_page_says_what_to_put_for_the_place_of_images():
     whole = tables({"ensemble": 2})
     assert "FOLDER" not in facts_of(sections_of(whole, ())[0])["Commands"]
-    names = whole.runs["run"].str.replace("seed", "data.root=cats,seed")
-    folder = whole.of(whole.runs.assign(data="image_folder", run=names))
+    command = "python scripts/train.py -m experiment=ensemble data=image_folder data.root=FOLDER/cats seed=0,1"
+    folder = whole.of(whole.runs.assign(data="image_folder", command=command))
     facts = facts_of(sections_of(folder, ())[0])
     assert "`FOLDER` stands for the place of that folder of images" in facts["Commands"]
 
@@ -49,7 +49,7 @@ def test_time_is_summed_for_each_device():
 def test_facts_of_a_section():
     [section] = sections_of(tables({"memorization": 2}), ())
     facts = facts_of(section)
-    assert "data.corruption=0.0,0.5,1.0 seed=0,1" in facts["Commands"]
+    assert "python scripts/train.py -m experiment=memorization" in facts["Commands"]
     assert "0000000000000005" in facts["Data"]
     assert "1,297 training and 500 test images" in facts["Data"]
     assert facts["Seeds"].startswith("networks (initialization and data order) 0, 1;")

@@ -1,4 +1,4 @@
-"""Networks that were trained twice under two names, as in two experiments that share a condition."""
+"""Networks that were trained twice, as in two experiments that share a condition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.sweeps import defaults
-from single_directions.runs.config import is_neutral
+from single_directions.runs.identity import is_neutral
 
-# What may differ between runs whose network is the same: what they are called, what may end a training (where it did,
-# the number of epochs tells), and what is only measured on the way.
+# Keys that may differ between runs of the same network: names, what may end a training (the number of
+# epochs shows whether it did), and measurements during training.
 _UNTOLD = ("experiment", "scale", "stop_at_train_accuracy", "early_stopping", "trainer.max_epochs",
            "trainer.check_val_every_n_epoch", "ablation.every_epoch")  # fmt: skip
 _RESULTS = ("epochs", "label_hash", "auc", "auc_std", "train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
 
 def first_of(runs: pd.DataFrame) -> dict[str, str]:
-    """The runs that are done whose network another run has too, by name, and the first of these runs.
+    """The done runs whose network an earlier run has too, each with the first such run.
 
-    Two runs are of one network if what decides their numbers is the same in both configurations, and their results are
-    the same to the last digit. Runs whose configuration or results are not known are nobody's copies.
+    Two runs have one network if all keys that decide numbers are equal, and their results are equal to the last digit.
+    Runs whose configuration or results are unknown are never copies.
     """
     known = runs[runs["state"] == "done"]
     if not {"config.seed", *_RESULTS} <= set(known):
@@ -36,9 +36,9 @@ def first_of(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def settings_of(row: Mapping[Any, Any], besides: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
-    """What decides a network's numbers: keys of its configuration and their values, without those `besides`.
+    """The keys and values of a run's configuration that decide its numbers, without those `besides`.
 
-    Of when a training ends nothing is in it.
+    Keys that say when training ends are left out.
     """
     config = {"data": {"_target_": str(row.get("config.data._target_"))}}
     keys = sorted(str(key).removeprefix("config.") for key in row if str(key).startswith("config."))
@@ -51,5 +51,5 @@ def settings_of(row: Mapping[Any, Any], besides: Sequence[str] = ()) -> tuple[tu
 
 
 def _filled(value: Any, key: str) -> Any:
-    """The value, or today's default for a run that was made before there was such a key."""
+    """The value, or the default of a key that is newer than the run."""
     return defaults().get(key, value) if pd.isna(value) else value

@@ -98,6 +98,7 @@ def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
 
 
 def _cost(one: pd.DataFrame, other: pd.DataFrame, rows: pd.Index) -> dict[str, Estimate]:
+    """What one way to stop leaves minus what another leaves."""
     return {str(name): mean_interval((one[name] - other[name])[rows]) for name in one}
 
 
@@ -107,9 +108,9 @@ def _means(rows: pd.DataFrame, values: pd.Series, bounds: tuple[float, float] = 
     return {str(condition): mean_interval(own.groupby("seed")["value"].mean(), bounds) for condition, own in grouped}
 
 
-def _listed(rows: pd.DataFrame, **values: pd.Series) -> list[dict[str, Any]]:
-    listed = rows[["run", "condition"]].assign(**values)
-    return [{str(name): value for name, value in row.items()} for row in listed.to_dict("records")]
+def _listed(rows: pd.DataFrame, **values: pd.Series) -> list[Any]:
+    """A dict for each training: its run, its condition and some numbers."""
+    return rows[["run", "condition"]].assign(**values).to_dict("records")
 
 
 def _unmeasured(rows: pd.DataFrame) -> tuple[str, ...]:

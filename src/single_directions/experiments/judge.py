@@ -25,15 +25,13 @@ from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
 from single_directions.experiments.planned import not_done
 from single_directions.experiments.statistics import LEAST_NETWORKS, Estimate, least_decisive
-from single_directions.experiments.sweeps import overrides, sweeps, swept_keys
+from single_directions.experiments.sweeps import said, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
-from single_directions.experiments.wording import count
+from single_directions.experiments.wording import count, some
 from single_directions.runs.folder import write_json
 
 LEAST_TRAIN_ACCURACY = 0.99
 """A network below it does not know its training images by heart, and is named."""
-NAMED = 6
-"""Networks that a caveat names; the details have all of them."""
 REDUCED = "reduced: not the paper's data, network or training in full"
 """The caveat of claims at the paper's scale that were judged by less."""
 
@@ -307,7 +305,7 @@ def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
     if result.left_out:
         names = [f"{label} ({n})" for label, n in result.left_out.items()]
         kept = f"{len(result.left_out)} of {parts} {claim.several} left out"
-        return [f"{kept}, with fewer than {LEAST_NETWORKS} networks a side: {_first(names)}"]
+        return [f"{kept}, with fewer than {LEAST_NETWORKS} networks a side: {some(names)}"]
     if not parts or result.estimate.n >= LEAST_NETWORKS:
         return []
     if parts > 1:
@@ -363,18 +361,12 @@ def _below_99(claim: Claim, tables: Tables) -> tuple[list[str], Part | None, lis
         told = f"without them the number is {number.value:.3f}{interval} from {number.n}"
     told += {True: ", as claimed", False: ", against the claim", None: ", which decides nothing"}[without.holds]
     swept = swept_keys(short["experiment"].iloc[0])
-    names = _first([_swept_part(run, swept) for run in short["run"]])
+    names = some([_swept_part(row, swept) for row in short.to_dict("records")])
     caveat = f"{len(short)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {told}"
     return list(short["run"]), Part(**asdict(number), holds=without.holds), [caveat]
 
 
-def _swept_part(run: str, swept: Sequence[str]) -> str:
+def _swept_part(run: Mapping[Any, Any], swept: Sequence[str]) -> str:
     """The part of a run's name that tells it from the others of its sweep."""
-    own = [f"{key}={value}" for key, value in overrides(run).items() if key in swept]
-    return ",".join(own) or run.rpartition("/")[2]
-
-
-def _first(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{'; '.join(names[:NAMED])}{more}"
+    own = [f"{key}={value}" for key, value in said(run).items() if key in swept]
+    return ",".join(own) or str(run["run"]).rpartition("/")[2]

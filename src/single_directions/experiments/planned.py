@@ -1,27 +1,24 @@
-"""Runs that a sweep names but that are missing, failed or broken: claims and checklist tell of them."""
+"""Planned runs that are missing, failed or broken."""
 
 from itertools import product
 
 import pandas as pd
 
-from single_directions.experiments.sweeps import SWEEP, overrides, planned_runs, swept_keys
-from single_directions.experiments.wording import count
-
-NAMED = 6
-"""Runs that are named; the page lists all that have a folder."""
+from single_directions.experiments.sweeps import SWEEP, planned_runs, said, swept_keys
+from single_directions.experiments.wording import count, some
 
 
 def not_done(runs: pd.DataFrame, sweep: tuple[str, str, str, str]) -> list[str]:
     """A sentence on the runs of one sweep (experiment, scale, data, variant) that are not done, if there are any.
 
-    An experiment's own sweep has as many runs as its file in `conf` says. Of a sweep with other settings every
-    combination of the values that occur in it is expected, such as each seed at each level of corruption.
+    The sweep of an experiment's YAML file has a known number of runs. Of a sweep with other settings, every combination
+    of the values that occur in it is expected, such as each seed at each level of corruption.
     """
     experiment, scale, _, variant = sweep
     own = runs[(runs[SWEEP] == list(sweep)).all(axis=1)]
     done = own[own["state"] == "done"]
     others = own[own["state"] != "done"]
-    values = [{key: overrides(run).get(key, "") for key in swept_keys(experiment)} for run in own["run"]]
+    values = [{key: said(row).get(key, "") for key in swept_keys(experiment)} for row in own.to_dict("records")]
     columns = {key: list(dict.fromkeys(row[key] for row in values)) for key in swept_keys(experiment)}
     made = {tuple(row.values()) for row in values}
     missing = [one for one in product(*columns.values()) if one not in made]
@@ -36,6 +33,5 @@ def not_done(runs: pd.DataFrame, sweep: tuple[str, str, str, str]) -> list[str]:
     left = planned - len(done)
     if planned > len(own):
         states.append(f"{planned - len(own)} missing")
-    more = f" and {left - len(named[:NAMED])} more" if left > len(named[:NAMED]) else ""
-    which = f": {'; '.join(named[:NAMED])}{more}" if named else ""
+    which = f": {some(named, left)}" if named else ""
     return [f"{left} of {count(planned, 'run')} of this sweep are not done ({', '.join(states)}){which}"]

@@ -1,7 +1,8 @@
 """Which runs may be compared: what an experiment sweeps, and what else sets runs apart."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -9,8 +10,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.experiments.experiment import EXPERIMENTS
-from single_directions.experiments.statistics import mean_interval
-from single_directions.runs.config import conf_folder, flat, is_neutral
+from single_directions.runs.config import conf_folder, flat
+from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
 
 SWEEP = ["experiment", "scale", "data", "variant"]
@@ -39,21 +40,30 @@ def planned_runs(experiment: str, scale: str) -> int | None:
     return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
 
 
-def overrides(run: str) -> dict[str, str]:
-    """The overrides that a run's name tells, as {key: value}; the value is "" for an override without one."""
-    name = re.sub(r"-[0-9a-f]{8}$", "", run.rpartition("/")[2])  # the end of a name that was too long
-    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name)  # not at the commas of a list
-    return {key: value for key, _, value in (part.partition("=") for part in parts if part != "default")}
+def said(run: Mapping[Any, Any]) -> dict[str, str]:
+    """The overrides that a run, a row of the table, recorded, as {key: value}; none for a run of older code.
+
+    The value is "" for an override without one.
+    """
+    recorded = run.get("overrides")
+    parts = json.loads(recorded) if isinstance(recorded, str) else []
+    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+
+
+def overrides(variant: str) -> dict[str, str]:
+    """The settings that a variant names, as {key: value}."""
+    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", variant) if variant else []  # not at the commas of a list
+    return {key: value for key, _, value in (part.partition("=") for part in parts)}
 
 
 def variants(runs: pd.DataFrame) -> pd.Series:
     """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
 
     It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
-    different configurations (a default has changed between them), the keys in which they differ. An experiment of the
-    user's own has no variants: whatever sets its runs apart is a condition.
+    different configurations (a default has changed between them), the keys in which they differ. A user's own
+    experiment has no variants: whatever sets its runs apart is a condition.
     """
-    variant = {run: _named(run, experiment) for run, experiment in zip(runs["run"], runs["experiment"], strict=True)}
+    variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
         if is_own(str(experiment)):
             continue
@@ -80,34 +90,6 @@ def conditions(sweep: pd.DataFrame) -> pd.Series:
     return pd.Series([",".join(f"{key}={values[key][i]}" for key in keys) for i in sweep.index], sweep.index)
 
 
-def by_condition(sweep: pd.DataFrame) -> pd.DataFrame:
-    """A row a condition of one sweep: how many networks, their mean accuracies, and their AUC with its 95 % interval.
-
-    `auc_orderings` is the standard deviation over orderings within a network (root mean square over networks),
-    `auc_networks` that of the networks' means: NaN for a single one, as the interval is.
-    """
-    rows = []
-    numbers = ["train_accuracy", "test_accuracy", "auc", "auc_normalized", "auc_std"]
-    known = sweep.reindex(columns=numbers).astype(float).assign(condition=conditions(sweep))
-    for condition, networks in known.groupby("condition", sort=False):
-        auc = mean_interval(networks["auc"])
-        rows.append(
-            {
-                "condition": condition,
-                "networks": len(networks),
-                "train_accuracy": networks["train_accuracy"].mean(),
-                "test_accuracy": networks["test_accuracy"].mean(),
-                "auc": auc.value,
-                "auc_low": auc.low,
-                "auc_high": auc.high,
-                "auc_normalized": networks["auc_normalized"].mean(),
-                "auc_orderings": (networks["auc_std"] ** 2).mean() ** 0.5,
-                "auc_networks": networks["auc"].std(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def is_own(experiment: str) -> bool:
     """Whether an experiment is the user's own: neither the paper's, nor one of its checks, nor single networks."""
     known = EXPERIMENTS.get(experiment)
@@ -116,7 +98,7 @@ def is_own(experiment: str) -> bool:
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
     """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
-    named = pd.DataFrame([overrides(run) for run in runs["run"]])
+    named = pd.DataFrame([said(row) for row in runs.to_dict("records")])
     columns: list[str] = []
     for key in map(str, named):
         found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
@@ -125,11 +107,19 @@ def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(dict.fromkeys(columns))
 
 
-def _named(run: str, experiment: str) -> str:
-    if is_own(experiment):
+def config_of(run: Mapping[Any, Any]) -> dict[str, Any]:
+    """What `is_neutral` looks at in a configuration, from a row of the table."""
+    return {
+        "data": {"_target_": str(run.get("config.data._target_"))},
+        "trainer": {"devices": run.get("config.trainer.devices", 1)},
+    }
+
+
+def _named(run: Mapping[Any, Any]) -> str:
+    if is_own(run["experiment"]):
         return ""
-    swept = swept_keys(experiment)
-    others = {key: value for key, value in overrides(run).items() if key not in swept}
+    swept = swept_keys(run["experiment"])
+    others = {key: value for key, value in said(run).items() if key not in swept}
     return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))
 
 
@@ -139,22 +129,22 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
     A run that was made before there was a key had what is its default now.
     """
     swept = swept_keys(experiment)
-    target = sweep.get("config.data._target_", pd.Series(dtype=str)).dropna()
-    config = {"data": {"_target_": target.iloc[0] if len(target) else ""}}
     known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
-    return [
-        column
-        for column in sorted(known.columns)
-        if column.startswith("config.")
-        and not is_neutral(key := column.removeprefix("config."), config)
-        and not any(key == own or key.startswith(f"{own}.") for own in swept)
-        and _filled(known[column], key).nunique(dropna=False) > 1
-    ]
+    configs = [config_of(row) for row in known.to_dict("records")]
+    found = []
+    for column in sorted(str(name) for name in known if str(name).startswith("config.")):
+        key = column.removeprefix("config.")
+        expected = any(key == own or key.startswith(f"{own}.") for own in swept)
+        if expected or all(is_neutral(key, config) for config in configs):
+            continue
+        if _filled(known[column], key).nunique(dropna=False) > 1:
+            found.append(column)
+    return found
 
 
 def _filled(values: pd.Series, key: str) -> pd.Series:
     default = defaults().get(key)
-    return values if default is None else values.fillna(default)
+    return values if default is None else values.astype(object).where(values.notna(), default)
 
 
 @cache
@@ -170,7 +160,12 @@ def _shown(value: Any) -> str:
 
 
 def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
-    """The values of a swept key as text: those of the configuration, or for a group the choice in the run's name."""
+    """The values of a swept key as text: those of the configuration, or for a group the choice among its files.
+
+    A run of older code, which did not record its choice, has the name of what the configuration calls.
+    """
     if f"config.{key}" in sweep:
         return sweep[f"config.{key}"].map(_shown)
-    return sweep["run"].map(lambda run: overrides(run).get(key, ""))
+    targets = sweep.get(f"config.{key}._target_", pd.Series("", sweep.index)).fillna("").astype(str)
+    choices = [said(row).get(key) for row in sweep.to_dict("records")]
+    return pd.Series(choices, sweep.index).fillna(targets.str.rpartition(".")[2].str.lower())

@@ -13,14 +13,16 @@ import pandas as pd
 
 from single_directions.ablation import AblationCurve
 from single_directions.commands import called
-from single_directions.errors import BadInput
-from single_directions.experiments.sweeps import variants
-from single_directions.runs.config import flat, is_neutral
-from single_directions.runs.folder import RunFolder, whole_name, write_text
+from single_directions.errors import BadInput, one_line
+from single_directions.experiments.sweeps import config_of, variants
+from single_directions.runs.config import flat
+from single_directions.runs.folder import RunFolder, write_text
+from single_directions.runs.identity import as_text, assignments, full_name, is_neutral, shown_command
 from single_directions.runs.whole import NUMBERS
 
 FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
-_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished")
+_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished",
+         "overrides", "command", "commit", "identity")  # fmt: skip
 """Columns that are text even where a value looks like a number."""
 _EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"float_precision": "round_trip"}
 """So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
@@ -37,10 +39,11 @@ class Tables:
     """All that a report is made of, without the paths of the machine that it came from.
 
     Attributes:
-        runs: a row a run, sorted by its name. `run` is "<experiment>/<scale>-<data>/<name>", the
-            name whole even where the folder's had to be cut; `state` that of
-            `status.json`, or "broken" where files are missing or cannot be read; `reason` says why a run failed or is
-            broken; then `experiment`, `scale`, `data`, `variant` (see `sweeps.variants`), `finished`, everything in
+        runs: a row for each run, sorted by name. `run` is "<experiment>/<scale>-<data>/<name>" with the name of
+            `identity.full_name`; `state` that of `status.json`, or "broken" where files are missing or cannot be read;
+            `reason` says why a run failed or is broken; then `experiment`, `scale`, `data`, `variant` (see
+            `sweeps.variants`); `overrides` (a JSON list, see `identity.assignments`), `command`, `commit` and
+            `identity` as the run recorded them, empty for runs of older code; `finished`, everything else in
             `summary.json` (nested keys joined by dots), and every key of `config.yaml` after the prefix `config.`.
             `auc_corrected` comes from the curve where a summary was written before there was such a number.
         curves: `run`, `epoch`, `ordering`, `units_ablated`, `fraction_ablated`, `accuracy`, of runs that are done. The
@@ -176,7 +179,8 @@ def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         if missing := set(needed) - set(table):
             raise ValueError(f"it has no column {min(missing)}")
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} is not a table of a report ({_line(error)}): make the report again") from error
+        why = _without_paths(one_line(error))
+        raise BadInput(f"{file} is not a table of a report ({why}): make the report again") from error
     return table
 
 
@@ -192,9 +196,10 @@ def _run_folders(root: Path) -> Iterator[RunFolder]:
 
 def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     """Raises `BadInput` where two runs of one name that are done have different labels or configurations."""
-    config = {"data": {"_target_": str(one.get("config.data._target_"))}}
+    configs = [config_of(row) for row in (one, other)]
     for key in sorted(one.keys() | other.keys()):
-        if key == "label_hash" or (key.startswith("config.") and not is_neutral(key.removeprefix("config."), config)):
+        dotted = key.removeprefix("config.")
+        if key == "label_hash" or (dotted != key and not all(is_neutral(dotted, config) for config in configs)):
             a, b = (None if pd.isna(row.get(key)) or row[key] == "" else row[key] for row in (one, other))
             if a != b and str(a) != str(b):
                 raise BadInput(f"two runs are called {one['run']}, with {key} {a} and {b}: leave one of them out")
@@ -202,14 +207,15 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 def _read_folder(folder: RunFolder) -> _Run:
     config, trouble = _config(folder), _without_paths(folder.trouble())
-    row = {**_identity(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
+    row = {**_origin(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
     if trouble and folder.holder() is None:
         row |= {"state": "broken", "reason": trouble}
     row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
             row["finished"] = folder.read_status().get("since")
-            summary = {key: value for key, value in _cells(folder.read_summary()).items() if key not in row}
+            summary = {key: value for key, value in folder.read_summary().items() if key != "settings"}
+            summary = {key: value for key, value in _cells(summary).items() if key not in row}
             curves, epochs = _read_curves(folder), _csv(folder.metrics, ["epoch"])
             if texts := [key for key in _NUMBERS if isinstance({**row, **summary}.get(key), str)]:
                 raise ValueError(f"{texts[0]} is no number")
@@ -217,7 +223,7 @@ def _read_folder(folder: RunFolder) -> _Run:
                 table.insert(0, "run", row["run"])
             return _Run({**row, **summary}, curves, epochs)
         except (OSError, ValueError) as error:
-            row |= {"state": "broken", "reason": _line(error)}
+            row |= {"state": "broken", "reason": _without_paths(one_line(error))}
     return _Run(row, pd.DataFrame(), pd.DataFrame())
 
 
@@ -229,18 +235,26 @@ def _config(folder: RunFolder) -> dict[str, Any]:
         return {}
 
 
-def _identity(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
-    """What a run is called: by its path, where that is as `train.py` makes it, else by its configuration."""
+def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run is called, by the path that `train.py` makes or else by its configuration, and what it recorded."""
     experiment, place, name = ("", "", *folder.path.absolute().parts)[-3:]
-    name = whole_name(name, config)
     scale, _, data = place.partition("-")
     if config and (config.get("experiment"), config.get("scale")) != (experiment, scale):
         experiment, scale = str(config.get("experiment", "")), str(config.get("scale", ""))
         data = str(config["data"].get("_target_", "")).rpartition(".")[2]
-    if config.get("data", {}).get("root"):
-        root = Path(str(config["data"]["root"])).name
-        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: root, name)
-    return {"run": f"{experiment}/{scale}-{data}/{name}", "experiment": experiment, "scale": scale, "data": data}
+    record, settings = folder.read_record(), _without_paths(config)
+    origin: dict[str, Any] = {key: record.get(key) for key in ("overrides", "command", "commit", "identity")}
+    if isinstance(origin["overrides"], list):
+        name = full_name(origin["overrides"], settings) if config else name
+        found = assignments(origin["overrides"], settings or {"data": {"_target_": ""}})
+        said = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]
+        origin["overrides"] = json.dumps(_without_paths(said))
+    elif root := config.get("data", {}).get("root"):
+        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: Path(str(root)).name, name)
+    if origin["command"]:
+        origin["command"] = _without_paths(shown_command(origin["command"]))
+    run = f"{experiment}/{scale}-{data}/{name}"
+    return {"run": run, "experiment": experiment, "scale": scale, "data": data, **origin}
 
 
 def _failure(folder: RunFolder) -> str:
@@ -324,7 +338,3 @@ def _parsed(text: str) -> pd.DataFrame:
         **_EXACT,
     )
     return table.fillna({name: "" for name in ("variant", "reason") if name in table})
-
-
-def _line(error: BaseException) -> str:
-    return _without_paths((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -1,6 +1,6 @@
 """Numbers and settings as text, the same in captions and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
@@ -61,6 +61,12 @@ def interval(estimate: Interval, digits: int = 3) -> str:
 def count(amount: int, noun: str) -> str:
     """`1 network`, `2 networks`."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def some(names: Sequence[str], total: int | None = None, most: int = 6) -> str:
+    """The first names, and how many more there are: `a; b and 4 more`. `total` also counts what has no name."""
+    more = (len(names) if total is None else total) - len(names[:most])
+    return "; ".join(names[:most]) + (f" and {more} more" if more else "")
 
 
 def duration(seconds: float) -> str:

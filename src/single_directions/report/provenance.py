@@ -22,7 +22,7 @@ _UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
 def provenance(section: Section) -> Iterator[Fact]:
     """How a section's runs were made."""
     runs = section.runs
-    lines = commands(section.experiment.name, section.scale, section.data, runs)
+    lines = commands(runs)
     where = f"`{PLACE}` stands for the place of that folder of images on your machine."
     yield Fact("Commands", where if any(f"={PLACE}/" in line for line in lines) else "", tuple(lines))
     yield Fact("Figures", f"`{called('report')} runs` draws them from these runs.")

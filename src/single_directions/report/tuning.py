@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER
-from single_directions.experiments.sweeps import overrides
+from single_directions.experiments.sweeps import overrides, said
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import number, place
 from single_directions.report.views import Block, Cell, table
@@ -29,14 +29,14 @@ def tuning(tables: Tables) -> Iterator[Block]:
     if runs.empty or not {OPTIMIZER, LEARNING_RATE} <= set(runs):
         return
     yield Block(text=(RULE,))
-    for (scale, data, others), own in runs.groupby([runs["scale"], runs["data"], runs["run"].map(_others)]):
+    for (scale, data, others), own in runs.groupby([runs["scale"], runs["data"], runs.apply(_others, axis=1)]):
         yield _group(place(str(data), str(scale), overrides(str(others))), own, tables.epochs)
 
 
-def _others(run: str) -> str:
-    """The overrides that are not what is tuned."""
-    others = {key: value for key, value in overrides(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
-    return ",".join(f"{key}={value}" for key, value in sorted(others.items())) or "default"
+def _others(run: Mapping[Any, Any]) -> str:
+    """The overrides of a run, a row of the table, that are not what is tuned."""
+    others = {key: value for key, value in said(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
+    return ",".join(f"{key}={value}" for key, value in sorted(others.items()))
 
 
 def _group(heading: str, runs: pd.DataFrame, epochs: pd.DataFrame) -> Block:

@@ -1,4 +1,4 @@
-"""Runs whose processes die without a word end as failures beside the others, as Ray and submitit would not have it."""
+"""Runs whose processes die give an error as their result, beside the results of the others."""
 
 import sys
 from pathlib import Path
@@ -7,42 +7,47 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from single_directions.runs import deaths, launchers
-from single_directions.runs.deaths import Queue
-from single_directions.runs.sweep import ProcessDied
+from hydra_plugins.single_directions_launchers import result_of_ray, result_of_slurm
+from single_directions.runs import slurm
+from single_directions.runs.queue import ProcessDied
+from single_directions.runs.slurm import JobStates
 
 DONE, FAILED = JobStatus.COMPLETED, JobStatus.FAILED
 
 
 def how(end):
     """How a run died."""
+    assert end.status == FAILED
     with pytest.raises(ProcessDied) as died:
         raise end._return_value
     return str(died.value).removeprefix("its process ended without a result (").removesuffix(")")
 
 
-def test_under_ray(monkeypatch):
-    class WorkerCrashedError(Exception):
-        pass
+class RayError(Exception):
+    pass
 
+
+class WorkerCrashedError(RayError):
+    pass
+
+
+class RayTaskError(RayError):
+    pass
+
+
+def test_worker_of_ray_that_died(monkeypatch):
     def get(run):
-        if run == 1:
-            raise WorkerCrashedError
-        return JobReturn(status=DONE)
+        if isinstance(run, Exception):
+            raise run
+        return run
 
-    class RayLauncher:
-        """Asks for its runs one after another, as Ray's does."""
-
-        def launch(self, left, initial_job_idx):
-            return [ray.get(number) for number, _ in enumerate(left)]
-
-    dead = SimpleNamespace(WorkerCrashedError=WorkerCrashedError, OutOfMemoryError=MemoryError)
-    ray = SimpleNamespace(get=get, exceptions=dead)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    ended = launchers.launched(RayLauncher(), [["seed=0"], ["seed=1"], ["seed=2"]])
-    assert [end.status for end in ended] == [DONE, FAILED, DONE]
-    assert how(ended[1]) == "WorkerCrashedError"
-    assert ray.get is get
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=get, exceptions=exceptions))
+    done = JobReturn(status=DONE)
+    assert result_of_ray(done) is done
+    assert how(result_of_ray(WorkerCrashedError())) == "WorkerCrashedError"
+    with pytest.raises(RayTaskError):
+        result_of_ray(RayTaskError("the code of the worker raised"))
 
 
 class Unfinished(RuntimeError):
@@ -75,15 +80,8 @@ class SlurmJob:
                 f"Job (task=0) failed with trace:\n{line}\nTraceback\nTimedOut: too often\n\n{line}\nSee the logs"
             )
         while not self.watcher.is_done(f"7_{self.number}"):
-            deaths.time.sleep(1)
+            slurm.time.sleep(1)
         raise Unfinished("has not produced any output")
-
-
-class SlurmLauncher:
-    """Asks for its jobs one after another, as submitit's does."""
-
-    def launch(self, left, initial_job_idx):
-        return [SlurmJob(number).results()[0] for number, _ in enumerate(left)]
 
 
 @pytest.fixture
@@ -91,7 +89,7 @@ def clock(monkeypatch):
     """A clock that sleeping moves."""
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
-    monkeypatch.setattr(deaths, "time", clock)
+    monkeypatch.setattr(slurm, "time", clock)
     return clock
 
 
@@ -113,16 +111,14 @@ def squeue(monkeypatch, tmp_path):
     return says
 
 
-def test_under_slurm(monkeypatch, squeue, clock):
-    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(SlurmJob=SlurmJob))
+def test_job_of_slurm_that_ended_without_a_result(monkeypatch, squeue, clock):
     errors = SimpleNamespace(UncompletedJobError=Unfinished, FailedJobError=Raised)
     monkeypatch.setitem(sys.modules, "submitit.core.utils", errors)
-    before = SlurmJob.results, SlurmJob.watcher
+    monkeypatch.setattr(SlurmJob, "watcher", JobStates())
     squeue("7_1 RUNNING", "7_1 OUT_OF_MEMORY")
-    ended = launchers.launched(SlurmLauncher(), [["seed=0"], ["seed=1"], ["seed=2"], ["seed=3"]])
+    ended = [result_of_slurm(SlurmJob(number)) for number in range(4)]
     assert [end.status for end in ended] == [DONE, FAILED, FAILED, DONE]
     assert [how(end) for end in ended[1:3]] == ["OUT_OF_MEMORY", "TimedOut: too often"]
-    assert (SlurmJob.results, SlurmJob.watcher) == before
 
 
 @pytest.mark.parametrize(
@@ -135,16 +131,16 @@ def test_under_slurm(monkeypatch, squeue, clock):
     ],
 )
 def test_however_submitit_words_a_failure_one_line_is_shown(told, shown):
-    assert deaths._last_of_traceback(told) == shown
+    assert slurm.last_of_traceback(told) == shown
 
 
 def test_job_of_slurms_has_ended_once_it_has_left_the_queue(squeue, clock):
     asked = squeue("7_1 PENDING\n7_2 RUNNING\n8 COMPLETED", "7_1 RUNNING\n7_2 COMPLETING", "7_1 SUSPENDED\n7_2 PENDING",
                    None, "7_2 FAILED", "7_2 FAILED")  # fmt: skip
-    queue, ended = Queue(), []
+    queue, ended = JobStates(), []
     for _ in range(6):
         ended.append("".join(str(int(queue.is_done(job))) for job in ("7_1", "7_2", "8", "9")))
-        clock.now += deaths.PAUSE
+        clock.now += slurm.PAUSE
     assert ended == ["0010", "0010", "0010", "0010", "1110", "1110"]  # 9, of which nothing was ever told, never does
     assert queue.get_state("7_1") == "no longer in Slurm's queue"
     assert "--states=all" in Path(asked).read_text()
@@ -152,13 +148,13 @@ def test_job_of_slurms_has_ended_once_it_has_left_the_queue(squeue, clock):
 
 
 def test_slurm_is_asked_now_and_then_for_all_jobs_at_once(squeue, clock):
-    asked, queue = squeue("7_1 RUNNING"), Queue()
+    asked, queue = squeue("7_1 RUNNING"), JobStates()
     for _ in range(10):
         assert not any(queue.is_done(f"7_{number}") for number in range(200))
-        clock.now += deaths.PAUSE / 5
+        clock.now += slurm.PAUSE / 5
     assert len(asked.read_text().splitlines()) == 2
 
 
 def test_slurm_without_its_command_tells_nothing(monkeypatch, tmp_path, clock):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Queue().get_state("7_1") == "UNKNOWN"
+    assert JobStates().get_state("7_1") == "UNKNOWN"
