@@ -164,6 +164,15 @@ def test_main_claims_alone_are_counted():
     assert "These are not claims" in seen
 
 
+def test_an_own_page_does_not_speak_of_the_paper():
+    whole = tables({"memorization": 2})
+    own = whole.of(whole.runs.assign(experiment="mine", run=whole.runs["run"].str.replace("memorization", "mine")))
+    seen = words(render(own))
+    assert "Own experiment: mine" in seen
+    for other in ("Morcos", "main claims", "Not run yet", "What holds", "Not as in the paper"):
+        assert other not in seen
+
+
 def test_what_was_changed_stands_beside_the_verdict():
     whole = tables({"batch_norm": 4})
     before = Before("holds, as was said", 0.25, 0.125, 0.5, 9)

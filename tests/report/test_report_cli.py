@@ -89,7 +89,8 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
 
 def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp_path):
     made(corruption=0, seed=0)
-    command(made(corruption=0, seed=0, variant="network.hidden=[8,8]"), "--output", "one")
+    eight = {"network": {"hidden": [8, 8]}}
+    command(made(corruption=0, seed=0, variant="network.hidden=[8,8]", config=eight), "--output", "one")
     one = "memorization.auc/demo/digits/network.hidden=[8,8]"
     (tmp_path / "one" / "reasons.json").write_text(json.dumps({"memorization.auc": "which?", one: "eight units"}))
     out = command("one", "--output", "two")

@@ -25,6 +25,7 @@ GROUPS = (
     ("Checks", "What the figures take for granted. These are not claims and are not counted."),
     ("Claims of your own experiments", "The p values of each experiment are corrected for its own claims."),
 )
+OWN = len(GROUPS) - 1
 
 
 def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
@@ -35,10 +36,11 @@ def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
     if any(REDUCED in claim.caveats for _, claim in claims):
         yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
                           "section says what differs.",))  # fmt: skip
-    heads = ("Figure", "Claim", "Verdict", "Value [95 % interval]", "n", "Caveats")
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
-            yield Block(heading, (meaning,), table(heads, rows, "claims"))
+            first, style = ("Experiment", "claims own") if place == OWN else ("Figure", "claims")
+            heads = (first, "Claim", "Verdict", "Value [95 % interval]", "n", "Caveats")
+            yield Block(heading, (meaning,), table(heads, rows, style))
 
 
 def changed(claims: Sequence[Judgement]) -> Block | None:
@@ -47,8 +49,8 @@ def changed(claims: Sequence[Judgement]) -> Block | None:
         (
             claim.figure,
             Cell(sentence(claim.paper), below=(claim.id,)),
-            Cell(claim.history.before.verdict, below=_value(claim.history.before)),
-            Cell(claim.verdict, leaning(claim), below=_value(claim)),
+            Cell(claim.history.before.verdict, below=_before(claim.history.before)),
+            Cell(claim.verdict, leaning(claim), below=(_value(claim),)),
             claim.history.changed,
         )
         for claim in claims
@@ -70,7 +72,7 @@ def judged(section: Section, claim: Judgement) -> Judged:
         "Most likely reason": claim.reason or "",
         "Rule": f"{sentence(claim.rule)}.",
         "Changed after the outcome was seen": f"{history.changed} Before: "
-        f"{', '.join((history.before.verdict, *_value(history.before)))}." if history else "",
+        f"{', '.join((history.before.verdict, *_before(history.before)))}." if history else "",
     }  # fmt: skip
     return Judged(
         sentence(claim.paper),
@@ -88,7 +90,7 @@ def leaning(claim: Judgement) -> Kind:
 def _group(claim: Judgement) -> int:
     """The place in `GROUPS`."""
     if not claim.figure:
-        return 4
+        return OWN
     if claim.role == "check":
         return 3
     return 0 if claim.counts else 1 if EXPERIMENTS[claim.experiment].papers else 2
@@ -112,9 +114,14 @@ def _own_caveats(section: Section, claim: Judgement) -> list[str]:
     return [caveat for caveat in claim.caveats if caveat not in shared]
 
 
-def _value(one: Judgement | Before) -> tuple[str, ...]:
-    """The number with its interval and n; nothing where nothing was judged before."""
-    return (f"{interval(one)}, n = {one.n}",) if one.n is not None else ()
+def _value(one: Judgement | Before) -> str:
+    """The number with its interval and n."""
+    return f"{interval(one)}, n = {one.n}"
+
+
+def _before(before: Before) -> tuple[str, ...]:
+    """The number before a change, where something had been judged."""
+    return (_value(before),) if before.n else ()
 
 
 def _papers(claim: Judgement) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ def _papers(claim: Judgement) -> tuple[str, ...]:
 
 
 def _numbers(claim: Judgement) -> Iterator[str]:
-    yield from (*_value(claim), *_papers(claim), *_part(claim))
+    yield from (_value(claim), *_papers(claim), *_part(claim))
     if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
         yield f"effect size {number(claim.effect_size, 2)}"
 

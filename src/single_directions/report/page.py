@@ -39,11 +39,11 @@ WORDS = {
     "n": "The number of networks, each trained with another seed; in a comparison, on the side with fewer.",
 }
 VERDICTS = {
-    "reproduced": "The interval lies wholly where the paper says, and p, corrected for the number of claims, is below "
-    "0.05. At demo scale the word is “holds on”, with the name of the data.",
-    "not reproduced": "The same on the other side. At demo scale: “does not hold on”.",
+    "reproduced, holds": "The interval lies wholly where the claim says, and p, corrected for the number of claims, is "
+    "below 0.05. “Reproduced” is said of the paper's claims at paper scale.",
+    "not reproduced, does not hold": "The same on the other side.",
     "inconclusive": "The runs decide neither.",
-    "Figure": "A figure's number links to its section, with the figures, the rule and the most likely reason for each "
+    "Links in the first column": "They lead to the experiment's figures, the rule and the most likely reason for each "
     "verdict, and the commands that make the numbers.",
 }
 FOOTER = (
