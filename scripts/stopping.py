@@ -23,7 +23,7 @@ from matplotlib.ticker import NullLocator
 from scipy import stats
 
 from single_directions.errors import BadInput
-from single_directions.report.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION
+from single_directions.experiments.drawing.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION
 from single_directions.runs.folder import RunFolder, write_json, write_text
 
 EXPERIMENT = "stopping_signals"

@@ -1,4 +1,4 @@
-"""Imports point one way: ablation <- networks, data <- training <- runs <- report, scripts."""
+"""Imports point one way: ablation <- networks, data <- training <- runs <- experiments <- report <- scripts."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,8 @@ MAY_IMPORT = {
     "data": set(),
     "training": {"ablation", "networks", "data"},
     "runs": {"ablation", "networks", "data", "training"},
-    "report": {"ablation", "networks", "data", "training", "runs"},
+    "experiments": {"ablation", "networks", "data", "training", "runs"},
+    "report": {"ablation", "networks", "data", "training", "runs", "experiments"},
 }
 ONLY_IN = {"pytorch_lightning": ("training", "runs", "benchmark"), "hydra": ("runs",), "wandb": ("runs/tracking.py",)}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -1,11 +1,13 @@
 """A network, a data set and an experiment of the user's own, started in a folder that holds nothing else."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -27,12 +29,16 @@ def shell(place, path, *command):
 
 
 def check_report(place, told):
-    """The report shows the experiment by each key that it sweeps."""
-    assert "no claim can be judged yet" in told
+    """The report has the claim and the figures of the experiment's Python file."""
+    [claim] = json.loads((place / "report" / "claims.json").read_text())
+    assert (claim["id"], claim["verdict"], claim["n"]) == ("own.auc", "inconclusive on stripes", 1)
+    assert list(claim["details"]["parts"]) == ["width 16", "width 64"]
+    assert "own.auc" in told
     page = (place / "report" / "index.html").read_text()
-    assert "Own experiment: own" in page
+    assert "Memorization at two widths" in page
     assert "stripes at demo scale" in page
-    for name in ("own_by_data.corruption", "own_by_network.width", "own_by_network.width_auc", "own_auc"):
+    assert "Morcos" not in page
+    for name in ("own", "own_auc"):
         assert (place / "report" / f"figure_{name}.png").is_file()
     for label in ("true labels, width 16", "100 % corrupted, width 64"):
         assert label in page
@@ -45,7 +51,40 @@ def test_own_parts_from_a_checkout(place):
     assert "runs/single/demo-stripes/" in told
     told = shell(place, source, *train, "-m", "experiment=own", "data=stripes", "seed=0", *QUICK)
     assert [line.split()[0] for line in told.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
-    check_report(place, shell(place, source, python, ROOT / "scripts" / "report.py", "runs"))
+    check_report(place, shell(place, source, python, ROOT / "scripts" / "report.py", "--config-dir", "conf", "runs"))
+
+
+YAML = """# @package _global_
+experiment: rates
+network: {hidden: [8]}
+hydra: {sweeper: {params: {seed: 0, optimizer.lr: "0.01,0.1"}}}
+"""
+PYTHON = """
+from single_directions.experiments import SUBSTANTIAL, Claim, Experiment, Finding, mean_interval, register
+
+def auc(tables):
+    return Finding({"both": mean_interval(tables.runs["auc"])})
+
+claim = Claim("auc", "the AUC is not zero", "mean AUC", "above 0.05", SUBSTANTIAL, auc)
+register(Experiment("rates", "Two learning rates", conditions=("config.optimizer.lr",), claims=(claim,)))
+"""
+
+
+def test_an_experiment_is_a_yaml_and_a_python_file(tmp_path):
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "rates.yaml").write_text(YAML)
+    (folder / "rates.py").write_text(PYTHON)
+    python, source, own = sys.executable, [ROOT / "src"], ("--config-dir", "conf")
+    quick = (*QUICK[:-1], "data.train_samples=100")
+    shell(tmp_path, source, python, ROOT / "scripts" / "train.py", *own, "-m", "experiment=rates", *quick)
+    shell(tmp_path, source, python, ROOT / "scripts" / "report.py", *own, "runs")
+    [claim] = json.loads((tmp_path / "report" / "claims.json").read_text())
+    runs = pd.read_csv(tmp_path / "report" / "runs.csv")
+    assert (claim["id"], claim["runs"], claim["n"]) == ("rates.auc", 2, 2)
+    assert claim["value"] == pytest.approx(runs["auc"].mean())
+    assert claim["verdict"] == "inconclusive on digits"  # from two networks
+    assert (tmp_path / "report" / "figure_rates_by_optimizer.lr.png").is_file()
 
 
 @pytest.mark.ci_only
@@ -60,4 +99,4 @@ def test_own_parts_from_the_wheel(place, tmp_path):
     train = (scripts / "single-directions-train", "-m", "--config-dir", "conf")
     told = shell(place, source, *train, "experiment=own", "data=stripes", "seed=0", *QUICK)
     assert [line.split()[0] for line in told.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
-    check_report(place, shell(place, source, scripts / "single-directions-report", "runs"))
+    check_report(place, shell(place, source, scripts / "single-directions-report", "--config-dir", "conf", "runs"))

@@ -59,7 +59,8 @@ class Sweeper(BasicSweeper):
         """Finish the sweep, together with other processes that were started for it."""
         from single_directions.runs.launchers import is_here, launched, look
         from single_directions.runs.preview import preview
-        from single_directions.runs.sweep import check_swept, finish, jobs
+        from single_directions.runs.queue import finish
+        from single_directions.runs.sweep import check_swept, jobs
 
         assert self.config is not None
         assert self.hydra_context is not None

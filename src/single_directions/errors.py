@@ -13,3 +13,13 @@ def one_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """`one_line` after the type of the exception, unless that is `BadInput`.
+
+    >>> first_line(KeyError("seed")), first_line(BadInput("seed must be a number"))
+    ("KeyError: 'seed'", 'seed must be a number')
+    """
+    kind, line = type(error).__name__, one_line(error)
+    return line if line == kind or isinstance(error, BadInput) else f"{kind}: {line}"

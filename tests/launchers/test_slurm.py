@@ -94,23 +94,40 @@ def test_preempted_run_is_that_of_an_undisturbed_one(done, sweep, place):
     assert results(place, RATES[PREEMPTED]) == results(place, RATES[PREEMPTED], "alone")
 
 
-def test_killed_job_is_a_failed_run_beside_the_others(cluster, sweep, place):
-    """Slurm keeps no accounts here, and a job that is killed leaves no result: only the queue tells of its end."""
-    (place / "killed").mkdir()
-    kill = ("+hydra.callbacks.witness.kill=0", f"++hydra.callbacks.witness.folder={place}/killed")
-    command = ("hydra/launcher=slurm", "gpus_per_run=0", *LONG, *kill, "optimizer.lr=0.1,0.2", "runs=mortal")
-    done = sweep(*command, **cluster)
+def killed_job(cluster, sweep, place, how):
+    """A sweep of two runs, the first of which is killed; what it said, states by folder, and the ends of attempts.
+
+    Slurm keeps no accounts here, and a job that is killed leaves no result: only the queue tells of its end.
+    """
+    (place / how).mkdir()
+    kill = (f"+hydra.callbacks.witness.{how}=0", f"++hydra.callbacks.witness.folder={place}/{how}")
+    done = sweep(*MORTAL, f"runs=mortal_{how}", *kill, **cluster)
+    assert "Traceback" not in done.stderr
+    statuses = [json.loads(file.read_text()) for file in sorted((place / f"mortal_{how}").glob("*/*/*/status.json"))]
+    attempts = [json.loads(file.read_text()) for file in sorted((place / how).iterdir())]
+    return done, statuses, [("end" in attempt) for attempt in attempts if attempt["run"] == 0]
+
+
+MORTAL = ("hydra/launcher=slurm", "gpus_per_run=0", *LONG, "optimizer.lr=0.1,0.2")
+
+
+def test_killed_job_is_launched_again_and_goes_on(cluster, sweep, place):
+    done, statuses, ends = killed_job(cluster, sweep, place, "kill")
+    assert done.returncode == 0, done.stderr
+    told = "optimizer.lr=0.1,trainer.max_epochs=300: its process ended without a result (FAILED) after epoch "
+    assert told in done.stderr
+    assert [status["state"] for status in statuses] == ["done", "done"]
+    assert sorted(ends) == [False, True]
+
+
+def test_job_that_is_killed_each_time_is_a_failed_run_beside_the_others(cluster, sweep, place):
+    done, statuses, ends = killed_job(cluster, sweep, place, "doom")
     assert done.returncode == 1
     assert "optimizer.lr=0.1,trainer.max_epochs=300: failed: its process ended without a result (FAILED)" in done.stderr
-    assert "Traceback" not in done.stderr
-    found = sorted((place / "mortal").glob("*/*/*/status.json"))
-    assert [json.loads(file.read_text())["state"] for file in found] == ["failed", "done"]
-    attempts = [json.loads(file.read_text()) for file in sorted((place / "killed").iterdir())]
-    end = {run["run"]: run.get("end") for run in attempts}
-    assert (len(attempts), end[0]) == (2, None)
-    failed = json.loads(found[0].read_text())
-    assert failed["error"] == "ProcessDied: its process ended without a result (FAILED)"
-    assert sweep(*command, **cluster).returncode == 0
+    assert [status["state"] for status in statuses] == ["failed", "done"]
+    assert statuses[0]["error"] == "ProcessDied: its process ended without a result (FAILED)"
+    assert ends == [False]
+    assert sweep(*MORTAL, "runs=mortal_doom", **cluster).returncode == 0
 
 
 def test_run_on_the_cpu_asks_for_no_gpu(cluster, sweep, place):

@@ -1,4 +1,4 @@
-"""Markdown out of the page's elements, and the folder of results that is committed."""
+"""The Markdown files of a report, and the folder of results that is committed."""
 
 import sys
 from pathlib import Path
@@ -8,52 +8,22 @@ import pytest
 from constructed import tables
 from rounding import differences
 
-from single_directions.report.claims import judge
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import judge
+from single_directions.experiments.section import sections_of
+from single_directions.experiments.tables import read_tables
 from single_directions.report.cli import report
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.markdown import markdown
-from single_directions.report.markup import Markup, table, tag, together
-from single_directions.report.page import markdown_pages
-from single_directions.report.section import sections_of
-from single_directions.report.table import read_tables
+from single_directions.report.page import page_of
+from single_directions.report.render import markdown
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-
-
-def test_elements_become_what_github_calls_them():
-    parts = [
-        tag("h2", "A heading"),
-        tag("p", "Some ", tag("strong", "bold"), " and ", tag("code", "code|*"), "."),
-        table(("a", "b"), [("x|y", [tag("span", "1"), tag("div", "below")])]),
-        tag("ul", tag("li", tag("p", tag("span", "holds", class_="verdict yes"), " it"), tag("p", "more"))),
-        tag("dl", tag("dt", "Word"), tag("dd", "said"), tag("dt", "Do"), tag("dd", tag("pre", "one\ntwo"))),
-        tag("figure", tag("img", src="f [8,8].png", alt="seen"), tag("figcaption", "told")),
-        tag("p", tag("a", "there", href="#x")),
-    ]
-    assert markdown(together(parts), {"#x": "x.md"}, top=2).split("\n\n") == [
-        "# A heading",
-        "Some **bold** and `code|*`.",
-        "| a | b |\n| --- | --- |\n| x\\|y | 1<br>below |",
-        "- **holds** it",
-        "  more",
-        "- **Word**: said\n- **Do**",
-        "  ```\n  one\n  two\n  ```",
-        "![seen](<f [8,8].png>)",
-        "told",
-        "[there](x.md)\n",
-    ]
-
-
-def test_text_stays_text():
-    assert markdown(tag("p", "a*b* <i> & `c` [d](e)"), {}) == "a\\*b\\* &lt;i> &amp; \\`c\\` [d]\\(e)\n"
-    assert markdown(Markup(""), {}) == "\n"
 
 
 @pytest.fixture(scope="module")
 def pages():
     whole = tables(dict.fromkeys(EXPERIMENTS, 2))
     sections = sections_of(whole, judge(whole))
-    return markdown_pages(whole, sections, [[] for _ in sections]), sections
+    return markdown(page_of(whole, sections, [[] for _ in sections])), sections
 
 
 def test_there_is_a_page_an_experiment_with_all_its_claims(pages):
@@ -62,9 +32,9 @@ def test_there_is_a_page_an_experiment_with_all_its_claims(pages):
     for section in sections:
         page = written[f"{section.experiment.name}.md"]
         for claim in section.claims:
-            assert f"- **{claim['verdict']}** **{claim['paper'][:1].upper()}{claim['paper'][1:]}**" in page
-            assert f"n = {claim['n']}" in page
-            assert claim["statistic"] in written["README.md"]
+            assert f"### {claim.paper[:1].upper()}{claim.paper[1:]}\n\n**{claim.verdict}**\n" in page
+            assert f"n = {claim.n}" in page
+            assert claim.statistic in written["README.md"]
         assert f"({section.experiment.name}.md)" in written["README.md"]
         assert "By condition" in page
         assert "1297" in page.replace(",", "")
@@ -88,7 +58,7 @@ def test_pages_are_rebuilt_from_their_own_small_tables(monkeypatch, made, tmp_pa
     assert written(tmp_path / "out") == first
     assert {"README.md", "memorization.md"} <= set(first)
     assert list((tmp_path / "out").glob("figure_*.png"))
-    assert not list((tmp_path / "out").glob("*.svg"))
+    assert not [*(tmp_path / "out").glob("*.svg"), *(tmp_path / "out").glob("*.html")]
     curves = pd.read_csv(tmp_path / "out" / "curves.csv")
     assert curves["epoch"].isna().all()
     assert curves["run"].notna().sum() == 3

@@ -1,6 +1,7 @@
 """The page: well-formed, self-contained, escaped, and complete."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -8,27 +9,23 @@ import pandas as pd
 import pytest
 from constructed import tables
 
-from single_directions.report.album import Picture
-from single_directions.report.claims import judge
-from single_directions.report.claims.claim import OF_THE_PAPER
-from single_directions.report.claims.early_stopping import by_run
-from single_directions.report.claims.ensemble import ESTIMATED
-from single_directions.report.experiments import EXPERIMENTS, PAPERS
-from single_directions.report.figures import Line, ablation_figure
-from single_directions.report.page import Shown, page
+from single_directions.experiments.ensemble import ESTIMATED
+from single_directions.experiments.experiment import EXPERIMENTS, papers
+from single_directions.experiments.judge import Before, Change, judge
+from single_directions.experiments.section import sections_of
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.training import by_run
+from single_directions.experiments.wording import number
+from single_directions.report.page import page_of
 from single_directions.report.reasons import with_notes
-from single_directions.report.section import sections_of
-from single_directions.report.table import Tables
-from single_directions.report.wording import number
+from single_directions.report.render import html as html_of
+from single_directions.report.views import Figure
 
 
 def render(whole, claims=None):
     """The page of some tables, with one figure a section."""
     sections = sections_of(whole, judge(whole) if claims is None else claims)
-    line = Line("a line", pd.DataFrame({"run": ["a"], "fraction_ablated": [0.0], "accuracy": [1.0]}), "k")
-    figure = ablation_figure([line], 0.1, "")
-    shown = [[Shown(Picture("figure_x", figure, "a <caption>"), "<svg/>")] for _ in sections]
-    return page(whole, sections, shown)
+    return html_of(page_of(whole, sections, [[Figure("figure_x", "a <caption>", "<svg/>")] for _ in sections]))
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +36,13 @@ def text():
 def words(html):
     """What a reader sees."""
     return " ".join(" ".join(ElementTree.fromstring(html.partition("\n")[2]).itertext()).split())
+
+
+def part(html, place):
+    """What a reader sees of the section with an id."""
+    root = ElementTree.fromstring(html.partition("\n")[2])
+    [section] = [one for one in root.iter("section") if one.get("id") == place]
+    return " ".join(" ".join(section.itertext()).split())
 
 
 class Tags(HTMLParser):
@@ -103,30 +107,20 @@ def test_claims_stand_at_the_top_with_all_that_belongs_to_them():
     whole = tables({"early_stopping": 5})
     claims = judge(whole)
     html = render(whole, claims)
-    [claim] = [claim for claim in claims if claim["figure"] == "3b"]
-    seen = words(html)
-    top = seen[: seen.index("Over the course of training")]
-    for told in (claim["paper"][1:], claim["verdict"], claim["statistic"], "\N{MINUS SIGN}0.728"):
+    [claim] = [claim for claim in claims if claim.figure == "3b"]
+    top = part(html, "claims")
+    for told in (claim.paper[1:], claim.verdict, claim.statistic, "\N{MINUS SIGN}0.728"):
         assert told in top
-    assert f"{claim['value']:.3f} [{claim['low']:.3f}, {claim['high']:.3f}]".replace("-", "\N{MINUS SIGN}") in top
-    assert f"Rule: {claim['rule']}" in seen
+    assert f"{claim.value:.3f} [{claim.low:.3f}, {claim.high:.3f}]".replace("-", "\N{MINUS SIGN}") in top
+    assert f"Rule {claim.rule[:1].upper()}{claim.rule[1:]}" in part(html, "early_stopping")
 
 
-@pytest.mark.parametrize(
-    ("verdict", "colour"),
-    [
-        ("holds on digits", "yes"),
-        ("reproduced", "yes"),
-        ("does not hold on digits", "no"),
-        ("not reproduced", "no"),
-        ("inconclusive on digits", "open"),
-        ("inconclusive", "open"),
-    ],
-)
-def test_verdicts_have_colours_and_are_counted(verdict, colour):
+@pytest.mark.parametrize(("holds", "colour"), [(True, "yes"), (False, "no"), (None, "open")])
+def test_verdicts_have_colours_and_are_counted(holds, colour):
     whole = tables({"batch_norm": 1})
-    html = render(whole, [{**claim, "verdict": verdict} for claim in judge(whole)])
-    assert f'<span class="verdict {colour}">{verdict}</span>' in html
+    claims = [replace(claim, holds=holds) for claim in judge(whole)]
+    html = render(whole, claims)
+    assert f'<span class="verdict {colour}">{claims[0].verdict}</span>' in html
     counts = re.findall(r"(claims that hold|do not hold|inconclusive)</dt><dd>(\d)", html)
     assert [int(number) for _, number in counts] == [colour == which for which in ("yes", "no", "open")]
 
@@ -142,14 +136,16 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
     variant = "data.root=cifar10,data.train_samples=10000,trainer.max_epochs=60,trainer.precision=bf16-mixed"
     own = {"config.data.root": "cifar10", "config.data.train_samples": 10000, "config.trainer.precision": "bf16-mixed"}
     runs = whole.runs.assign(scale="paper", data="image_folder", variant=variant, **own)
-    seen = words(render(Tables(runs, whole.curves, whole.epochs)))
+    html = render(Tables(runs, whole.curves, whole.epochs))
+    seen, claims = words(html), part(html, "claims")
     place = (
         "cifar10 (a folder of images) at paper scale, 10,000 training images, at most 60 epochs, precision bf16-mixed"
     )
     assert seen.count(place) >= 2  # what was run, the section
-    assert "cifar10 at paper scale (reduced)" in seen[: seen.index("What was run")]
-    assert seen.count("not the paper's data, network or training in full") == 1
-    assert "(reduced): not the paper's data" in seen[: seen.index("What was run")]
+    assert "cifar10 at paper scale (reduced)" in claims
+    assert seen.count("(reduced): the data, the network or the training are smaller") == 1
+    assert "(reduced): the data" in claims
+    assert "not the paper's data" not in seen  # the caveat, told once for all
     departed = seen[seen.index("Not as in the paper:") :]
     for told in ("data cifar10 (a folder of images) in place of cifar10", "train_samples 10000 in place of all",
                  "trainer.precision bf16-mixed in place of 32"):  # fmt: skip
@@ -158,22 +154,31 @@ def test_images_of_a_folder_are_named_and_that_runs_are_reduced_stands_beside_th
 
 def test_main_claims_alone_are_counted():
     whole = tables({"memorization": 4, "early_stopping_grid": 4})
-    html = render(whole, [{**claim, "verdict": "holds on digits"} for claim in judge(whole)])
+    html = render(whole, [replace(claim, holds=True) for claim in judge(whole)])
     assert re.findall(r"main claims that hold</dt><dd>(\d)", html) == ["1"]
-    seen = words(html)
-    groups = ["The main claim of each figure", "Asked of more settings than the paper's", "Checks"]
+    seen = part(html, "claims")
+    groups = ["The main claim of each figure", "The same claims with more settings than in the paper", "Checks"]
     places = [seen.index(group) for group in groups]
     assert places == sorted(places)
     assert seen.index("The training accuracy is approximately 1") > places[2]
-    assert "These are no claims" in seen
+    assert "These are not claims" in seen
+
+
+def test_an_own_page_does_not_speak_of_the_paper():
+    whole = tables({"memorization": 2})
+    own = whole.of(whole.runs.assign(experiment="mine", run=whole.runs["run"].str.replace("memorization", "mine")))
+    seen = words(render(own))
+    assert "Own experiment: mine" in seen
+    for other in ("Morcos", "main claims", "Not run yet", "What holds", "Not as in the paper"):
+        assert other not in seen
 
 
 def test_what_was_changed_stands_beside_the_verdict():
     whole = tables({"batch_norm": 4})
-    before = {"verdict": "holds, as was said", "value": 0.25, "low": 0.125, "high": 0.5, "n": 9}
-    history = {"batch_norm.auc": {"changed": "a margin was set, <since> two had one each.", "before": before}}
-    seen = words(render(whole, with_notes(judge(whole), {}, history)))
-    top, rest = seen[: seen.index("What was run")], seen[seen.index("How its claims were judged") :]
+    before = Before("holds, as was said", 0.25, 0.125, 0.5, 9)
+    history = {"batch_norm.auc": Change("a margin was set, <since> two had one each.", before)}
+    html = render(whole, with_notes(judge(whole), {}, history))
+    top, rest = part(html, "changed"), part(html, "batch_norm")
     assert "Rules that were changed" in top
     for told in ("holds, as was said", "0.250 [0.125, 0.500], n = 9", "a margin was set, <since> two had one each."):
         assert told in top
@@ -189,8 +194,8 @@ def test_networks_trained_twice_count_once():
     )
     html = render(Tables(pd.concat([runs, again], ignore_index=True), whole.curves, whole.epochs))
     assert "networks measured</dt><dd>6</dd>" in html
-    told = "1 of them trained again, under another name, what another run had trained (batch_norm and memorization)"
-    assert f"7 runs, 7 of them done, each one training and one final measurement. {told}" in words(html)
+    told = "1 of them trained a network that another run had trained under another name (batch_norm and memorization)"
+    assert f"7 runs, 7 of them done, each with one training and one final measurement. {told}" in words(html)
     assert "there are 6 different networks" in words(html)
 
 
@@ -207,26 +212,27 @@ def test_permutations_stand_beside_the_t_test_and_are_said_to_be_few():
     html = render(tables({"batch_norm": 4, "memorization": 4}))
     seen = words(html)
     assert "by permutation p = 0.125" in seen
-    assert "from n = 4 a permutation test cannot be significant: its least p is 0.125" in seen
+    assert "with n = 4 a permutation test cannot be significant: its least p is 0.125" in seen
     assert all(f'<th scope="col">{head}</th>' in html for head in ("Effect size", "p", "p by permutation"))
 
 
 def test_patience_stands_beside_what_stopping_would_have_cost():
     seen = words(render(tables({"early_stopping": 5})))
-    assert "with patience 5: 5 measurements in a row" in seen
-    assert "early_stopping=auc, which really stops a training, has patience 10 unless told otherwise" in seen
+    assert "with patience 5: a training stops after 5 measurements in a row" in seen
+    assert "A training with early_stopping=auc has patience 10 by default" in seen
 
 
 def test_missing_experiments_are_named_with_their_command(text):
     assert "Not run yet" not in words(text)
-    seen = words(render(tables({"memorization": 1})))
-    missing = seen[seen.index("Not run yet") :]
-    assert set(re.findall(r"train.py -m experiment=(\w+)", missing)) == {one.name for one in PAPERS} - {"memorization"}
+    missing = part(render(tables({"memorization": 1})), "missing")
+    found = set(re.findall(r"train.py -m experiment=(\w+)", missing))
+    assert found == {one.name for one in papers()} - {"memorization"}
 
 
 def test_partial_sweeps_are_told_with_their_n(text):
-    assert "Partial: 6 of 24 runs are done. Go on with python scripts/train.py -m experiment=memorization" in words(
-        text
+    assert (
+        "Partial: 6 of 24 runs are done. To run the rest: python scripts/train.py -m experiment=memorization"
+        in words(text)
     )
     whole = tables({"early_stopping": 5})
     assert "Partial" not in words(render(whole))
@@ -240,7 +246,7 @@ def test_a_variant_is_not_partial_for_being_small():
     runs = whole.runs.assign(variant="x=1", state=["done", "failed"])
     seen = words(render(Tables(runs, whole.curves, whole.epochs)))
     assert "Partial: 1 of 2 runs are done, 1 failed." in seen
-    assert "Go on with" not in seen
+    assert "To run the rest" not in seen
 
 
 def test_runs_that_are_not_done_are_listed_with_their_reason():
@@ -309,7 +315,6 @@ def test_a_check_is_no_experiment_of_the_papers():
 
 
 def test_experiments_that_count_are_those_whose_claims_count():
-    assert {one.name for one in PAPERS} == set(OF_THE_PAPER)
     html = render(tables(dict.fromkeys(("early_stopping_grid", "ensemble_learning_rates", "dropout"), 1)))
     assert "1 of 7" in words(html)
 
@@ -317,15 +322,12 @@ def test_experiments_that_count_are_those_whose_claims_count():
 def test_value_and_p_are_said_to_be_of_which_part():
     whole = tables({"memorization": 4})
     claims = judge(whole)
-    [claim] = [claim for claim in claims if claim["id"] == "memorization.auc"]
-    details = claim["details"]
-    assert details["weakest"] in details["parts"]
-    told = f"the value is of {details['weakest']}, the {{}} {details['judged']} levels of corruption"
-    details["p_of"] = "corruption 7"
-    words_of = words(render(whole, claims))
-    assert words_of.count(f"{told.format('least clear of')}; p is of corruption 7") == 2  # in the table and the section
-    details["parts"][details["weakest"]]["holds"] = False
-    assert told.format("farthest from the claim of") in words(render(whole, claims))
+    [claim] = [claim for claim in claims if claim.id == "memorization.auc"]
+    told = f"the value is that of {claim.weakest}, the {{}} {claim.judged} levels of corruption"
+    words_of = words(render(whole, [replace(claim, p_of="corruption 7")]))
+    assert words_of.count(f"{told.format('least clear of')}; p is that of corruption 7") == 2  # in table and section
+    against = {**claim.parts, claim.weakest: replace(claim.parts[claim.weakest], holds=False)}
+    assert told.format("farthest from the claim of") in words(render(whole, [replace(claim, parts=against)]))
 
 
 def test_what_figure_2_measures_is_named_where_it_is_an_estimate():

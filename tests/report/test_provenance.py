@@ -2,33 +2,34 @@
 
 from constructed import tables
 
-from single_directions.report.provenance import (
-    _measured,
-    compute,
-    provenance,
-)
-from single_directions.report.section import sections_of
+from single_directions.experiments.section import sections_of
+from single_directions.report.provenance import _measured, compute, provenance
+
+
+def facts_of(section):
+    """What is said of a section's runs, by word."""
+    return {fact.word: " ".join([fact.text, *fact.code]) for fact in provenance(section)}
 
 
 def test_the_page_says_what_to_put_for_the_place_of_images():
     whole = tables({"ensemble": 2})
-    assert "FOLDER" not in str(list(provenance(sections_of(whole, ())[0])))
-    names = whole.runs["run"].str.replace("seed", "data.root=cats,seed")
-    folder = whole.of(whole.runs.assign(data="image_folder", run=names))
-    facts = {word: str(content) for word, *content in provenance(sections_of(folder, ())[0])}
-    assert "FOLDER stands for where that folder of images lies" in facts["Commands"]
+    assert "FOLDER" not in facts_of(sections_of(whole, ())[0])["Commands"]
+    command = "python scripts/train.py -m experiment=ensemble data=image_folder data.root=FOLDER/cats seed=0,1"
+    folder = whole.of(whole.runs.assign(data="image_folder", command=command))
+    facts = facts_of(sections_of(folder, ())[0])
+    assert "`FOLDER` stands for the place of that folder of images" in facts["Commands"]
 
 
 def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_was_used():
     def told(whole, **changed):
         [section] = sections_of(whole.of(whole.runs.assign(**changed)), ())
-        return str(dict(provenance(section))["Data"])
+        return facts_of(section)["Data"]
 
     assert "mnist: 1,297 training and 500 test images" in told(tables({"early_stopping": 1}), data="mnist")
     part = {"data": "mnist", "train_images": 2000, "config.data.train_samples": 2000}
     assert "mnist: 2,000 of 60,000 training and 500 test images" in told(tables({"early_stopping": 1}), **part)
     folder = told(tables({"ensemble": 2}), **{**part, "data": "image_folder", "config.data.root": "cats"})
-    assert "cats, a folder of images" in folder
+    assert "cats (a folder of images; each folder within it is a class)" in folder
     assert "2,000 training and 500 test images, drawn from the folder's, balanced by class; 10 classes" in folder
     assert "0000000000000000" in folder
 
@@ -47,8 +48,8 @@ def test_time_is_summed_for_each_device():
 
 def test_facts_of_a_section():
     [section] = sections_of(tables({"memorization": 2}), ())
-    facts = {word: str(content) for word, content in provenance(section)}
-    assert "data.corruption=0.0,0.5,1.0 seed=0,1" in facts["Commands"]
+    facts = facts_of(section)
+    assert "python scripts/train.py -m experiment=memorization" in facts["Commands"]
     assert "0000000000000005" in facts["Data"]
     assert "1,297 training and 500 test images" in facts["Data"]
     assert facts["Seeds"].startswith("networks (initialization and data order) 0, 1;")
@@ -75,12 +76,12 @@ def test_columns_that_are_missing_are_not_fatal():
     whole = tables({"memorization": 1})
     few = ["run", "state", "experiment", "scale", "data", "variant", "classes", "seed", "config.data.corruption"]
     [section] = sections_of(whole.of(whole.runs[few]), ())
-    facts = dict(provenance(section))
+    facts = facts_of(section)
     assert facts["Compute"] == "not recorded"
-    assert "?" in str(facts["Measured"])
+    assert "?" in facts["Measured"]
 
 
 def test_settings_of_runs_are_listed_with_all_values():
     whole = tables({"batch_norm": 1})
     [section] = sections_of(whole, ())
-    assert "network.batch_norm=True, False" in str(dict(provenance(section))["Settings"])
+    assert "network.batch_norm=True, False" in facts_of(section)["Settings"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from single_directions.report.claims.claim import LEVEL
-from single_directions.report.statistics import least_decisive
+from single_directions.experiments.claim import LEVEL
+from single_directions.experiments.statistics import least_decisive
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -72,8 +72,7 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     reasons = tmp_path / "one" / "reasons.json"
     reasons.write_text('{"memorization.auc": "one seed is <too few>"}')
     command("one", "--output", "two", "--markdown")
-    assert "Why, most likely: one seed is &lt;too few&gt;" in (tmp_path / "two" / "index.html").read_text()
-    assert "Why, most likely: one seed is" in (tmp_path / "two" / "memorization.md").read_text()
+    assert "**Most likely reason**: one seed is &lt;too few>" in (tmp_path / "two" / "memorization.md").read_text()
     claims = json.loads((tmp_path / "two" / "claims.json").read_text())
     assert {claim["id"]: claim["reason"] for claim in claims} == {
         "memorization.auc": "one seed is <too few>",
@@ -82,20 +81,25 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     }
     command("two", "--output", "three", "--markdown")
     assert files(tmp_path / "two") == files(tmp_path / "three")
+    command("two", "--output", "three")
+    assert "one seed is &lt;too few&gt;" in (tmp_path / "three" / "index.html").read_text()
+    command("three", "--output", "three", "--markdown")
+    assert not (tmp_path / "three" / "index.html").exists()
 
 
 def test_a_reason_is_shown_for_the_sweep_that_it_is_given_for(command, made, tmp_path):
     made(corruption=0, seed=0)
-    command(made(corruption=0, seed=0, variant="network.hidden=[8,8]"), "--output", "one")
+    eight = {"network": {"hidden": [8, 8]}}
+    command(made(corruption=0, seed=0, variant="network.hidden=[8,8]", config=eight), "--output", "one")
     one = "memorization.auc/demo/digits/network.hidden=[8,8]"
     (tmp_path / "one" / "reasons.json").write_text(json.dumps({"memorization.auc": "which?", one: "eight units"}))
     out = command("one", "--output", "two")
     told = [claim["reason"] for claim in json.loads((tmp_path / "two" / "claims.json").read_text())]
     assert [reason for reason in told if reason] == ["eight units"]
-    assert "not shown, as no claim here, or more than one, is called memorization.auc; there are mem" in out
+    assert "not shown, because no claim here, or more than one, is called memorization.auc; there are mem" in out
 
 
-CHANGE = {"changed": "it was", "before": dict.fromkeys(("verdict", "value", "low", "high", "n"))}
+CHANGE = {"changed": "it was", "before": {"verdict": "holds", "value": 0.5, "low": None, "high": None, "n": 2}}
 
 
 def test_what_was_changed_goes_with_the_tables(command, made, tmp_path):
@@ -108,7 +112,7 @@ def test_what_was_changed_goes_with_the_tables(command, made, tmp_path):
     assert json.loads((tmp_path / "two" / "history.json").read_text()) == {"memorization.auc": CHANGE}
 
 
-@pytest.mark.parametrize("change", ["it was", {"changed": "it was"}, {**CHANGE, "before": {"verdict": "holds"}}])
+@pytest.mark.parametrize("change", ["it was", {"changed": "it was"}, {**CHANGE, "before": {"verdict": "holds"}}, 3])
 def test_changes_that_cannot_be_are_refused(change, command, made, tmp_path):
     command(made(corruption=0, seed=0), "--output", "one")
     (tmp_path / "one" / "history.json").write_text(json.dumps({"memorization.auc": change}))
@@ -224,3 +228,23 @@ def test_what_is_wrong_is_told_in_one_line(command, tmp_path, made):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match="--output file cannot be written"):
         command(made(), "--output", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("raise ValueError('no')", r"own.py failed: ValueError: no"),
+        ("a = 1", r"own.py registers no experiment: end it with register\(Experiment\(name='own', ...\)\)"),
+        (
+            "from single_directions.experiments import Experiment, register\nregister(Experiment('dropout'))",
+            "there is already an experiment dropout",
+        ),
+    ],
+)
+def test_an_experiments_file_that_cannot_be_taken_is_named(command, made, tmp_path, text, told):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.py").write_text(text)
+    with pytest.raises(SystemExit, match=told):
+        command("--config-dir", "conf", made())
+    with pytest.raises(SystemExit, match="--config-dir nowhere is not a folder"):
+        command("--config-dir", "nowhere", made(seed=1))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import weakref
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from single_directions.runs.config import _composed
+from single_directions.runs.config import compose_config
 from single_directions.runs.folder import RunFolder
 
 QUICK = ("tracking=off", "network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100")
@@ -27,9 +28,15 @@ def test_one_run(command, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert len(list(tmp_path.rglob("status.json"))) == 1
 
+    [summary] = [json.loads(file.read_text()) for file in tmp_path.rglob("summary.json")]
+    assert summary["overrides"] == [*QUICK, "seed=2", "progress=true"]
+    assert shlex.split(summary["command"]) == ["python", "scripts/train.py", *summary["overrides"]]
+    assert summary["settings"]["seed"] == 2
+    assert summary["commit"]
+
     code, out, _ = command(*QUICK, "seed=2")
     assert code is None
-    assert out.endswith(", done before\n")
+    assert re.search(r"; skipped: .*summary.json holds the results of the same settings \(identity \w{16}\)\n$", out)
 
 
 def test_sweep_of_an_experiment(command, tmp_path):
@@ -41,6 +48,8 @@ def test_sweep_of_an_experiment(command, tmp_path):
     assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert "data.corruption=0,data.train_samples=100,network.hidden=[8],seed=0" in lines[0]
     folders = list((tmp_path / "runs" / "memorization" / "demo-digits").glob("*/summary.json"))
+    words = ["python", "scripts/train.py", "-m", "experiment=memorization", *QUICK, levels, "seed=0,1"]
+    assert all(shlex.split(json.loads(file.read_text())["command"]) == words for file in folders)
     assert {tuple(json.loads(file.read_text())[key] for key in ("corruption", "seed")) for file in folders} == {
         (0, 0),
         (0, 1),
@@ -71,7 +80,8 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
     status = json.loads(first.read_text())
     assert status["state"] == "failed"
     assert status["error"].startswith("batch_size must be a whole number of at least 1, not ")
-    assert [file.name for file in first.parent.iterdir()] == ["status.json"]
+    assert sorted(file.name for file in first.parent.iterdir()) == ["run.json", "status.json"]
+    assert "batch_size=-1" in json.loads((first.parent / "run.json").read_text())["overrides"]
 
     first.write_text("{}")
     (second.parent / "config.yaml").write_text("data: {}")
@@ -84,7 +94,7 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
 
 
 def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, tmp_path):
-    _composed.cache_clear()  # by the command itself, which Hydra runs, it has to be made
+    compose_config.cache_clear()  # by the command itself, which Hydra runs, it has to be made
     arguments = ("-m", *QUICK, "checkpoint.every_n_epochs=1", "seed=0,1")
     command(*arguments)
     done, cut = (RunFolder(file.parent) for file in sorted(tmp_path.rglob("config.yaml")))
@@ -97,7 +107,9 @@ def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, 
     before = cut.read_summary()["seconds"]["training"]
     code, out, err = command(*arguments)
     assert (code, err) == (None, "")
-    assert out.splitlines()[0] == "1 of 2 runs are done"
+    assert out.splitlines()[0].startswith(
+        "1 of 2 runs are done and skipped: their folders hold the results of the same "
+    )
     assert out.splitlines()[1].startswith("[1/1] ")
     assert done.metrics.stat().st_mtime_ns == trained[done]
     assert cut.read_summary()["seconds"]["training"] == before  # measured, not trained, again

@@ -1,14 +1,11 @@
-"""Keys are checked before anything is built; two configurations are compared by what changes a result."""
-
-import copy
-from functools import reduce
+"""Keys are checked before anything is built."""
 
 import pytest
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
-from single_directions.runs.config import _check_early_stopping, check, differing_keys, is_neutral, resolved
+from single_directions.runs.config import _check_early_stopping, check, resolved
 from single_directions.training.signal import LOGGED
 
 
@@ -85,60 +82,6 @@ def test_value_that_can_be_passes(settings, override):
 def test_missing_value_is_named(settings):
     with pytest.raises(BadInput, match=r"data\.root"):
         settings("data=imagenet", quick=False)
-
-
-def test_differing_keys_are_dotted_and_without_neutral_ones(settings):
-    one = settings()
-    assert differing_keys(one, settings()) == []
-    assert differing_keys(one, settings("runs=elsewhere", "tracking=wandb", "progress=true")) == []
-    assert differing_keys(one, settings("trainer.accelerator=cpu", "threads=3", "checkpoint.every_n_epochs=3")) == []
-    assert differing_keys(one, settings("seed=3", "network.hidden=[16]")) == ["network.hidden", "seed"]
-    differing = differing_keys(one, settings("scheduler=cosine"))
-    assert set(differing) == {"scheduler", "scheduler._target_", "scheduler._partial_", "scheduler.T_max"}
-
-
-def without(config, *keys):
-    """A configuration as it was written before there were some dotted keys."""
-    old = copy.deepcopy(config)
-    for key in keys:
-        *groups, last = key.split(".")
-        del reduce(dict.__getitem__, groups, old)[last]
-    return old
-
-
-@pytest.mark.parametrize(
-    ("key", "overrides", "other"),
-    [
-        ("seed", (), "seed=1"),
-        ("ablation.every_epoch", (), "ablation.every_epoch={cost: 0.1}"),
-        ("network.hidden", ("scale=paper",), "network.hidden=[128,128]"),
-        ("network.width", ("network=convnet",), "network.width=0.5"),
-        ("data.held_out", (), "data.held_out=0.1"),
-        ("data.corruption_kind", ("data=image_folder", "data.root=x"), "data.corruption_kind=uniform"),
-        ("optimizer.lr", ("optimizer=adam",), "optimizer.lr=0.03"),
-        ("scheduler.T_max", ("scheduler=cosine", "trainer.max_epochs=7"), "scheduler.T_max=8"),
-        ("scheduler", (), "scheduler=cosine"),
-        ("early_stopping", (), "early_stopping=test_loss"),
-    ],
-)
-def test_key_that_an_older_configuration_lacks_has_its_default_there(settings, key, overrides, other):
-    same, another = settings(*overrides, quick=False), settings(*overrides, other, quick=False)
-    old = without(same, key)
-    assert differing_keys(old, same) == []
-    assert key in differing_keys(old, another)[0]
-    assert differing_keys(old, {**same, "batch_size": 7}) == ["batch_size"]
-
-
-def test_key_that_nobody_knows_has_no_default(settings):
-    new = settings("+trainer.precision=bf16-mixed", "+network.depth=3")
-    old = without(new, "trainer.precision", "network.depth", "seed")
-    assert differing_keys(old, new) == ["network.depth", "trainer.precision"]
-    assert differing_keys(new, old) == ["network.depth", "seed", "trainer.precision"]  # what is gone is missed
-
-
-def test_root_is_neutral_unless_it_says_what_the_data_are(settings):
-    assert is_neutral("data.root", settings("data=mnist"))
-    assert not is_neutral("data.root", settings("data=image_folder", "data.root=x"))
 
 
 def test_at_scale_takes_the_value_of_the_scale():

@@ -9,9 +9,9 @@ import torch
 from omegaconf import OmegaConf
 
 from single_directions import commands
-from single_directions.errors import BadInput, one_line
+from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.build import build
-from single_directions.runs.folder import RunFolder, first_line
+from single_directions.runs.folder import RunFolder
 from single_directions.runs.run import execute
 
 QUICK = ("tracking=off", "progress=false", "network.hidden=[8]", "trainer.max_epochs=1", "ablation.orderings=2",

@@ -1,4 +1,4 @@
-"""A run's folder: its name, its files, what it refuses."""
+"""A run's folder: its files, what it refuses."""
 
 import contextlib
 import json
@@ -6,75 +6,7 @@ import json
 import pytest
 
 from single_directions.errors import BadInput
-from single_directions.runs.folder import LONGEST_NAME, RunFolder, replacing, run_name, whole_name, write_json
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ([], "default"),
-        (["experiment=memorization", "scale=demo", "data=digits", "tracking=off", "runs=x"], "default"),
-        (["data.download=true", "data.root=/y", "trainer.accelerator=cpu", "hydra/launcher=basic"], "default"),
-        (["seed=1", "data.corruption=.50"], "data.corruption=0.5,seed=1"),
-        (["network=mlp", "network.hidden=[64, 32]"], "network=mlp,network.hidden=[64,32]"),
-        (["+trainer.gradient_clip_val=1", "++seed=2"], "seed=2,trainer.gradient_clip_val=1"),
-        (["seed=1", "seed=2"], "seed=2"),
-        (["stop=null", "network.batch_norm=True"], "network.batch_norm=true,stop=null"),
-        (["ablation.sites=[layer4.2.relu]"], "ablation.sites=[layer4.2.relu]"),
-        (["ablation.clamp=a/b c"], "ablation.clamp=a_bc"),
-        (["~scheduler"], "~scheduler"),
-    ],
-)
-def test_name_holds_what_changes_the_result(overrides, name):
-    config = {"seed": 1, "data": {"_target_": "single_directions.data.digits", "corruption": 0.5}}
-    config |= {"network": {"hidden": [64, 32], "batch_norm": True}, "stop": None}
-    if overrides and overrides[-1] in ("++seed=2", "seed=2"):
-        config["seed"] = 2
-    assert run_name(overrides, config) == name
-
-
-def test_long_names_are_cut_and_stay_apart():
-    config = {"data": {"_target_": "x"}}
-    names = {run_name([f"network.{'x' * 300}={value}"], config) for value in (1, 2)}
-    assert len(names) == 2
-    assert {len(name) for name in names} == {LONGEST_NAME}
-
-
-LONG = {
-    "data": {"_target_": "x.image_folder", "root": "pictures/of many/kinds", "train_samples": 10000},
-    "network": {"_target_": "x", "hidden": [512, 512], "batch_norm": False},
-    "optimizer": {"_target_": "y", "lr": 0.0003, "weight_decay": 0.0},
-    "seed": 12,
-    "stop_at_train_accuracy": 0.99,
-    "threads": 1,
-    "trainer": {"max_epochs": 100, "check_val_every_n_epoch": 5, "precision": "bf16-mixed", "devices": 1},
-}  # fmt: skip
-
-
-# Of what follows a choice of files the configuration tells all, but not the choice itself.
-@pytest.mark.parametrize(
-    ("choice", "padding"),
-    [*(("optimizer=adam,", padding) for padding in range(1, 67, 4)), *(("", padding) for padding in range(55, 160, 4))],
-)
-def test_name_that_was_cut_is_found_again_wherever_it_was_cut(choice, padding):
-    config = {**LONG, "a": "x" * padding}
-    overrides = ["data=image_folder", "data.root=.", "data.train_samples=.", "network.hidden=.", "network.batch_norm=.",
-                 "optimizer.lr=.", "seed=12", "stop_at_train_accuracy=.", "threads=1", "trainer.max_epochs=.",
-                 "+trainer.precision=."]  # fmt: skip
-    name = run_name(["a=.", *overrides, *choice.split(",")[:-1]], config)
-    assert len(name) == LONGEST_NAME
-    assert whole_name(name, config) == (
-        f"a={'x' * padding},data.root=pictures_ofmany_kinds,data.train_samples=10000,network.batch_norm=false,"
-        f"network.hidden=[512,512],{choice}optimizer.lr=0.0003,seed=12,stop_at_train_accuracy=0.99,"
-        "trainer.max_epochs=100,trainer.precision=bf16-mixed"
-    )
-
-
-def test_name_that_was_not_cut_or_cannot_be_found_stays_as_it_is():
-    assert whole_name("seed=12,trainer.max_epochs=100", LONG) == "seed=12,trainer.max_epochs=100"
-    for unknown in (f"z={'x' * 300}", f"a={'x' * 190},optimizer=adam"):  # no value of the configuration
-        name = run_name(["seed=12", unknown], {"seed": 12})
-        assert whole_name(name, LONG) == name
+from single_directions.runs.folder import RunFolder, replacing, write_json
 
 
 def test_file_is_replaced_whole_or_not_at_all(tmp_path):

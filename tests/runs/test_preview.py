@@ -25,7 +25,7 @@ def test_what_is_done_is_said(command, tmp_path):
     assert (code, err) == (None, "")
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["done", "missing"]
     assert "seed=1,trainer.max_epochs=1  train 0." in out
-    assert out.endswith("1 of 2 runs are left to do\n")
+    assert out.endswith("1 of 2 runs are left to do; 1 done with the same settings would be skipped\n")
     assert command(*QUICK, "seed=0", "dry_run=true")[1].endswith("1 of 1 runs are left to do\n")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -82,7 +82,7 @@ def test_every_state_is_told(run, command, tmp_path):
             "  broken   seed=4  curves.csv: its last row is cut off: the same command makes it again",
             "  cut off  seed=3  after epoch 1",
             "  missing  seed=5",
-            "  missing ones are noted in runs/ensemble/demo-digits/sweep.json; delete it to forget them",
+            "  missing ones are listed in runs/ensemble/demo-digits/sweep.json; delete it to forget them",
         ],
     )
     lease.release()

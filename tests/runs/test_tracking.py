@@ -22,7 +22,14 @@ from single_directions.runs.build import build
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.optimized import known_numbers
 from single_directions.runs.run import execute
-from single_directions.runs.tracking import LINES, _figure_of_epochs, check_tracking, record, record_experiment, tracked
+from single_directions.runs.tracking import (
+    LINES,
+    _figure_of_epochs,
+    check_tracking,
+    log_results,
+    record_experiment,
+    tracked,
+)
 from single_directions.training import NonFiniteLoss
 
 QUICK = ["network.hidden=[8]", "trainer.max_epochs=2", "ablation.orderings=2", "data.train_samples=100", "runs=runs"]
@@ -108,7 +115,7 @@ def test_curves_of_a_training_are_a_table_and_a_figure_of_some(settings, tmp_pat
     frames = pd.concat([one.to_frame().assign(epoch=epoch) for epoch in epochs])
     config = settings("tracking=wandb")
     with tracked(config, "default", tmp_path) as loggers:
-        record(config, loggers, {"epochs": 30}, one.to_frame(), frames)
+        log_results(config, loggers, {"epochs": 30}, one.to_frame(), frames)
     [log] = logs(tmp_path)
     assert not records(log, "history")  # of which W&B would draw charts of a single point
     kept = table(log, "epoch_curves")

@@ -4,100 +4,92 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from single_directions.report.claims import ensemble
-from single_directions.report.copies import first_of
-from single_directions.report.experiments import EXPERIMENTS
-from single_directions.report.heading import DATA
-from single_directions.report.markup import Markup, tag
+from single_directions.experiments import ensemble
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.heading import DATA
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import count
 from single_directions.report.provenance import compute
-from single_directions.report.section import Section
-from single_directions.report.wording import count
+from single_directions.report.views import Fact
 
+_FOLLOWS = (
+    " The paper's experiments follow the paper as far as it describes them; for what it leaves open, the configuration "
+    "has a key with a comment."
+)
 _WITH_TEST_IMAGES = {**DATA, "image_folder": "folders of images"}
 
 
-def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
-    """Questions and answers."""
-    pairs = [(tag("dt", asked), tag("dd", answer)) for asked, answer in _answers(runs, sections)]
-    return tag("dl", pairs, class_="checklist")
-
-
-def _answers(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]:
+    """Questions and answers; those on the paper only where one of its experiments was run."""
     done = runs[runs["state"] == "done"]
-    papers = any(section.experiment.name in EXPERIMENTS for section in sections)
-    of_paper = (
-        "Those of the paper's experiments are as far as the paper describes them; whatever it leaves open is a key of "
-        "the configuration with a comment that says so. "
-        if papers
-        else ""
-    )
-    yield (
+    papers = any(section.experiment.figure for section in sections)
+    yield Fact(
         "What is measured, on what networks?",
-        "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU; "
-        f"accuracy is taken on training images, on the labels trained with. Networks: {_networks(done)}. {of_paper}"
-        "Each section lists its settings.",
+        "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU. "
+        "Accuracy is taken on training images, against the labels that the network was trained on. Networks: "
+        f"{_networks(done)}. Each section lists its settings.{_FOLLOWS if papers else ''}",
     )
     data = sorted({section.brief for section in sections if not section.runs.empty})
-    yield (
+    yield Fact(
         "Which data, and how are they split?",
         f"{', '.join(data) or 'None yet'}. {_split(done)}Where only a part of the images was used, it was drawn at "
-        "random, balanced by class, the same for every seed; no image is changed at random unless a section's settings "
-        "say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
+        "random, balanced by class, the same for every seed. There is no random augmentation unless a section's "
+        "settings say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
     )
-    yield (
+    yield Fact(
         "Is there a validation set?",
-        "No, nor is there a use for one: no setting and no stopping rests on test images. They give the test loss, "
+        "No. No setting and no stopping depends on test images, so none is needed. Test images give the test loss, "
         "test accuracy and generalization error that the claims are about.",
     )
     if papers:
-        yield (
+        yield Fact(
             "Which hyperparameters were tried, and how was one chosen?",
-            "Optimizer and learning rate, which the paper does not state: of a small grid (see "
-            "conf/experiment/tuning.yaml) the setting that takes the fewest epochs to 99 % training accuracy on true "
-            "labels and, of equals, the least training loss. Nothing was chosen for how a claim comes out. Each "
-            "section lists all settings used.",
+            "The paper does not state optimizer and learning rate. Of a small grid (`conf/experiment/tuning.yaml`) the "
+            "setting was chosen that needs the fewest epochs to reach 99 % training accuracy on true labels; of "
+            "equals, the one with the least training loss. Nothing was chosen by how a claim comes out. Each section "
+            "lists all settings.",
         )
     numbers = "; ".join(
-        f"{section.experiment.name}, {section.title}: {len(section.runs)} done"
-        + "".join(f"; {told}" for told in section.not_done)
+        "; ".join([f"{section.experiment.name}, {section.title}: {len(section.runs)} done", *section.not_done])
         for section in sections
     )
-    yield (
+    yield Fact(
         "How many trainings and measurements were there?",
-        f"{count(len(runs), 'run')}, {len(done)} of them done, each one training and one final measurement. "
-        f"{_copies(runs)}{numbers}. Runs that failed or are broken are listed above; none was left out for its result.",
+        f"{count(len(runs), 'run')}, {len(done)} of them done, each with one training and one final measurement. "
+        f"{_copies(runs, len(done))}{numbers}. Runs that failed or are broken are listed above. None was left out for "
+        "its result.",
     )
-    yield (
+    yield Fact(
         "How is the statistic defined?",
         "Curve: accuracy against the number of units clamped, one for each ordering of the units. AUC: the trapezoid "
-        "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings; "
-        f"normalized: divided by the accuracy with nothing clamped{', as in Figures 2 and 3' if papers else ''}. "
-        f"{_estimated(sections)}Generalization error: train minus test accuracy. "
-        "Clusters of an ensemble: a Gaussian mixture of 1 to 3 components of one shape, the fewest than which none has "
-        "a BIC lower by more than 10. The rule of each verdict stands beside it.",
+        "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings. "
+        f"Normalized AUC: divided by the accuracy with nothing clamped{', as in Figures 2 and 3' if papers else ''}. "
+        f"{_estimated(sections)}Generalization error: train minus test accuracy. Clusters of an ensemble: a Gaussian "
+        "mixture of 1 to 3 components of equal covariance; the fewest such that no other number has a BIC lower by "
+        "more than 10. The rule of each verdict stands beside it.",
     )
-    yield (
+    yield Fact(
         "What is the spread, and over what?",
-        "The network is the unit of inference: orderings are averaged within it, and seeds that conditions share are "
-        "blocks (where an ensemble has networks of one seed at several learning rates, those count as one). Intervals "
-        "are 95 %, and p values come from the same method however many networks there are: Student's t for means and "
-        "differences, Fisher's z for correlations, Clopper and Pearson's for shares. Bands in figures are one standard "
-        "deviation, over what their captions say.",
+        "The network is the unit of inference. Orderings are averaged within a network, and seeds that conditions "
+        "share are blocks (networks of one seed at several learning rates count as one). Intervals are 95 %. The p "
+        "values come from the same method as the intervals: Student's t for means and differences, Fisher's z for "
+        "correlations, Clopper and Pearson's for shares. Bands in figures are one standard deviation, over what the "
+        "caption says.",
     )
     if papers:
-        yield (
+        yield Fact(
             "How are several claims judged at once?",
-            "Each of the paper's nine figures has one main claim, and these are corrected for being nine, whether or "
-            "not all were run (Bonferroni's method, so that no verdict depends on what else was run). An experiment "
-            "beyond the paper is a family of its own, and so are the further claims of an experiment. What a figure "
-            "presupposes, such as that networks know their training images, is checked and not counted as a claim.",
+            "Each of the paper's nine figures has one main claim. Their p values are corrected for nine claims "
+            "(Bonferroni), whether or not all were run, so that no verdict depends on what else was run. An experiment "
+            "beyond the paper is corrected for its own claims, and so are the further claims of an experiment. What a "
+            "figure takes for granted, such as that networks know their training images, is checked but is no claim.",
         )
-    yield "What did it take to compute?", compute(done) if len(done) else "Nothing yet."
-    yield (
+    yield Fact("What did it take to compute?", compute(done) if len(done) else "Nothing yet.")
+    yield Fact(
         "Where are code, networks and results?",
-        "Code and configuration are the repository that this page was made with; pyproject.toml states the versions it "
-        "needs, each section those it ran with. Each run's folder holds its configuration, its epochs, its curve, its "
-        "summary and its network (last.ckpt).",
+        "Code and configuration are in the repository that made this page. `pyproject.toml` states the versions it "
+        "needs; each section states those it ran with. Each run's folder holds its configuration, its epochs, its "
+        "curve, its summary and its network (`last.ckpt`).",
     )
 
 
@@ -113,25 +105,24 @@ def _split(done: pd.DataFrame) -> str:
     names = set(done["data"])
     told = []
     if own := [word for name, word in _WITH_TEST_IMAGES.items() if name in names]:
-        told.append(f"Training and test images of {', '.join(own)} are those that these come with. ")
+        told.append(f"{', '.join(own)}: the training and test images that the data set comes with. ")
     if "digits" in names:
-        told.append("Of the digits, which come without, 500 are test images, balanced by class, the same for every "
-                    "seed. ")  # fmt: skip
+        told.append("Digits: 500 of the images are for testing, balanced by class, the same for every seed. ")
     if told:
-        told.append("Their pixels are shifted and scaled by one mean and deviation a channel. ")
+        told.append("Pixels are shifted and scaled by one mean and one deviation for each channel. ")
     return "".join(told)
 
 
 def _estimated(sections: Sequence[Section]) -> str:
     """By what measure Figure 2 is, where not by the curve's mean over orderings."""
-    names = [one.experiment.name for one in sections if one.experiment.name in ensemble.EXPERIMENTS
+    names = [one.experiment.name for one in sections if one.experiment.figure == "2"
              and ensemble.estimated(one.runs)]  # fmt: skip
     if not names:
         return ""
     return f"In Figure 2 ({', '.join(dict.fromkeys(names))}) a network's AUC is {ensemble.ESTIMATED} instead. "
 
 
-def _copies(runs: pd.DataFrame) -> str:
+def _copies(runs: pd.DataFrame, done: int) -> str:
     """How many runs trained a network that another run had trained, and in which experiments."""
     copies = first_of(runs)
     if not copies:
@@ -139,7 +130,7 @@ def _copies(runs: pd.DataFrame) -> str:
     names = runs.set_index("run")["experiment"]
     places = sorted({" and ".join(sorted((names[one], names[other]))) for one, other in copies.items()})
     return (
-        f"{len(copies)} of them trained again, under another name, what another run had trained ({'; '.join(places)}): "
-        "the results are the same to the last digit. Such a network counts once, so that there are "
-        f"{len(runs[runs['state'] == 'done']) - len(copies)} different networks. "
+        f"{len(copies)} of them trained a network that another run had trained under another name "
+        f"({'; '.join(places)}), with the same results to the last digit. Such a network counts once, so there are "
+        f"{done - len(copies)} different networks. "
     )

@@ -7,33 +7,40 @@ from pathlib import Path
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
-from single_directions.report.album import Picture, pictures
-from single_directions.report.claims import as_text, judge, write_claims
-from single_directions.report.figures import save
-from single_directions.report.page import Shown, markdown_pages, page
+from single_directions.experiments.drawing import save
+from single_directions.experiments.experiment import load
+from single_directions.experiments.judge import as_text, judge, plain, write_claims
+from single_directions.experiments.pictures import Picture, pictures
+from single_directions.experiments.section import Section, sections_of
+from single_directions.experiments.tables import Tables, read_tables
+from single_directions.report.page import page_of
 from single_directions.report.reasons import FILE as REASONS
-from single_directions.report.reasons import HISTORY, named, read_history, read_reasons, with_notes
-from single_directions.report.section import Section, sections_of
-from single_directions.report.table import Tables, read_tables
+from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
+from single_directions.report.render import html, markdown
+from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
 
 
 def report() -> None:
     """Write the report of some runs: a page, its figures, claims and tables; and print the claims."""
     parser = argparse.ArgumentParser(
-        description="The report of runs: every figure, every claim judged, on one page.",
-        epilog=f"{REASONS} in an earlier report's folder, an object of words by the ids in its claims.json, is taken "
-        f"over into the new report and shown beside the claims: why they hold or not, most likely. So is {HISTORY}: "
-        "what was changed about a claim after its outcome was seen.",
+        description="Write the report of runs: every figure, and every claim judged, on one page.",
+        epilog=f"An earlier report's folder may hold {REASONS}, an object of texts by the ids in its claims.json: why "
+        f"a claim holds or not, most likely. It may also hold {HISTORY}: what was changed about a claim after its "
+        "outcome was seen. Both are copied into the new report and shown beside the claims.",
     )
     parser.add_argument("inputs", type=Path, nargs="*", default=[Path("runs")], metavar="INPUT",
-                        help="a folder of runs, or of an earlier report; default: runs")  # fmt: skip
+                        help="a folder of runs or of an earlier report; default: runs")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("report"), help="the report's folder; default: report")
     parser.add_argument("--wandb", action="store_true", help="also log a run an experiment to Weights & Biases")
-    parser.add_argument("--markdown", action="store_true", help="also write README.md and a page an experiment, "
-                        "with small tables and without SVG files: a folder to commit")  # fmt: skip
+    parser.add_argument("--markdown", action="store_true", help="write README.md and a Markdown file for each "
+                        "experiment, not the page; smaller tables, no SVG files: a folder to commit")  # fmt: skip
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own configuration, as for training: "
+                        "each experiment/*.py in it registers an experiment with its claims and figures")  # fmt: skip
     arguments = parser.parse_args()
     try:
+        if arguments.config_dir:
+            load(arguments.config_dir)
         _report(arguments.inputs, arguments.output, arguments.wandb, arguments.markdown)
     except BadInput as error:
         sys.exit(str(error))
@@ -48,57 +55,59 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
         tables.write(output, small)
         for name, notes in ((REASONS, reasons), (HISTORY, history)):
             if notes:
-                write_json(output / name, notes)
+                write_json(output / name, plain(notes))
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     tables = read_tables([output])  # so that the report made from these files is the same
     sections = sections_of(tables, with_notes(judge(tables), reasons, history))
     claims = [claim for section in sections for claim in section.claims]
     write_claims(claims, output / "claims.json")
-    shown = [[_shown(picture, output) for picture in pictures(section)] for section in sections]
-    write_text(output / "index.html", page(tables, sections, shown))
+    figures = [[_figure(picture, output) for picture in pictures(section)] for section in sections]
+    page = page_of(tables, sections, figures)
+    written = markdown(page) if small else {"index.html": html(page)}
+    for name, text in written.items():
+        write_text(output / name, text)
     if small:
-        for name, text in markdown_pages(tables, sections, shown).items():
-            write_text(output / name, text)
         for svg in output.glob("figure_*.svg"):
             svg.unlink()
     if wandb:
-        _track(tables, sections, shown, output)
+        _track(tables, sections, figures, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
         why = [f" ({reason})" if state == "broken" else "" for reason in others["reason"]]
         print(f"{len(others)} {state}, left out: {', '.join(map(''.join, zip(others['run'], why, strict=True)))}")
     for name, notes, key in ((REASONS, reasons, "reason"), (HISTORY, history, "history")):
-        if unused := [one for one, note in notes.items() if note not in [claim[key] for claim in claims]]:
-            print(f"{name}: not shown, as no claim here, or more than one, is called {', '.join(unused)}; "
-                  f"there are {', '.join(map(named, claims))}")  # fmt: skip
+        if unused := [one for one, note in notes.items() if note not in [getattr(claim, key) for claim in claims]]:
+            print(f"{name}: not shown, because no claim here, or more than one, is called {', '.join(unused)}; "
+                  f"there are {', '.join(claim.name for claim in claims)}")  # fmt: skip
     print(as_text(claims))
-    print(f"report: {output / 'index.html'}")
+    print(f"report: {output / next(iter(written))}")
 
 
 def _clear(output: Path) -> None:
-    """Remove the figures of an earlier report, lest they stand beside a page that does not show them."""
-    if (output / "index.html").is_file() and (output / "runs.csv").is_file():
+    """Remove the pages and figures of an earlier report, so that none stays that the new one does not show."""
+    if (output / "claims.json").is_file() and (output / "runs.csv").is_file():
+        (output / "index.html").unlink(missing_ok=True)
         for figure in output.glob("figure_*"):
             if figure.suffix in (".png", ".svg"):
                 figure.unlink()
 
 
-def _shown(picture: Picture, output: Path) -> Shown:
+def _figure(picture: Picture, output: Path) -> Figure:
     _, svg = save(picture.figure, output / picture.name)
-    return Shown(picture, svg.read_text())
+    return Figure(picture.name, picture.caption, svg.read_text())
 
 
-def _track(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]], output: Path) -> None:
+def _track(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]], output: Path) -> None:
     """Log each experiment's figures, runs and claims as one run of Weights & Biases."""
     from single_directions.runs.tracking import record_experiment
 
     for experiment in dict.fromkeys(section.experiment.name for section in sections):
         own = [place for place, section in enumerate(sections) if section.experiment.name == experiment]
-        names = [one.picture.name for place in own for one in shown[place]]
+        names = [one.name for place in own for one in figures[place]]
         record_experiment(
             experiment,
             figures={name: output / f"{name}.png" for name in names},
             tables={"runs": tables.runs[tables.runs["experiment"] == experiment].dropna(axis="columns", how="all")},
-            claims=[claim for place in own for claim in sections[place].claims],
+            claims=[claim.as_json() for place in own for claim in sections[place].claims],
             folder=output,
         )

@@ -1,206 +1,201 @@
-"""Claims on the page: the table of all, and beside each experiment's figures how each was judged."""
+"""Claims for the page: the tables of all of them, and beside each experiment's figures how each was judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.report.claims.claim import LEVEL, OF_THE_PAPER
-from single_directions.report.claims.departures import departures
-from single_directions.report.claims.judge import REDUCED
-from single_directions.report.markup import Markup, table, tag, together
-from single_directions.report.section import Claim, Section
-from single_directions.report.wording import interval, number, sentence
+from single_directions.experiments.claim import LEVEL
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import REDUCED, Before, Judgement
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import Interval, interval, number, sentence
+from single_directions.report.views import Block, Cell, Fact, Judged, Kind, table
 from single_directions.runs.config import conf_folder
 
-HEADS = ("Figure", "The paper says", "Verdict", "Statistic [95 % interval]", "n", "Paper's value", "Caveats")
-
-
 GROUPS = (
-    ("The main claim of each figure", "These are counted above. Each is the paper's main sentence on its figure."),
-    ("Further claims of the paper", "What else the paper says of its figures."),
-    ("Asked of more settings than the paper's", "Each experiment here is a family of claims of its own."),
-    ("Checks", "What the figures presuppose. These are no claims, and are not counted."),
+    ("The main claim of each figure", "The paper's main sentence on each figure. These are counted above."),
+    ("Further claims of the paper", "What else the paper says about its figures."),
+    (
+        "The same claims with more settings than in the paper",
+        "The p values of each experiment here are corrected for that experiment's claims alone.",
+    ),
+    ("Checks", "What the figures take for granted. These are not claims and are not counted."),
+    ("Claims of your own experiments", "The p values of each experiment are corrected for its own claims."),
 )
+OWN = len(GROUPS) - 1
 
 
-def leaning(claim: Claim) -> str:
-    """Whether a claim holds: "yes", "no", or "open"."""
-    verdict = claim["verdict"]
-    if verdict.startswith(("holds", "reproduced", "met")):
-        return "yes"
-    return "no" if verdict.startswith(("does not hold", "not reproduced", "not met")) else "open"
-
-
-def is_main(claim: Claim) -> bool:
-    """Whether it is the main claim of one of the paper's figures, and so counts."""
-    return bool(claim["role"] == "main" and claim["experiment"] in OF_THE_PAPER)
-
-
-def all_claims(sections: Sequence[Section]) -> Markup:
-    """The tables of all claims, in the paper's order: main ones, further ones, those beyond the paper, checks."""
+def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
+    """The tables of all claims by `GROUPS`."""
     claims = [(section, claim) for section in sections for claim in section.claims]
     if not claims:
-        return tag("p", "There are no runs yet that a claim could be judged by.")
-    marked = any(REDUCED in claim["caveats"] for _, claim in claims)
-    told = "(reduced): not the paper's data, network or training in full; each section says in what."
-    parts: list[Markup | None] = [tag("p", told) if marked else None]
+        yield Block(text=("No run is done yet that a claim can be judged by.",))
+    if any(REDUCED in claim.caveats for _, claim in claims):
+        yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
+                          "section says what differs.",))  # fmt: skip
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
-            parts += [tag("h3", heading), tag("p", meaning, class_="soft"), table(HEADS, rows, "claims")]
-    return together([*parts, _changed([claim for _, claim in claims])])
+            first, style = ("Experiment", "claims own") if place == OWN else ("Figure", "claims")
+            heads = (first, "Claim", "Verdict", "Value [95 % interval]", "n", "Caveats")
+            yield Block(heading, (meaning,), table(heads, rows, style))
 
 
-def _group(claim: Claim) -> int:
-    if claim["role"] == "check":
-        return 3
-    return 2 if claim["experiment"] not in OF_THE_PAPER else 0 if claim["role"] == "main" else 1
-
-
-def _changed(claims: Sequence[Claim]) -> Markup | None:
-    """What was changed about claims after their outcomes were seen."""
+def changed(claims: Sequence[Judgement]) -> Block | None:
+    """The claims whose rules were changed after their outcomes were seen."""
     rows = [
         (
-            claim["figure"],
-            [sentence(claim["paper"]), tag("div", claim["id"], class_="place")],
-            _before(claim),
-            [badge(claim), tag("div", f"{interval(claim)}, n = {claim['n']}", class_="place")],
-            claim["history"]["changed"],
+            claim.figure,
+            Cell(sentence(claim.paper), below=(claim.id,)),
+            Cell(claim.history.before.verdict, below=_before(claim.history.before)),
+            Cell(claim.verdict, leaning(claim), below=(_value(claim),)),
+            claim.history.changed,
         )
         for claim in claims
-        if claim.get("history")
+        if claim.history
     ]
-    if not rows:
-        return None
-    told = "These were changed after outcomes of these runs had been seen; all else was fixed before."
-    heads = ("Figure", "The paper says", "Before", "Now", "What was changed, and why")
-    return together([tag("h3", "Rules that were changed"), tag("p", told, class_="soft"), table(heads, rows, "claims")])
+    text = "These rules were changed after the outcomes of these runs had been seen. All others were fixed before."
+    heads = ("Figure", "Claim", "Before", "Now", "What was changed, and why")
+    return Block("Rules that were changed", (text,), table(heads, rows, "changed"), "changed") if rows else None
 
 
-def _before(claim: Claim) -> str:
-    """The verdict before a change, with its number where there was one."""
-    before = claim["history"]["before"]
-    return f"{before['verdict']}, {interval(before)}, n = {before['n']}" if before["n"] else str(before["verdict"])
+def judged(section: Section, claim: Judgement) -> Judged:
+    """A claim with its numbers, its rule, and what else was looked at."""
+    history = claim.history
+    facts = {
+        "Measured": claim.statistic,
+        "Value": "; ".join(_numbers(claim)),
+        "Significance": "; ".join(_significance(claim)),
+        "Caveats": "; ".join(_own_caveats(section, claim)),
+        "Most likely reason": claim.reason or "",
+        "Rule": f"{sentence(claim.rule)}.",
+        "Changed after the outcome was seen": f"{history.changed} Before: "
+        f"{', '.join((history.before.verdict, *_before(history.before)))}." if history else "",
+    }  # fmt: skip
+    return Judged(
+        sentence(claim.paper),
+        Cell(claim.verdict, leaning(claim)),
+        tuple(Fact(word, text) for word, text in facts.items() if text),
+        tuple(_details(claim)),
+    )
 
 
-def badge(claim: Claim) -> Markup:
-    """The verdict, coloured."""
-    return tag("span", claim["verdict"], class_=f"verdict {leaning(claim)}")
+def leaning(claim: Judgement) -> Kind:
+    """The colour of the verdict: "yes", "no", or "open"."""
+    return "open" if claim.holds is None else "yes" if claim.holds else "no"
 
 
-def own_caveats(section: Section, claim: Claim) -> list[str]:
-    """A claim's caveats without those that the page tells of all the section's runs."""
-    shared = {REDUCED, *departures(section.runs)}
-    return [caveat for caveat in claim["caveats"] if caveat not in shared]
+def _group(claim: Judgement) -> int:
+    """The place in `GROUPS`."""
+    if not claim.figure:
+        return OWN
+    if claim.role == "check":
+        return 3
+    return 0 if claim.counts else 1 if EXPERIMENTS[claim.experiment].papers else 2
 
 
-def judged(section: Section) -> Markup:
-    """A section's claims with their numbers and rules."""
-    return tag("ul", [_item(section, claim) for claim in section.claims], class_="judged")
-
-
-def _row(section: Section, claim: Claim) -> tuple[Any, ...]:
+def _row(section: Section, claim: Judgement) -> tuple[object, ...]:
     where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
     return (
-        tag("a", claim["figure"], href=f"#{section.id}"),
-        [sentence(claim["paper"]), tag("div", where, class_="place")],
-        badge(claim),
-        [_whole(claim), [tag("div", text, class_="place") for text in (claim["statistic"], *_part(claim))]],
-        claim["n"],
-        "" if claim["paper_value"] is None else number(claim["paper_value"]),
-        "; ".join(own_caveats(section, claim)),
+        Cell(claim.figure or section.experiment.name, link=section.id),
+        Cell(sentence(claim.paper), below=(where,)),
+        Cell(claim.verdict, leaning(claim)),
+        Cell(interval(claim), "number", below=(claim.statistic, *_papers(claim), *_part(claim))),
+        claim.n,
+        "; ".join(_own_caveats(section, claim)),
     )
 
 
-def _item(section: Section, claim: Claim) -> Markup:
-    numbers = [f"{claim['statistic']}: {interval(claim)}, n = {claim['n']}", *_part(claim)]
-    if claim["paper_value"] is not None:
-        numbers.append(f"the paper: {number(claim['paper_value'])}")
-    if claim["effect_size"] not in (None, claim["value"]):  # of a correlation it is the same
-        numbers.append(f"effect size {number(claim['effect_size'], 2)}")
-    if claim["p"] is not None:
-        numbers.append(f"p = {claim['p']:.2g}")
-    if claim["p_corrected"] is not None and claim["family"] > 1:
-        numbers.append(f"corrected for {claim['family']} claims p = {claim['p_corrected']:.2g}")
-    numbers += _exchanged(claim)
-    caveats = "; ".join(own_caveats(section, claim))
-    return tag(
-        "li",
-        tag("p", badge(claim), " ", tag("strong", sentence(claim["paper"]))),
-        tag("p", "; ".join(numbers)),
-        tag("p", f"Caveats: {caveats}") if caveats else None,
-        tag("p", f"Why, most likely: {claim['reason']}") if claim.get("reason") else None,
-        tag("p", f"Rule: {claim['rule']}.", class_="soft"),
-        tag("p", _history(claim)) if claim.get("history") else None,
-        list(_details(claim["details"])),
-        class_=leaning(claim),
-    )
+def _own_caveats(section: Section, claim: Judgement) -> list[str]:
+    """A claim's caveats without those that the section tells of all its runs."""
+    shared = {REDUCED, *departures(section.runs)}
+    return [caveat for caveat in claim.caveats if caveat not in shared]
 
 
-def _part(claim: Claim) -> list[str]:
-    """Which of several parts the value is of, and which the p if that is another."""
-    details = claim["details"]
-    if len(details.get("parts", {})) < 2:
+def _value(one: Judgement | Before) -> str:
+    """The number with its interval and n."""
+    return f"{interval(one)}, n = {one.n}"
+
+
+def _before(before: Before) -> tuple[str, ...]:
+    """The number before a change, where something had been judged."""
+    return (_value(before),) if before.n else ()
+
+
+def _papers(claim: Judgement) -> tuple[str, ...]:
+    return () if claim.paper_value is None else (f"in the paper: {number(claim.paper_value)}",)
+
+
+def _numbers(claim: Judgement) -> Iterator[str]:
+    yield from (_value(claim), *_papers(claim), *_part(claim))
+    if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
+        yield f"effect size {number(claim.effect_size, 2)}"
+
+
+def _part(claim: Judgement) -> list[str]:
+    """Which of several parts the value is of, and which part p is of if that is another."""
+    if len(claim.parts) < 2:
         return []
-    refuted = details["parts"][details["weakest"]]["holds"] is False
+    refuted = claim.parts[claim.weakest].holds is False
     told = (
-        f"the value is of {details['weakest']}, the {'farthest from the claim' if refuted else 'least clear'} of "
-        f"{details['judged']} {details['several']}"
+        f"the value is that of {claim.weakest}, the {'farthest from the claim' if refuted else 'least clear'} of "
+        f"{claim.judged} {claim.several}"
     )
-    if refuted and details["p_of"]:
-        return [f"{told}; p is {details['judged']} times that of {details['p_of']}"]
-    return [told if details["p_of"] in ("", details["weakest"]) else f"{told}; p is of {details['p_of']}"]
+    if refuted and claim.p_of:
+        return [f"{told}; p is {claim.judged} times that of {claim.p_of}"]
+    return [told if claim.p_of in ("", claim.weakest) else f"{told}; p is that of {claim.p_of}"]
 
 
-def _history(claim: Claim) -> str:
-    return f"Changed after the outcome was seen: {claim['history']['changed']} Before: {_before(claim)}."
+def _significance(claim: Judgement) -> Iterator[str]:
+    """The p values: corrected, and by permutation where p comes from a t test."""
+    if not isfinite(claim.p):
+        return
+    yield f"p = {claim.p:.2g}"
+    if isfinite(claim.p_corrected) and claim.family > 1:
+        yield f"corrected for {claim.family} claims p = {claim.p_corrected:.2g}"
+    part = claim.parts[claim.weakest]
+    if isfinite(part.p_permutation):
+        yield f"by permutation p = {part.p_permutation:.3g}"
+        if (least := part.p_permutation_least) >= LEVEL:
+            yield f"with n = {part.n} a permutation test cannot be significant: its least p is {least:.3g}"
 
 
-def _exchanged(claim: Claim) -> list[str]:
-    """P by permutation of the number shown, where p comes from a t test; whether it can be small at all."""
-    part = claim["details"].get("parts", {}).get(claim["details"].get("weakest"))
-    if claim["p"] is None or part is None or part["p_permutation"] is None:
-        return []
-    told = [f"by permutation p = {part['p_permutation']:.3g}"]
-    least = part["p_permutation_least"]
-    if least is not None and least >= LEVEL:
-        told.append(f"from n = {part['n']} a permutation test cannot be significant: its least p is {least:.3g}")
-    return told
-
-
-def _details(details: Mapping[str, Any]) -> Iterator[Markup]:
-    """What else was looked at: the numbers of each part, correlations side by side, what stopping would have cost."""
-    parts = details.get("parts") or {}
-    if len(parts) > 1:
-        words = {True: "as claimed", False: "against", None: "undecided"}
-        rows: list[tuple[Any, ...]] = []
-        for name, part in parts.items():
-            chances = ("–" if part[key] is None else f"{part[key]:.3g}" for key in ("p", "p_permutation"))
-            rows.append((name, _whole(part), part["n"], words[part["holds"]], number(part["effect_size"], 2), *chances))
+def _details(claim: Judgement) -> Iterator[Block]:
+    """The numbers of each part, correlations side by side, and what stopping would have cost."""
+    details = claim.details
+    if len(claim.parts) > 1:
+        words = {True: "as claimed", False: "against the claim", None: "undecided"}
+        rows = [
+            (name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2),
+             *(f"{p:.3g}" if isfinite(p) else "–" for p in (part.p, part.p_permutation)))
+            for name, part in claim.parts.items()
+        ]  # fmt: skip
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
-        yield table(heads, rows, "details")
+        yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        yield tag("p", "By the raw AUC, not divided by the accuracy with nothing ablated:", class_="soft")
-        told = [(name, _whole(part), part["n"]) for name, part in details["by_raw_auc"].items()]
-        yield table(("Part", "Value [95 % interval]", "n"), told, "details")
+        told = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
+        text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
+        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), told, "details"))
     if "partial" in details:
+        correlations = [(name, _whole(part)) for name, part in _correlations(details).items()]
         named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
-        yield table(named, _correlations(details), "details")
-        yield tag("p", f"A network's AUC: {details['auc']}.", class_="soft")
+        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(named, correlations, "details"))
     if "settings" in details:
         heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
                  "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
-        yield table(heads, [_stopped(setting) for setting in details["settings"]], "details")
-        yield tag("p", _waiting(details["patience"]), class_="soft")
+        stopped = [_stopped(setting) for setting in details["settings"]]
+        yield Block(text=(_patience(details["patience"]),), table=table(heads, stopped, "details"))
 
 
-def _whole(estimate: Mapping[str, Any]) -> Markup:
+def _whole(estimate: Interval) -> Cell:
     """A value and its interval on one line."""
-    return tag("span", interval(estimate), class_="nowrap")
+    return Cell(interval(estimate), "number")
 
 
-def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    told = {
+def _correlations(details: Mapping[str, Any]) -> dict[str, Interval]:
+    return {
         "normalized AUC, Spearman": details["normalized"],
         "normalized AUC, Pearson": details["pearson"],
         "raw AUC, Spearman": details["raw"],
@@ -209,21 +204,20 @@ def _correlations(details: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         "normalized AUC and training accuracy instead": details["auc_with_train_accuracy"],
         "normalized AUC and training loss instead": details["auc_with_train_loss"],
     }
-    return [(name, _whole(estimate)) for name, estimate in told.items()]
 
 
-def _waiting(patience: int) -> str:
-    """What patience the numbers are of, and what one a training has that is really stopped."""
+def _patience(patience: int) -> str:
+    """Which patience the numbers are for, and which one a training has that is really stopped."""
     own = OmegaConf.load(conf_folder() / "early_stopping" / "auc.yaml").patience
-    other = f"; early_stopping=auc, which really stops a training, has patience {own} unless told otherwise"
+    other = f" A training with `early_stopping=auc` has patience {own} by default." if own != patience else ""
     return (
-        "What stopping would have cost was found afterwards, from the epochs of trainings that nothing stopped, with "
-        f"patience {patience}: {patience} measurements in a row that are no better than the best before. It was fixed "
-        f"before any training was looked at{other if own != patience else ''}."
+        "What stopping would have cost is computed from trainings that nothing stopped, with patience "
+        f"{patience}: a training stops after {patience} measurements in a row that are no better than the best before. "
+        f"The patience was fixed before any training was looked at.{other}"
     )
 
 
-def _stopped(setting: Mapping[str, Any]) -> tuple[Any, ...]:
+def _stopped(setting: Mapping[str, Any]) -> tuple[object, ...]:
     means = setting["means"]
     return (
         setting["condition"],

@@ -15,8 +15,8 @@ from torch.utils.data import Subset
 from single_directions.ablation import AblationCurve, ablation_curve, unit_importance
 from single_directions.ablation.measurement import METHODS
 from single_directions.data.labels import class_balanced_subset
-from single_directions.errors import BadInput
-from single_directions.report.figures import curve_figure, save
+from single_directions.errors import BadInput, one_line
+from single_directions.experiments.drawing import curve_figure, save
 from single_directions.runs.folder import write_json, write_text
 from single_directions.runs.target import Target, load_target
 from single_directions.training import measuring_loader
@@ -108,7 +108,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     try:
         network = target.network.to(arguments.device)
     except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"--device {arguments.device}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"--device {arguments.device}: {one_line(error)}") from error
     shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "method")}
     start = time.perf_counter()
     curve = ablation_curve(

@@ -1,261 +1,166 @@
-"""The report as one HTML page that needs nothing else: no scripts, no fonts, no request to anywhere."""
+"""The view of the whole report, built once from tables, sections and figures."""
 
-from base64 import b64encode
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from single_directions.commands import called
-from single_directions.report.album import Picture
+from single_directions.experiments.copies import first_of
+from single_directions.experiments.departures import departures
+from single_directions.experiments.experiment import EXPERIMENTS, papers
+from single_directions.experiments.section import Section
+from single_directions.experiments.sweeps import is_own, planned_runs
+from single_directions.experiments.tables import Tables
+from single_directions.experiments.wording import count, number
+from single_directions.report.blocks import blocks, equal_loss
 from single_directions.report.checklist import checklist
-from single_directions.report.choice import choice
-from single_directions.report.claims.claim import accuracy_column
-from single_directions.report.claims.departures import departures
-from single_directions.report.commands import command_for, planned_runs
-from single_directions.report.copies import first_of
-from single_directions.report.equal_loss import equal_loss
-from single_directions.report.experiments import EXPERIMENTS, PAPERS, Experiment
-from single_directions.report.judgement import all_claims, is_main, judged, leaning
-from single_directions.report.markdown import markdown
-from single_directions.report.markup import Markup, table, tag, together
+from single_directions.report.commands import command_for
+from single_directions.report.judgement import all_claims, changed, judged, leaning
 from single_directions.report.provenance import compute, finished, provenance
-from single_directions.report.section import Section
-from single_directions.report.statistics import mean_interval
-from single_directions.report.sweeps import is_own
-from single_directions.report.table import Tables
-from single_directions.report.trainings import trainings
 from single_directions.report.tuning import NAME as TUNING
 from single_directions.report.tuning import tuning
-from single_directions.report.wording import count, interval, number
+from single_directions.report.views import Block, Cell, Fact, Figure, Page, SectionView, Table, table
 
-PAPER = "On the importance of single directions for generalization"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-STYLE = (Path(__file__).parent / "page.css").read_text()
+MEASURED = (
+    "Units of trained networks are clamped one after another in random order, and accuracy is recorded as ever more of "
+    "them are clamped. If accuracy falls early, the network relies much on single directions."
+)
+PAPER = (
+    "A reproduction of Morcos, Barrett, Rabinowitz and Botvinick, “On the importance of single directions for "
+    f"generalization” (arXiv 1803.06959). {MEASURED} Each claim of the paper is judged by a rule that stands beside it."
+)
+WORDS = {
+    "AUC": "The area under the curve of accuracy against the fraction of units clamped, from 0 to 1. The higher it is, "
+    "the less the network relies on single directions.",
+    "Normalized AUC": "The AUC divided by the accuracy with nothing clamped.",
+    "Corrupted labels": "Training labels that were shuffled among themselves. A network can only memorize them.",
+    "[0.17, 0.20]": "A 95 % confidence interval.",
+    "n": "The number of networks, each trained with another seed; in a comparison, on the side with fewer.",
+}
+VERDICTS = {
+    "reproduced, holds": "The interval lies wholly where the claim says, and p, corrected for the number of claims, is "
+    "below 0.05. “Reproduced” is said of the paper's claims at paper scale.",
+    "not reproduced, does not hold": "The same on the other side.",
+    "inconclusive": "The runs decide neither.",
+    "Links in the first column": "They lead to the experiment's figures, the rule and the most likely reason for each "
+    "verdict, and the commands that make the numbers.",
+}
+FOOTER = (
+    "Every number here comes from the tables beside this page: `runs.csv`, `curves.csv` and `epochs.csv`. Their column "
+    "`run` names the run folder that a row comes from; on the disk, a name that is too long is cut and ends in a hash. "
+    "In `curves.csv` and `epochs.csv` only the first row of a run names it (pandas: `table['run'].ffill()` fills the "
+    f"column). `{called('report')} FOLDER` makes this page again from these tables."
+)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A figure as the page shows it: its caption, and the SVG file's text."""
-
-    picture: Picture
-    svg: str
-
-    @property
-    def source(self) -> str:
-        """The image within the page."""
-        return f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
-
-
-def page(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> str:
-    """The page's text, the same for the same tables. `shown` has the figures of each section."""
-    images = [[_figure(one.picture, one.source, "svg") for one in figures] for figures in shown]
-    main = tag(
-        "main",
-        _summary(sections),
-        [_section(section, figures) for section, figures in zip(sections, images, strict=True)],
-        tuning(tables),
-        _rest(tables.runs, sections),
+def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]]) -> Page:
+    """The view, the same for the same tables. `figures` has those of each section."""
+    runs = tables.runs
+    of_paper = any(section.experiment.figure for section in sections)
+    claims = [claim for section in sections for claim in section.claims]
+    return Page(
+        title="How much do networks rely on single directions?",
+        intro=PAPER if of_paper else MEASURED,
+        tiles=tuple(_tiles(runs, sections, of_paper)),
+        words=tuple(Fact(word, text) for word, text in (WORDS | (VERDICTS if claims else {})).items()),
+        claims=tuple(all_claims(sections)) if of_paper or claims else (),
+        runs=_summary(sections),
+        sections=tuple(_section(section, own) for section, own in zip(sections, figures, strict=True)),
+        tuning=tuple(tuning(tables)),
+        rest=tuple(filter(None, (changed(claims), *_rest(runs, of_paper)))),
+        checklist=tuple(checklist(runs, sections)),
+        footer=FOOTER,
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", "How much do networks rely on single directions?"),
-        tag("style", Markup(STYLE)),
-    )
-    body = tag("body", _header(tables.runs, sections), main, _footer())
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def markdown_pages(tables: Tables, sections: Sequence[Section], shown: Sequence[Sequence[Shown]]) -> dict[str, str]:
-    """The same as Markdown, by the names of the files: README.md, and a page an experiment."""
-    parts: dict[str, list[Markup]] = {}
-    links = {f"#{section.id}": f"{section.experiment.name}.md" for section in sections} | {f"#{TUNING}": f"{TUNING}.md"}
-    for section, figures in zip(sections, shown, strict=True):
-        images = [_figure(one.picture, f"{one.picture.name}.png", "png") for one in figures]
-        parts.setdefault(section.experiment.name, []).append(_section(section, images))
-    if (tuned := tuning(tables)) is not None:
-        parts[TUNING] = [tuned]
-    pages = {f"{name}.md": markdown(together(own), links, top=2) for name, own in parts.items()}
-    front = [_header(tables.runs, sections), _summary(sections), _rest(tables.runs, sections)]
-    more = tag("p", tag("a", "Tuning: optimizer and learning rate", href=f"#{TUNING}"))
-    pages["README.md"] = markdown(together([*front, more if tuned is not None else None, _footer()]), links)
-    return pages
+def _tiles(runs: pd.DataFrame, sections: Sequence[Section], of_paper: bool) -> Iterator[Fact]:
+    """The numbers at the top."""
+    leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
+    if of_paper:
+        yield Fact("main claims that hold", str(leanings.count("yes")))
+        yield Fact("do not hold", str(leanings.count("no")))
+        yield Fact("inconclusive", str(leanings.count("open")))
+    yield Fact("networks measured", f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}")
+    if of_paper:
+        in_paper = {section.experiment.name for section in sections if section.experiment.papers}
+        yield Fact("experiments of the paper", f"{len(in_paper)} of {len(papers())}")
+    else:
+        yield Fact("experiments", str(len({section.experiment.name for section in sections})))
 
 
-def _summary(sections: Sequence[Section]) -> list[Markup]:
-    """The claims, and what they were judged by."""
-    heads = ("Figure", "Experiment", "Networks", "Finished", "Hardware, and its time")
+def _summary(sections: Sequence[Section]) -> Table:
+    """What was run: a row a section."""
     rows = [
         (
             section.experiment.figure,
-            [tag("a", section.experiment.heading, href=f"#{section.id}"), tag("div", section.place, class_="place")],
+            Cell(section.experiment.heading, link=section.id, below=(section.place,)),
             len(section.runs),
             finished(section.runs),
             "" if section.runs.empty else compute(section.runs, brief=True),
         )
         for section in sections
     ]
-    return [
-        tag("section", tag("h2", "What holds"), all_claims(sections), id="claims"),
-        tag("section", tag("h2", "What was run"), table(heads, rows, "runs"), id="runs"),
-    ]
+    return table(("Figure", "Experiment", "Networks", "Finished", "Hardware and its time"), rows, "runs")
 
 
-def _rest(runs: pd.DataFrame, sections: Sequence[Section]) -> list[Markup | None]:
-    checked = tag("section", tag("h2", "Reproducibility checklist"), checklist(runs, sections), id="checklist")
-    return [_missing(runs), _others(runs), _left_out(runs), checked]
-
-
-def _footer() -> Markup:
-    told = (
-        "Every number here comes from the tables beside this page, runs.csv, curves.csv and epochs.csv, and theirs "
-        "from the run folders that their column run names. A name that was too long for a folder is cut short on the "
-        "disk and ends in a hash there; the column has it whole. In curves.csv and epochs.csv only the first row of a "
-        "run names it: fill the column run downwards (pandas: table['run'].ffill()). "
-    )
-    again = tag("code", f"{called('report')} FOLDER"), " makes this page from them again."
-    return tag("footer", tag("p", told, again))
-
-
-def _header(runs: pd.DataFrame, sections: Sequence[Section]) -> Markup:
-    leanings = [leaning(claim) for section in sections for claim in section.claims if is_main(claim)]
-    in_paper = {section.experiment.name for section in sections if section.experiment.papers}
-    tiles = {
-        "main claims that hold": leanings.count("yes"),
-        "do not hold": leanings.count("no"),
-        "inconclusive": leanings.count("open"),
-        "networks measured": f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}",
-        "experiments of the paper": f"{len(in_paper)} of {len(PAPERS)}",
-    }
-    return tag(
-        "header",
-        tag("h1", "How much do networks rely on single directions?"),
-        tag("p", "Morcos, Barrett, Rabinowitz and Botvinick, ", tag("cite", PAPER), " (arXiv 1803.06959), reproduced: "
-            "its figures, and its claims, each judged by a rule that stands beside it, with what was changed about it "
-            "after its outcome was seen."),
-        tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles.items()], class_="tiles"),
-    )  # fmt: skip
-
-
-def _section(section: Section, figures: Sequence[Markup]) -> Markup:
-    departed = [] if section.runs.empty else departures(section.runs)
-    experiment = section.experiment
-    return tag(
-        "section",
-        tag("h2", _number_of(experiment), experiment.heading),
-        tag("p", f"{section.place}. {count(len(section.runs), 'network')}.", class_="place"),
-        tag("p", experiment.asks) if experiment.asks else None,
-        tag("p", f"Not as in the paper: {'; '.join(departed)}.", class_="place") if departed else None,
-        _incomplete(section),
-        tag("div", figures, class_="figures") if figures else None,
-        equal_loss(section.matched) if section.matched else None,
-        [tag("h3", "How its claims were judged"), judged(section)] if section.claims else None,
-        [] if section.runs.empty else [
-            tag("h3", "By condition"), _conditions(section), choice(section), trainings(section),
-            tag("h3", "Where the numbers come from"), _facts(provenance(section)),
-        ],
+def _section(section: Section, figures: Sequence[Figure]) -> SectionView:
+    experiment, empty = section.experiment, section.runs.empty
+    departed = [] if empty else departures(section.runs)
+    text = [experiment.asks, f"Not as in the paper: {'; '.join(departed)}." if departed else ""]
+    return SectionView(
         id=section.id,
-    )  # fmt: skip
+        file=experiment.name,
+        heading=f"Figure {experiment.figure}: {experiment.heading}" if experiment.figure else experiment.heading,
+        place=f"{section.place}. {count(len(section.runs), 'network')}.",
+        note=_incomplete(section),
+        text=tuple(filter(None, text)),
+        figures=tuple(figures),
+        before=(equal_loss(section.matched),) if section.matched else (),
+        judged=tuple(judged(section, claim) for claim in section.claims),
+        blocks=() if empty else tuple(blocks(section)),
+        facts=() if empty else tuple(provenance(section)),
+    )
 
 
-def _number_of(experiment: Experiment) -> list[Any]:
-    """The number of its figure in the paper, where it is in it."""
-    return [tag("span", f"Figure {experiment.figure}", class_="figure-number"), " "] if experiment.figure else []
-
-
-def _incomplete(section: Section) -> Markup | None:
+def _incomplete(section: Section) -> str:
     """How many of the planned runs there are, where some lack."""
     # The experiment's own command makes no variant.
     planned = 0 if section.variant else planned_runs(section.experiment.name, section.scale) or 0
     done, others = len(section.runs), section.others["state"].value_counts()
     if done >= planned and others.empty:
-        return None
+        return ""
     told = [f"Partial: {done} of {max(planned, done + int(others.sum()))} runs are done"]
     told += [f"{number} {state}" for state, number in sorted(others.items())]
-    command = tag("code", command_for(section.experiment.name, section.scale))
-    return tag("p", f"{', '.join(told)}.", None if section.variant else [" Go on with ", command], class_="note")
+    command = command_for(section.experiment.name, section.scale)
+    return f"{', '.join(told)}.{'' if section.variant else f' To run the rest: `{command}`'}"
 
 
-def _figure(picture: Picture, source: str, kind: str) -> Markup:
-    caption = tag("figcaption", picture.caption, " ", tag("code", f"{picture.name}.{kind}"))
-    return tag("figure", tag("img", src=source, alt=picture.caption), caption)
-
-
-def _conditions(section: Section) -> Markup:
-    heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "AUC [95 % interval]",
-             "AUC normalized [95 % interval]", "SD over orderings", "SD over networks")  # fmt: skip
-    rows = []
-    for condition in section.conditions():
-        runs = condition.runs
-        rows.append(
-            (
-                tag("span", condition.label, class_="nowrap"),
-                len(runs),
-                *(number(runs[accuracy_column(runs, split)].mean()) for split in ("train", "test")),
-                *(_mean(runs[column]) for column in ("auc", "auc_normalized")),
-                number((runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
-                number(runs["auc"].astype(float).std()),
-            )
-        )
-    return table(heads, rows)
-
-
-def _mean(values: pd.Series) -> Markup:
-    return tag("span", interval(vars(mean_interval(values.astype(float)))), class_="nowrap")
-
-
-def _facts(facts: Iterable[Sequence[Any]]) -> Markup:
-    return tag("dl", [[tag("dt", word), tag("dd", content)] for word, *content in facts], class_="facts")
-
-
-def _missing(runs: pd.DataFrame) -> Markup | None:
-    """The experiments that no run was made for, and how to make them."""
-    missing = [one for one in PAPERS if one.name not in set(runs["experiment"])]
-    if not missing:
-        return None
+def _rest(runs: pd.DataFrame, of_paper: bool) -> Iterator[Block]:
+    """Experiments of the paper without a run, runs of no experiment, and runs that are not done."""
+    missing = [one for one in papers() if one.name not in set(runs["experiment"])] if of_paper else []
     scales = sorted(set(runs["scale"]) & {"demo", "paper"}) or ["demo"]
-    rows = [
-        (
-            f"Figure {one.figure}",
-            one.heading,
-            [tag("div", tag("code", command_for(one.name, scale))) for scale in scales],
-        )
+    commands = [
+        (f"Figure {one.figure}", one.heading, Cell(command_for(one.name, scale), "code"))
         for one in missing
+        for scale in scales
     ]
-    return tag("section", tag("h2", "Not run yet"), table(("Figure", "Experiment", "Command"), rows), id="missing")
-
-
-def _others(runs: pd.DataFrame) -> Markup | None:
-    """Runs of no experiment of the paper's: single networks, one's own."""
+    if commands:
+        yield Block("Not run yet", table=table(("Figure", "Experiment", "Command"), commands), id="missing")
     others = runs[(runs["state"] == "done") & ~runs["experiment"].isin([*EXPERIMENTS, TUNING])]
     others = others[~others["experiment"].map(is_own)]
-    if others.empty:
-        return None
-    heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")
-    rows = [
-        (
-            tag("code", run["run"]),
-            number(run.get("epochs"), 0),
-            *(number(run.get(key)) for key in ("train_accuracy", "train_loss", "test_accuracy", "auc", "auc_std")),
-        )
-        for run in others.to_dict("records")
-    ]
-    return tag("section", tag("h2", "Other runs"), table(heads, rows), id="others")
-
-
-def _left_out(runs: pd.DataFrame) -> Markup | None:
-    """Runs that are not done, and why."""
-    others = runs[runs["state"] != "done"]
-    if others.empty:
-        return None
-    rows = [(tag("code", run["run"]), run["state"], _text(run.get("reason"))) for run in others.to_dict("records")]
-    heads = ("Run", "State", "Reason")
-    return tag("section", tag("h2", "Runs left out"), table(heads, rows), id="left-out")
+    if len(others):
+        heads = ("Run", "Epochs", "Train accuracy", "Train loss", "Test accuracy", "AUC", "SD over orderings")
+        keys = ("train_accuracy", "train_loss", "test_accuracy", "auc", "auc_std")
+        rows = [
+            (Cell(run["run"], "code"), number(run.get("epochs"), 0), *(number(run.get(key)) for key in keys))
+            for run in others.to_dict("records")
+        ]
+        yield Block("Other runs", table=table(heads, rows), id="others")
+    left_out = runs[runs["state"] != "done"].to_dict("records")
+    if left_out:
+        told = [(Cell(run["run"], "code"), run["state"], _text(run.get("reason"))) for run in left_out]
+        yield Block("Runs left out", table=table(("Run", "State", "Reason"), told), id="left-out")
 
 
 def _text(value: Any) -> str:

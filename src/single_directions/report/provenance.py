@@ -5,36 +5,43 @@ from typing import Any
 
 import pandas as pd
 
+from single_directions.commands import called
+from single_directions.experiments.experiment import IMAGES
+from single_directions.experiments.section import Section
+from single_directions.experiments.wording import count, duration
 from single_directions.report.commands import PLACE, commands
-from single_directions.report.experiments import IMAGES
-from single_directions.report.markup import Markup, tag
-from single_directions.report.section import Section
-from single_directions.report.wording import count, duration
+from single_directions.report.views import Fact
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
-"""Settings that change nothing, or that the provenance tells in lines of their own."""
+"""Settings that change nothing, or that have a line of their own."""
 _UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
-"""The defaults by which the AUC was measured during training while summaries did not say how."""
+"""How runs measured the AUC during training whose summaries do not say it."""
 
 
-def provenance(section: Section) -> Iterator[tuple[str, Any]]:
-    """What to tell of a section's runs: pairs of a word and its content, text or markup."""
+def provenance(section: Section) -> Iterator[Fact]:
+    """How a section's runs were made."""
     runs = section.runs
-    told = "\n".join(commands(section.experiment.name, section.scale, section.data, runs))
-    where = f"{PLACE} stands for where that folder of images lies on your machine." if f"={PLACE}/" in told else None
-    yield "Commands", [tag("pre", told), tag("p", where, class_="place") if where else None]
-    yield "Figures", [tag("code", "python scripts/report.py runs"), " draws them from these runs."]
-    place = tag("code", f"runs/{section.experiment.name}/{section.scale}-{section.data}/")
-    yield "Run folders", [f"{len(runs)} in ", place]
-    yield "Data", _data(section)
-    yield "Seeds", _seeds(runs)
-    yield "Settings", [[tag("span", text, class_="setting"), " "] for text in _settings(runs)]
-    yield "Measured", _measured(runs)
-    yield "Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions"))
-    yield "Compute", compute(runs)
+    lines = commands(runs)
+    where = f"`{PLACE}` stands for the place of that folder of images on your machine."
+    yield Fact("Commands", where if any(f"={PLACE}/" in line for line in lines) else "", tuple(lines))
+    yield Fact("Figures", f"`{called('report')} runs` draws them from these runs.")
+    yield Fact("Run folders", f"{len(runs)} in `runs/{section.experiment.name}/{section.scale}-{section.data}/`")
+    yield Fact("Data", _data(section))
+    yield Fact("Seeds", "; ".join(f"{what} {_values(runs, column)}" for what, column in _SEEDS.items()))
+    yield Fact("Settings", ", ".join(f"`{text}`" for text in _settings(runs)))
+    yield Fact("Measured", _measured(runs))
+    yield Fact("Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions")))
+    yield Fact("Compute", compute(runs))
     if days := finished(runs):
-        yield "Finished", days
+        yield Fact("Finished", days)
+
+
+_SEEDS = {
+    "networks (initialization and data order)": "seed",
+    "training subset and corruption": "data_seed",
+    "orderings and measured images": "ablation_seed",
+}
 
 
 def finished(runs: pd.DataFrame) -> str:
@@ -44,10 +51,7 @@ def finished(runs: pd.DataFrame) -> str:
 
 
 def compute(runs: pd.DataFrame, brief: bool = False) -> str:
-    """Time summed over runs, for each device that computed them: of the clock, and of all devices of a training.
-
-    If `brief`, the latter alone.
-    """
+    """Time summed over runs, for each device: by the clock and of all its devices; if `brief`, the latter alone."""
     keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
     times = dict(_group(runs, "seconds"))
     if not keys or not times:
@@ -57,11 +61,10 @@ def compute(runs: pd.DataFrame, brief: bool = False) -> str:
         device: dict[str, Any] = dict(zip(keys, values, strict=True))
         threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
         seconds = {name: times[name][group.index] for name in times}
-        name = f"{device['device.type']} ({device.get('device.name')}{threads})"
         taken = duration(_device_seconds(group, seconds))
         clock = ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
         whole = f"{clock} by the clock, {taken} of device time, summed over {count(len(group), 'run')}"
-        told.append(f"{name}: {taken if brief else whole}")
+        told.append(f"{device['device.type']} ({device.get('device.name')}{threads}): {taken if brief else whole}")
     return "; ".join(told)
 
 
@@ -71,24 +74,19 @@ def _device_seconds(runs: pd.DataFrame, seconds: dict[str, pd.Series]) -> float:
     return float(sum((values * (devices if name == "training" else 1)).sum() for name, values in seconds.items()))
 
 
-def _data(section: Section) -> list[Markup | str]:
-    runs = section.runs
-    told = f"{section.data}: "
-    if own := section.data == "image_folder":
-        told = (
-            f"{_values(runs, 'config.data.root')}, a folder of images of which this page knows no more than the name; "
-            "its classes are the folders within it, and are called like these. "
-        )
-    told += f"{_images(section, 'train')} training and {_images(section, 'test')} test images, "
-    told += "drawn from the folder's, balanced by class; " if own and _is_part(runs) else ""
-    told += f"{_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
+def _data(section: Section) -> str:
+    runs, own = section.runs, section.data == "image_folder"
+    name = f"{_values(runs, 'config.data.root')} (a folder of images; each folder within it is a class)"
+    drawn = " drawn from the folder's, balanced by class;" if own and _is_part(runs) else ""
     hashes: dict[str, list[str]] = {}
     for condition in section.conditions():
         hashes.setdefault(_values(condition.runs, "label_hash"), []).append(condition.label)
-    told_hashes = [
-        [tag("code", known), f" ({'; '.join(labels)})" if len(hashes) > 1 else ""] for known, labels in hashes.items()
-    ]
-    return [told, [[", " if place else "", one] for place, one in enumerate(told_hashes)], "."]  # type: ignore[list-item]
+    told = (f"`{one}`" + (f" ({'; '.join(labels)})" if len(hashes) > 1 else "") for one, labels in hashes.items())
+    return (
+        f"{name if own else section.data}: {_images(section, 'train')} training and {_images(section, 'test')} test "
+        f"images,{drawn} {_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
+        f"{', '.join(told)}."
+    )
 
 
 def _images(section: Section, split: str) -> str:
@@ -101,13 +99,6 @@ def _images(section: Section, split: str) -> str:
 def _is_part(runs: pd.DataFrame, splits: Sequence[str] = ("train", "test")) -> bool:
     columns = [f"config.data.{split}_samples" for split in splits]
     return bool(runs.reindex(columns=columns).notna().any(axis=None))
-
-
-def _seeds(runs: pd.DataFrame) -> str:
-    return (
-        f"networks (initialization and data order) {_values(runs, 'seed')}; subset and corruption "
-        f"{_values(runs, 'data_seed')}; orderings and measured images {_values(runs, 'ablation_seed')}"
-    )
 
 
 def _measured(runs: pd.DataFrame) -> str:

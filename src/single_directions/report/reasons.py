@@ -1,84 +1,76 @@
-"""What the authors of some results say beside their claims: why one holds or not, and how its rule came about."""
+"""What the authors of some results say beside their claims: why one holds or not, and how its rule changed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from single_directions.errors import BadInput
-from single_directions.report.claims.judge import CLAIMS
+from single_directions.errors import BadInput, one_line
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import Before, Change, Judgement
 
 FILE = "reasons.json"
-"""A claim's most likely reason, a sentence or more, by its id: ``{"batch_norm.auc": "..."}``."""
+"""A claim's most likely reason, by its id."""
 HISTORY = "history.json"
-"""What was changed about a claim after its outcome was seen, why, and what was said before: see `_BEFORE`."""
+"""What was changed about a claim after its outcome was seen, by its id."""
 _EXAMPLES = {
     FILE: '{"batch_norm.auc": "why, most likely"}',
     HISTORY: '{"batch_norm.auc": {"changed": "what and why", "before": {"verdict": "inconclusive", "value": 0.04, '
     '"low": 0.02, "high": 0.06, "n": 4}}}',
 }
-_BEFORE = {"verdict", "value", "low", "high", "n"}
-_KNOWN = {f"{experiment}.{claim.name}" for claim in CLAIMS for experiment in claim.figures}
+Note = TypeVar("Note", str, Change)
 
 
 def read_reasons(inputs: Sequence[Path]) -> dict[str, str]:
-    """The reasons in some folders.
+    """The reasons in some folders, by the claim's id or, where several sweeps have the claim, by `Judgement.name`.
 
-    Where a report judges a claim by several sweeps, the id alone would not say which; then, and wherever it is to be
-    said, scale, data and variant follow it as `named` has them.
-
-    Raises:
-        BadInput: a file that does not hold that, or the id of no claim.
+    Raises `BadInput` for a file that is not as in `_EXAMPLES`, and for an id that no claim has.
     """
-    return _read(inputs, FILE, lambda text: isinstance(text, str))
+    return _read(inputs, FILE, _text)
 
 
-def read_history(inputs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The changes in some folders, by claims as in `read_reasons`: ``{"changed": "...", "before": {...}}``.
-
-    `before` is the verdict before the change, with its number. Raises `BadInput` as `read_reasons` does.
-    """
-    return _read(inputs, HISTORY, _is_change)
-
-
-def named(claim: Mapping[str, Any]) -> str:
-    """A claim's id with what it was judged by: ``batch_norm.auc/paper/image_folder/network.width=0.25``."""
-    return "/".join(filter(None, (claim[key] for key in ("id", "scale", "data", "variant"))))
+def read_history(inputs: Sequence[Path]) -> dict[str, Change]:
+    """The changes in some folders, by claims as in `read_reasons`. Raises `BadInput` as `read_reasons` does."""
+    return _read(inputs, HISTORY, _change)
 
 
 def with_notes(
-    claims: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], history: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The claims, each with its `reason` and `history`: of its sweep, or of its id if it has one sweep, or None."""
-    ids = [claim["id"] for claim in claims]
+    claims: Sequence[Judgement], reasons: Mapping[str, str], history: Mapping[str, Change]
+) -> list[Judgement]:
+    """The claims with their reasons and changes: those of the claim's sweep, or of its id if it has one sweep."""
+    ids = [claim.id for claim in claims]
 
-    def own(claim: Mapping[str, Any], notes: Mapping[str, Any]) -> Any:
-        return notes.get(named(claim), notes.get(claim["id"]) if ids.count(claim["id"]) == 1 else None)
+    def own(claim: Judgement, notes: Mapping[str, Any]) -> Any:
+        return notes.get(claim.name, notes.get(claim.id) if ids.count(claim.id) == 1 else None)
 
-    return [{**claim, "reason": own(claim, reasons), "history": own(claim, history)} for claim in claims]
-
-
-def _is_change(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("changed"), str)
-        and isinstance(before := value.get("before"), dict)
-        and set(before) == _BEFORE
-    )
+    return [replace(claim, reason=own(claim, reasons), history=own(claim, history)) for claim in claims]
 
 
-def _read(inputs: Sequence[Path], name: str, is_note: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for file in (folder / name for folder in inputs):
-        if not file.is_file():
-            continue
+def _text(note: Any) -> str:
+    if not isinstance(note, str):
+        raise TypeError(note)
+    return note
+
+
+def _change(note: Any) -> Change:
+    before = Before(**note["before"])
+    _text(before.verdict)
+    return Change(_text(note["changed"]), before)
+
+
+def _read(inputs: Sequence[Path], name: str, note_of: Callable[[Any], Note]) -> dict[str, Note]:
+    known = sorted(f"{one.name}.{claim.name}" for one in EXPERIMENTS.values() for claim in one.claims)
+    found: dict[str, Note] = {}
+    for file in (folder / name for folder in inputs if (folder / name).is_file()):
         try:
             notes = json.loads(file.read_text())
+            own = {str(key): note_of(note) for key, note in notes.items()}
         except (OSError, ValueError) as error:
-            raise BadInput(f"{file}: cannot be read ({error}); mend or remove it") from error
-        if not isinstance(notes, dict) or not all(map(is_note, notes.values())):
-            raise BadInput(f"{file}: must be like {_EXAMPLES[name]}, by the ids of claims.json")
-        if unknown := sorted(one for one in notes if one.partition("/")[0] not in _KNOWN):
-            raise BadInput(f"{file}: no claim is called {unknown[0]}; there are: {', '.join(sorted(_KNOWN))}")
-        found |= notes
+            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise BadInput(f"{file}: must be like {_EXAMPLES[name]}, by the ids of claims.json") from error
+        if unknown := [key for key in own if key.partition("/")[0] not in known]:
+            raise BadInput(f"{file}: no claim is called {unknown[0]}; there are: {', '.join(known)}")
+        found |= own
     return found

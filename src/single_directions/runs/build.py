@@ -1,4 +1,4 @@
-"""What a configuration names, made and checked before anything expensive begins."""
+"""Makes and checks what a configuration names, before anything expensive begins."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from single_directions.training.seeds import derived_seed
 
 IMAGES_TO_TRY = 8
 _KINDS = {"data": (DataSet, "single_directions.data.DataSet"), "network": (nn.Module, "torch.nn.Module")}
-"""What groups of the configuration name."""
+"""The types that groups of the configuration must give."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A run's parts: made from its configuration, and known to fit each other.
+    """The parts of a run, made from its configuration and checked against each other.
 
     `network` is initialized, not trained; `sites` are those to be ablated; `measured` are the training images, with the
     labels trained with, on which the final curve is measured; `every_epoch` measures during training and `stopper` ends
@@ -89,7 +89,7 @@ def build(config: dict[str, Any]) -> Parts:
 
 
 def made(group: str, config: dict[str, Any], **given: Any) -> Any:
-    """What a group of the configuration names; whatever goes wrong is told as one line that begins with the group."""
+    """The object that a group of the configuration names. Errors are one line that begins with the group."""
     target = config.get("_target_")
     if not isinstance(target, str):
         raise BadInput(f"{group}: it has no _target_, the dotted name of what to call: choose another with {group}=...")
@@ -128,7 +128,7 @@ def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
 
 
 def _stopper(keys: dict[str, Any] | None) -> StayStopped | None:
-    """What ends training early, as the configuration's `early_stopping` keys ask for it."""
+    """The callback that ends training early, as the configuration's `early_stopping` keys ask for it."""
     if keys is None:
         return None
     try:
@@ -144,19 +144,19 @@ def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[
         inputs, _ = collate([data.train_plain[i] for i in images])
     except BadInput:
         raise
-    except Exception as error:  # of data of the user's own
+    except Exception as error:  # the user's data set
         raise failed(f"data: its first {len(images)} training images cannot be read", error) from error
     try:
         with in_keys():
             return resolve_sites(network, names, inputs)
     except BadInput:
         raise
-    except Exception as error:  # of a network of the user's own, or one made for other shapes
+    except Exception as error:  # the user's network, or one for other shapes
         raise failed(f"network: cannot take images {tuple(inputs.shape[1:])}", error) from error
 
 
 def _check_points(units: int, points: int | str | list[int] | None) -> None:
-    """Raises `BadInput` for points that there cannot be, or that leave the area under the curve undefined."""
+    """Raises `BadInput` for invalid points, and for points that leave the area under the curve undefined."""
     try:
         with in_keys():
             ablated = grid(units, points)

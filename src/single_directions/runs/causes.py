@@ -1,4 +1,4 @@
-"""Why code that a configuration names has failed: the cause, and where in the user's own files."""
+"""Why code that a configuration names failed, and where in the user's files."""
 
 import difflib
 import sys
@@ -12,31 +12,30 @@ import torch
 from hydra.errors import InstantiationException
 
 import single_directions
-from single_directions.errors import BadInput
-from single_directions.runs.folder import first_line
+from single_directions.errors import BadInput, first_line
 
 _INSTALLED = (
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")),
     *(Path(str(module.__file__)).resolve().parents[1] for module in (torch, hydra, single_directions)),
 )
-"""Folders of code that is not the user's own."""
+"""Folders of code that is not the user's."""
 
 
 class CodeFailed(BadInput):
-    """Code of the user's own, which the configuration names, has failed: the traceback tells more than one line."""
+    """Code of the user's that the configuration names has failed: the run keeps the traceback."""
 
 
 def failed(what: str, error: BaseException, hint: str = "") -> BadInput:
-    """What to raise where something that the configuration names has failed, told as `what: cause (file, line)`."""
+    """The error to raise where something that the configuration names has failed: `what: cause (file, line)`."""
     place = place_of(error)
     told = f"{what}: {first_line(error)}{hint}"
-    if isinstance(error, SyntaxError):  # of which Python itself tells the file
+    if isinstance(error, SyntaxError):  # its message names the file
         return CodeFailed(told)
     return CodeFailed(f"{told} ({place})") if place else BadInput(told)
 
 
 def cause_of(error: InstantiationException, target: str) -> tuple[BaseException, str]:
-    """What went wrong behind what Hydra says of it, and in words what of `target` is not there, "" where it is."""
+    """The cause behind Hydra's exception, and in words which part of `target` does not exist ("" if all does)."""
     cause: BaseException = error
     while isinstance(cause, InstantiationException) or str(cause).startswith(f"Error loading '{target}'"):
         if cause.__cause__ is None:
@@ -54,7 +53,7 @@ def cause_of(error: InstantiationException, target: str) -> tuple[BaseException,
 
 
 def place_of(error: BaseException) -> str:
-    """The file and line of the user's own code in which an exception came up; "" where none of it was involved."""
+    """The file and line of the user's code that raised an exception; "" where no such code was involved."""
     for frame in reversed(extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if not frame.filename.startswith("<") and not any(file.resolve().is_relative_to(one) for one in _INSTALLED):

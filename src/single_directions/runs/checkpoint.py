@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot leave half-written, and what of them is kept."""
+"""Checkpoints that a crash cannot leave half-written, and which of them are kept."""
 
 import logging
 from contextlib import suppress
@@ -12,8 +12,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from single_directions.errors import BadInput
-from single_directions.runs.folder import first_line, replacing
+from single_directions.errors import BadInput, first_line
+from single_directions.runs.folder import replacing
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +27,14 @@ PAUSE = 1.0
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside the old checkpoint, then renames; Lightning's own goes by way of the system's temporary folder."""
+    """Writes beside the old checkpoint, then renames. Lightning's own class uses the system's temporary folder."""
 
     def __init__(self) -> None:
         super().__init__()
         self._held: tuple[Path, bytes] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Replace the checkpoint at `path`, or hold what is to replace it once it is asked for."""
+        """Replace the checkpoint at `path`, or hold the new one in memory."""
         if storage_options == HELD:
             content = BytesIO()
             torch.save(checkpoint, content)
@@ -45,7 +45,7 @@ class WholeCheckpoints(TorchCheckpointIO):
                 self._held = None
 
     def write_held(self) -> None:
-        """Write what is held, where nothing was written since."""
+        """Write the checkpoint that is held, if none was written since."""
         if self._held is not None:
             path, content = self._held
             with replacing(path) as beside:
@@ -53,9 +53,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class BetweenCheckpoints(Checkpoint):
-    """Has the training held as it is after epochs of which no checkpoint is written: each, unless they are short.
+    """Holds a checkpoint in memory after epochs without a written one: after each, or every `PAUSE` if they are short.
 
-    Not where several processes train together: they wait for each other to save, and their clocks would not agree when.
+    Not where several processes train together: they wait for each other to save, and their clocks differ.
     """
 
     def __init__(self, path: Path, every_n_epochs: int) -> None:
@@ -63,7 +63,7 @@ class BetweenCheckpoints(Checkpoint):
         self._last, self._took = perf_counter(), 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes along what a checkpoint would."""
+        """Holds what a checkpoint would have."""
         if trainer.world_size > 1 or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             return
         start = perf_counter()
@@ -74,11 +74,11 @@ class BetweenCheckpoints(Checkpoint):
 
 
 def readable(path: Path) -> Path | None:
-    """The path of a checkpoint to go on from, or None where there is none, or one that cannot be read.
+    """The path of a checkpoint to go on from; None where there is none, or it is broken.
 
-    A broken one gets the suffix `BROKEN` and the run starts afresh, which is said: only a file system can break a file
-    that is written whole. One that cannot be read just now stays: it may be the work of days. Nothing in a checkpoint
-    is executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too small.
+    A broken one gets the suffix `BROKEN`, and the run starts afresh with a warning: only a file system can break a file
+    that is written whole. One that cannot be read at the moment stays: it may hold days of work. No code in it is
+    executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too small.
     """
     if not path.exists():
         return None
@@ -91,10 +91,10 @@ def readable(path: Path) -> Path | None:
     try:
         found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
         missing = {"state_dict", "loops", "callbacks", "optimizer_states"} - set(found)
-    except Exception as error:  # what is no checkpoint fails in many ways
+    except Exception as error:  # other files raise many types
         if isinstance(error, MemoryError):
             raise
-        if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch has no kind for it
+        if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch has no type for it
             raise MemoryError(f"{path} cannot be read: {first_line(error)}") from error
         reason = first_line(error)
     else:
@@ -103,16 +103,16 @@ def readable(path: Path) -> Path | None:
         reason = f"it lacks {', '.join(sorted(missing))}"
     aside = path.with_name(path.name + BROKEN)
     log.warning("%s cannot be read (%s): kept as %s, the run starts afresh", path, reason, aside.name)
-    with suppress(FileNotFoundError):  # of several processes each finds it
+    with suppress(FileNotFoundError):  # several processes may find it
         path.replace(aside)
     return None
 
 
 def keep(what: str, *paths: Path) -> None:
-    """Leave of a finished training's checkpoints all, none, or the weights.
+    """Keep all of a finished training's checkpoints, none, or the weights.
 
-    With these stay the epochs' numbers, of little size: a run whose tables get lost can be measured again without
-    being trained again. The optimizer's state, as large as the weights or twice that, goes.
+    "weights" drops the optimizer's state, which is as large as the weights or twice that. The epochs' numbers stay: a
+    run whose tables get lost is then measured again, not trained again.
     """
     for path in paths:
         if what == "none":

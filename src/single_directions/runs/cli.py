@@ -16,24 +16,26 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, first_line
 from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import conf_folder, resolved
-from single_directions.runs.folder import AGAIN, RunFolder, first_line
+from single_directions.runs.folder import AGAIN, RunFolder
+from single_directions.runs.identity import command_line, identity, record_of
 from single_directions.runs.keys import check_keys
 from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.optimized import optimized
 from single_directions.runs.preview import preview
+from single_directions.runs.queue import SWEEP_SIZE, UNDER_WAY, RunFailed
 from single_directions.runs.run import execute, follow
 from single_directions.runs.status import line
-from single_directions.runs.sweep import SWEEP_SIZE, UNDER_WAY, Job, RunFailed, run_folder
+from single_directions.runs.sweep import Job, listed_command, run_folder
 
 
 def train() -> None:
-    """Train as the command line says; whatever is wrong with it is told in one line."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, rather than print several lines of its own
-    # That Hydra checks our preset by the launcher's own of the same name is wanted; it warns that it may stop to.
+    """Train as the command line says. Every mistake in it is reported in one line."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines
+    # Hydra checks our preset against the launcher's schema of the same name, and warns that it may stop doing so.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         _train()
@@ -44,19 +46,19 @@ def train() -> None:
     except Exception as error:
         if not _is_of_composing(error):
             raise
-        told = " ".join(str(error).split())  # where YAML is broken stands in later lines
+        told = " ".join(str(error).split())  # later lines say where the YAML is broken
         raise SystemExit(f"{' '.join(sys.argv[1:])}: {type(error).__name__}: {told}") from None
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _train(config: DictConfig) -> float | list[float] | str | None:
-    """Execute one run, or with `-m` one of a sweep's, say how it ended, and return the `optimized_metric`.
+    """Execute one run, or with `-m` one run of a sweep; print how it ended, and return its `optimized_metric`.
 
-    Returns `UNDER_WAY` where another process works on the run.
+    Returns `UNDER_WAY` if another process works on the run.
     """
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
-    os.chdir(hydra_config.runtime.cwd)  # another node's process may have begun elsewhere
+    os.chdir(hydra_config.runtime.cwd)  # a process on another host may have started in another folder
     try:
         check_keys(config, hydra_config)
         settings = resolved(config)
@@ -68,15 +70,18 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
             return None
     except BadInput as error:
         raise _end(str(error), sweep) from None
+    overrides = list(hydra_config.overrides.task)
+    command = (listed_command(folder.path) if sweep else None) or command_line(sys.argv[1:])
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)
-    if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes of a run, which Lightning has started
+    if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes that Lightning started for a run
         follow(settings, folder)
         return None
     again, trouble = folder.is_done(), folder.trouble()
     if trouble.endswith(AGAIN):
         print(f"{title}: {trouble}", file=sys.stderr)
+    record = record_of(settings, overrides, command)
     try:
-        summary = execute(settings, folder) if sweep else _executed(settings, folder)
+        summary = execute(settings, folder, record) if sweep else _executed(settings, folder, record)
     except UnderLease as error:
         if not sweep:
             raise SystemExit(f"{error}: wait for it, or end it") from None
@@ -90,19 +95,19 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
         if isinstance(error, CodeFailed):
             told += _kept(folder)
         elif sweep:
-            folder.refuse(error)
+            folder.refuse(error, record)
     except Exception as error:
         told = first_line(error) + _kept(folder)
     else:
-        print(f"{title}: {line(summary)}{', done before' if again else ''}", flush=True)
+        print(f"{title}: {line(summary)}{_skipped(folder, settings) if again else ''}", flush=True)
         return optimized(settings, summary)
-    # Raised out here: the exception would keep alive all that the run held, such as a device's memory.
+    # Raised after the `except` blocks: an exception within them would keep the memory of the device in use.
     gc.collect()
     raise _end(f"{title}: failed: {told}" if sweep else told, sweep)
 
 
 def _told(error: BaseException) -> str:
-    """What Hydra, OmegaConf or this project says, in one line, without what helps little here."""
+    """The message of Hydra, OmegaConf or this project in one line, without the parts that do not help here."""
     behind = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, BadInput):  # as of a resolver
@@ -123,33 +128,38 @@ def _kept(folder: RunFolder) -> str:
 
 
 def _is_of_composing(error: BaseException) -> bool:
-    """Whether an exception came up while Hydra or OmegaConf read the configuration: not all are of a kind of theirs.
+    """Whether an exception came up while Hydra or OmegaConf read the configuration. Not all are of their own types.
 
-    What a run raises is told before it comes to that.
+    Exceptions of a run itself are reported earlier.
     """
     modules = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     known = [name for name in modules if name in ("hydra", "omegaconf", "single_directions", "hydra_plugins")]
     return known[-1] in ("hydra", "omegaconf")
 
 
-def _executed(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """`execute`, once it is known whether a process on another machine that seems to be at it still lives."""
+def _skipped(folder: RunFolder, config: dict[str, Any]) -> str:
+    """Why a run was skipped, as the end of a line."""
+    return f"; skipped: {folder.summary} holds the results of the same settings (identity {identity(config)})"
+
+
+def _executed(config: dict[str, Any], folder: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
+    """`execute`, after waiting to see whether a process on another host that seems to work on the run is alive."""
     try:
-        return execute(config, folder)
+        return execute(config, folder, record)
     except UnderLease as error:
         if not error.doubtful:
             raise
         print(f"{error}, or was: watching it for {PATIENCE:.0f} s at most", file=sys.stderr)
         if not Watch().outlives(folder.lease):
             raise
-    return execute(config, folder)
+    return execute(config, folder, record)
 
 
 def _end(told: str, sweep: bool) -> BaseException:
-    """What ends a job that failed, so that it shows as one line.
+    """The exception that ends a failed job with one line.
 
-    Hydra lets the other runs of a sweep finish, then exits with 1 and shows the first failure alone: so each is printed
-    as it happens. Around the message of a single run Hydra would put three lines of its own.
+    Hydra lets the other runs of a sweep finish, then shows only the first failure, so each is printed when it happens.
+    Around the message of a single run Hydra would print three lines of its own.
     """
     if not sweep:
         return SystemExit(told)

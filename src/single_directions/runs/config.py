@@ -1,6 +1,5 @@
-"""What a run's configuration must look like, and when two of them mean the same run."""
+"""How a run's configuration is composed, and what its values must be."""
 
-import copy
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -16,26 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.errors import BadInput, one_line
-
-_NEUTRAL = (
-    "runs",
-    "progress",
-    "tracking",
-    "checkpoint",
-    "threads",
-    "gpus_per_run",
-    "cpus_per_run",
-    "optimized_metric",
-    "dry_run",
-    "data.root",
-    "data.download",
-    "data.workers",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
-    "channels_last",
-    "compile",
-)
 
 # The least value of keys that take a whole number. Those of networks and data sets are checked by themselves.
 _WHOLE = {
@@ -60,7 +39,7 @@ _OF_THE_RUN = {
     "use_distributed_sampler": "a run's loaders know what each process trains on",
     "fast_dev_run": "a run needs whole epochs; set trainer.max_epochs=1 and data.train_samples=100 for a quick one",
 }
-"""Arguments of Lightning's Trainer that the run itself gives, and what there is instead."""
+"""Arguments of Lightning's Trainer that the run sets itself, and the keys to use instead."""
 
 
 def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
@@ -92,7 +71,10 @@ def conf_folder() -> Path:
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration with nothing left to interpolate. Raises `BadInput` for what cannot be resolved."""
+    """The configuration with nothing left to interpolate; `trainer.devices=auto` becomes the number of GPUs here.
+
+    Raises `BadInput` for what cannot be resolved.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -101,23 +83,35 @@ def resolved(config: DictConfig) -> dict[str, Any]:
             raise BadInput(own) from error
         raise BadInput(f"{error.full_key}: {told}; set it with {error.full_key}=...") from error
     assert isinstance(plain, dict)
+    trainer = plain.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("devices") in ("auto", -1, "-1"):
+        trainer["devices"] = _devices_here(trainer)
     return {str(key): value for key, value in plain.items()}
+
+
+def _devices_here(trainer: dict[str, Any]) -> Any:
+    """The number of GPUs where a training takes all of them, 1 where there is only the CPU, else what was given."""
+    import torch  # only here: other configurations need not wait for it
+
+    if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
+        return 1 if trainer.get("accelerator") == "cpu" else trainer["devices"]
+    return torch.cuda.device_count() or (1 if trainer["accelerator"] == "auto" else trainer["devices"])
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of some overrides, outside of a run. Raises `BadInput` where there is none."""
     try:
-        return resolved(_composed(*overrides))
+        return resolved(compose_config(*overrides))
     except HydraException as error:
         raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
-"""What `AblationAUC` logs, each with its standard error; written here again, as reading it there would import torch."""
+"""What `AblationAUC` logs, each with its standard error; repeated here, since importing it would import torch."""
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raises `BadInput` for the first key whose value cannot be."""
+    """Raises `BadInput` for the first key with an invalid value."""
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
         value = flat(config).get(key)
         if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
@@ -146,7 +140,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def check_ablation(keys: dict[str, Any]) -> None:
-    """Raises `BadInput` for the first key of the final measurement whose value cannot be."""
+    """Raises `BadInput` for the first key of the final measurement with an invalid value."""
     for key, least in {"orderings": 1, "top_k": 1, "seed": 0}.items():
         _check_whole(f"ablation.{key}", keys[key], least)
     if keys["samples"] is not None:
@@ -158,7 +152,7 @@ def check_ablation(keys: dict[str, Any]) -> None:
 
 
 def _check_compile(backend: Any) -> None:
-    """Raises `BadInput` for what is no backend of torch.compile here."""
+    """Raises `BadInput` for an unknown backend of torch.compile."""
     if backend is None:
         return
     import torch  # status.py, which compiles nothing, starts without it
@@ -169,7 +163,7 @@ def _check_compile(backend: Any) -> None:
 
 
 def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
-    """Raises `BadInput` for trainer settings that leave the last epoch, or one that is compared, unmeasured."""
+    """Raises `BadInput` for trainer settings that leave unmeasured epochs whose numbers are needed."""
     every = keys["check_val_every_n_epoch"]
     if each_epoch and every != 1:
         raise BadInput(
@@ -189,7 +183,7 @@ def _check_validation(keys: dict[str, Any], each_epoch: bool) -> None:
 
 
 def _check_batches(keys: dict[str, Any]) -> None:
-    """Raises `BadInput` for trainer settings that train with no images, or measure none."""
+    """Raises `BadInput` for trainer settings by which an epoch has no images."""
     for key, has in (("train", "each epoch trains"), ("val", "the last epoch has its test accuracy")):
         batches = keys.get(f"limit_{key}_batches")
         if batches is not None and (not isinstance(batches, int | float) or isinstance(batches, bool) or batches <= 0):
@@ -197,7 +191,7 @@ def _check_batches(keys: dict[str, Any]) -> None:
 
 
 def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
-    """Raises `BadInput` where nothing that early stopping could monitor is logged."""
+    """Raises `BadInput` for invalid keys of early stopping, and where what it monitors is not logged."""
     if keys is None:
         return
     _check_whole("early_stopping.patience", keys.get("patience"), 0)
@@ -221,54 +215,18 @@ def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
 
 
 def check_resources(config: dict[str, Any]) -> None:
-    """Raises `BadInput` for `gpus_per_run` or `cpus_per_run` that cannot be."""
+    """Raises `BadInput` for invalid `gpus_per_run` or `cpus_per_run`."""
     if config["gpus_per_run"] is not None:
         _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
     if config["cpus_per_run"] is not None:
         _check_whole("cpus_per_run", config["cpus_per_run"], 1, " or null")
 
 
-def is_neutral(key: str, config: dict[str, Any]) -> bool:
-    """Whether a dotted key leaves the result as it is: where things lie, what is shown, what computes.
-
-    The root of a set that is the same everywhere is neutral; that of a user's own image folder says what the data are.
-    """
-    if key == "data.root" and config["data"]["_target_"].endswith(".image_folder"):
-        return False
-    return any(key == neutral or key.startswith(f"{neutral}.") for neutral in _NEUTRAL)
-
-
-def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The dotted keys, neutral ones left out, in which two resolved configurations differ.
-
-    A key that the old one lacks, as it was written before there was such a key, counts as having its default there.
-    """
-    a, b = flat(old), flat(new)
-    keys = [
-        key for key in sorted(a | b) if (key not in a or key not in b or a[key] != b[key]) and not is_neutral(key, new)
-    ]
-    if a.keys() >= set(keys):
-        return keys
-    default = flat(_completed({key: value for key, value in b.items() if key in a}))
-    return [key for key in keys if key in a or key not in default or default[key] != b[key]]
-
-
-def _completed(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration out of some of its dotted keys and values; what they lack is as `conf/` has it."""
-    chosen = {key: choice for (key, target), choice in _files().items() if values.get(key) == target}
-    config = copy.deepcopy(_composed(*chosen.values()))
-    for key, value in values.items():
-        OmegaConf.update(config, key, value)
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 @cache
-def _composed(*overrides: str) -> DictConfig:
+def compose_config(*overrides: str) -> DictConfig:
     """The configuration of some overrides, to be copied."""
     running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # Hydra runs once at a time, and this may be asked for within a sweep
+    GlobalHydra.instance().clear()  # there is one Hydra at a time, and a sweep may be running
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose("train", list(overrides))
@@ -276,14 +234,6 @@ def _composed(*overrides: str) -> DictConfig:
         GlobalHydra.instance().hydra = running
     OmegaConf.set_struct(config, False)
     return config
-
-
-@cache
-def _files() -> dict[tuple[str, Any], str]:
-    """Which choice of a file gives a group its target: (data._target_, single_directions.data.mnist) -> data=mnist."""
-    files = sorted(conf_folder().glob("*/*.yaml"))
-    named = [(file, OmegaConf.select(OmegaConf.load(file), "_target_")) for file in files]
-    return {(f"{file.parent.name}._target_", name): f"{file.parent.name}={file.stem}" for file, name in named if name}
 
 
 def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The training of a run: Lightning's trainer, set up so that it can be cut off anywhere and gone on with."""
+"""The training of a run: Lightning's trainer, set up so that it can be cut off anywhere and go on later."""
 
 import signal
 import threading
@@ -19,7 +19,7 @@ from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
-from single_directions.runs.tracking import Retold
+from single_directions.runs.tracking import LogsAgain
 from single_directions.runs.wording import in_keys
 from single_directions.training import (
     Classifier,
@@ -33,7 +33,7 @@ from single_directions.training import (
 
 @dataclass(frozen=True)
 class Training:
-    """What a training leaves behind beside the network: its epochs, the device it was on, how many such there were."""
+    """The result of a training beside the network: its epochs, its device, and the number of devices."""
 
     history: History
     device: torch.device
@@ -41,7 +41,7 @@ class Training:
 
 
 class SignOfLife(Callback):
-    """Tells by the run's lease how far the training is, and ends it where the lease is lost."""
+    """Writes into the run's lease how far the training is, and ends the training if the lease is lost."""
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
@@ -51,7 +51,7 @@ class SignOfLife(Callback):
         self._start, self._first = perf_counter(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tells the epoch, and the seconds that the rest of them will take."""
+        """Writes the epoch, and the seconds that the rest will take."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         pace = (perf_counter() - self._start) / (epoch - self._first)
         self.lease.tell(epoch=epoch, epochs=epochs, left=round(pace * (epochs - epoch), 1))
@@ -62,14 +62,14 @@ def fit(
 ) -> Training:
     """Train `parts.network` in place, from the folder's checkpoint on if there is one.
 
-    One that a signal has ended goes on from its last whole epoch, or one of its last second. Raises `NonFiniteLoss` if
-    training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if the lease is lost. Of
-    several processes all call it; the first writes, the others have no lease and no loggers.
+    A training that a signal ended goes on from its last whole epoch, or an epoch of its last second. Raises
+    `NonFiniteLoss` if training diverges, `BadInput` for trainer settings that do not work here, `UnderLease` if the
+    lease is lost. Several processes may train together: the first writes, the others have no lease and no loggers.
     """
     history = History(lambda frame: folder.write_frame(folder.metrics, frame))
-    # The sign of life comes first: whose lease is lost writes nothing more.
+    # The sign of life comes first: a process that lost its lease raises before it writes.
     callbacks: list[Callback] = [history] if lease is None else [SignOfLife(lease), history]
-    callbacks.append(Retold(history, loggers))
+    callbacks.append(LogsAgain(history, loggers))
     with quiet(), _interruptible():
         checkpoints = WholeCheckpoints()
         trainer = _trainer(config, folder, loggers, callbacks, parts, checkpoints)
@@ -89,7 +89,7 @@ def fit(
                     ckpt_path=readable(folder.checkpoint),
                     weights_only=True,  # nothing in a checkpoint can run code
                 )
-        except (KeyboardInterrupt, SystemExit):  # by hand, or by a cluster that wants its machine back
+        except (KeyboardInterrupt, SystemExit):  # by the user, or by a cluster that takes its host back
             with suppress(OSError, UnderLease):
                 if lease is not None:
                     lease.check()
@@ -107,7 +107,7 @@ def fit(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """After it Ctrl-C works as before; Lightning leaves it without effect once it has ended a training by it."""
+    """Restores Ctrl-C afterwards: Lightning leaves it without effect once it has ended a training."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

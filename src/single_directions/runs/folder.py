@@ -2,25 +2,21 @@
 
 import copy
 import errno
-import hashlib
 import json
 import os
-import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
-from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
-from single_directions.errors import BadInput, one_line
-from single_directions.runs.config import differing_keys, flat, is_neutral
+from single_directions.errors import BadInput, first_line, one_line
+from single_directions.runs.identity import differing_keys
 from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
 from single_directions.runs.whole import broken_summary, broken_table
 
@@ -28,16 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 State = Literal["running", "done", "failed", "cut off"]
-IN_PATH = ("experiment", "scale", "data")
-"""Groups whose choice the path above a run's folder tells."""
-LONGEST_NAME = 200
-"""Characters; file systems allow 255 bytes."""
-MOST_GUESSES = 100_000
-"""At what may have been cut off, for as many overrides."""
 AGAIN = "the same command makes it again"
 """What to do where a file of a run can be made again."""
 UNFINISHED = ".part"
-"""How files end that are being written."""
+"""How the names of files end that are being written."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration, which rebuilds the run."""
         return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Where the run comes from, see `identity.record_of`; from its start on."""
+        return self.path / "run.json"
 
     @property
     def status(self) -> Path:
@@ -93,27 +88,28 @@ class RunFolder:
 
     @property
     def lease(self) -> Path:
-        """Who works on the run; there only while somebody does."""
+        """The process that works on the run; the file is there only while one does."""
         return self.path / "lease.json"
 
     def state(self) -> State | None:
-        """What `status.json` says, or None where there is no run yet (or a file that cannot be read).
+        """What `status.json` says; None where there is no such file, or it cannot be read.
 
-        A run that nobody works on any more is cut off, whatever its last process could still write.
+        A run that says "running" although no process works on it is cut off.
         """
         state: State | None = self.read_status().get("state")
         return "cut off" if state == "running" and self.holder() is None else state
 
     def read_status(self) -> dict[str, Any]:
-        """What `status.json` says; empty where there is none, or one that cannot be read."""
-        try:
-            status = json.loads(self.status.read_text())
-        except (OSError, ValueError):
-            return {}
-        return status if isinstance(status, dict) else {}
+        """What `status.json` says; empty where there is no such file, or it cannot be read."""
+        return read_json(self.status)
+
+    def read_record(self) -> dict[str, Any]:
+        """Where the run comes from, see `identity.record_of`; empty for a run of older code."""
+        summary = read_json(self.summary)
+        return summary if "overrides" in summary else read_json(self.record)
 
     def holder(self) -> Holder | None:
-        """Who works on the run, or None where nobody does, or nobody that gave a sign of life lately."""
+        """The process that works on the run; None where none does, or none gave a sign of life lately."""
         held = holder(self.lease)
         return None if held and not held.certain and silence(self.lease) > PATIENCE else held
 
@@ -124,9 +120,10 @@ class RunFolder:
 
     @contextmanager
     def leased(self) -> Iterator[Lease | None]:
-        """Within it this process alone works here. Raises `UnderLease` if another does, `BadInput` if none can.
+        """Within it no other process works in this folder.
 
-        Of several processes that train one network the first has the lease, the others None.
+        Several processes may train one network: the first gets the lease, the others get None. Raises `UnderLease` if
+        another process works here, `BadInput` if the folder cannot be written.
         """
         if _is_follower():
             yield None
@@ -137,16 +134,16 @@ class RunFolder:
         except OSError as error:
             raise self._cannot_be_written(error) from error
         try:
-            for unfinished in self.path.glob(f".*{UNFINISHED}"):  # a process died while it wrote
+            for unfinished in self.path.glob(f".*{UNFINISHED}"):  # of a process that died while it wrote
                 unfinished.unlink(missing_ok=True)
             yield lease
         finally:
             lease.release()
 
     def holds(self, config: dict[str, Any]) -> bool:
-        """Whether a run of this configuration has begun here.
+        """Whether a run with the settings of this configuration has begun here.
 
-        Raises `BadInput`, which names the keys that differ, where there is a run of another one.
+        Raises `BadInput` for a run with other settings; it names the keys that differ.
         """
         try:
             other = self.read_config()
@@ -159,11 +156,13 @@ class RunFolder:
             )
         return True
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Mark the folder as that of a run of this configuration. Raises `BadInput` where it cannot be written."""
+    def begin(self, config: dict[str, Any], record: dict[str, Any] | None = None) -> None:
+        """Write the configuration, the record and the state "running". Raises `BadInput` where that cannot be done."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(config)))
+            if record is not None:
+                write_json(self.record, record)
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
@@ -177,19 +176,26 @@ class RunFolder:
         write_json(self.status, _status(state, error))
 
     def _overwrite_status(self, state: State, error: str) -> None:
-        """Write `status.json` in its place, where there is no room for another file."""
+        """Write over `status.json`, where the disk has no room for another file."""
         with self.status.open("r+") as file:
             file.write(json.dumps(_status(state, error)))
             file.truncate()
 
+    def epochs(self) -> int:
+        """How many epochs have been written down."""
+        try:
+            return max(0, self.metrics.read_bytes().count(b"\n") - 1)
+        except OSError:
+            return 0
+
     def is_done(self) -> bool:
-        """Whether the run has left behind all that it should, whole: quick enough to be asked of hundreds of runs."""
+        """Whether the run is done and its files are whole. Fast enough for hundreds of runs."""
         return self.read_status().get("state") == "done" and not self.trouble()
 
     def trouble(self) -> str:
         """What in the folder is missing or broken, and how to mend it; "" where nothing is.
 
-        This is the one place that decides it, for training, status and report alike.
+        Training, status and report all ask here.
         """
         done = self.read_status().get("state") == "done"
         try:
@@ -208,9 +214,9 @@ class RunFolder:
         return f"{trouble}: {AGAIN}" if trouble else ""
 
     def fail(self, error: BaseException, traceback: str) -> None:
-        """Mark the run as failed: the error's one line in `status.json`, the traceback in `error.txt`.
+        """Mark the run as failed: the error's first line in `status.json`, the traceback in `error.txt`.
 
-        What cannot be written is left out: a full disk must not hide what went wrong.
+        What cannot be written is left out, so that a full disk does not hide the error.
         """
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -218,21 +224,24 @@ class RunFolder:
         try:
             self.set_state("failed", first_line(error))
         except OSError:
-            with suppress(OSError):  # over the old state, which takes no more room
+            with suppress(OSError):  # needs no more room
                 self._overwrite_status("failed", first_line(error))
         with suppress(OSError):
             write_text(self.error, traceback)
 
-    def refuse(self, error: BaseException) -> None:
-        """Leave the reason why a run could not begin, where nothing else is: as of one that failed, and tried again."""
+    def refuse(self, error: BaseException, record: dict[str, Any] | None = None) -> None:
+        """Mark a run that could not begin as failed, unless the folder holds files of an earlier attempt."""
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
-            if {file.name for file in self.path.iterdir()} <= {self.status.name, self.error.name}:
+            own = {self.status.name, self.error.name, self.record.name}
+            if {file.name for file in self.path.iterdir()} <= own:
                 self.error.unlink(missing_ok=True)
+                if record is not None:
+                    write_json(self.record, record)
                 self.set_state("failed", first_line(error))
 
     def write_frame(self, path: Path, frame: "pd.DataFrame") -> None:
-        """Write a table; numbers keep every digit that they need to be read back equal."""
+        """Write a table. Numbers have all their digits, so that they are read back equal."""
         write_text(path, frame.to_csv(index=False))
 
     def read_config(self) -> dict[str, Any]:
@@ -242,7 +251,7 @@ class RunFolder:
             config = copy.deepcopy(_parsed(self.config, stat.st_mtime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
             raise
-        except Exception as error:  # the parser's own kinds, bytes that are no text, a folder in its place
+        except Exception as error:  # errors of the parser, bytes that are no text, a folder of that name
             raise BadInput(f"{self.config} cannot be read ({one_line(error)}): remove {self.path}") from error
         if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
             raise BadInput(f"{self.config} is not a run's configuration: remove {self.path}")
@@ -256,7 +265,7 @@ class RunFolder:
         return summary
 
     def full(self, error: OSError) -> BadInput:
-        """What to tell where the disk has become full in the midst of the run."""
+        """The error to raise where the disk became full during the run."""
         return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command goes on")
 
     def _cannot_be_written(self, error: OSError) -> BadInput:
@@ -264,72 +273,23 @@ class RunFolder:
         return BadInput(f"{self.path} cannot be written ({one_line(error)}): {how} another folder with runs=")
 
 
-def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
-    """The folder's name out of Hydra's overrides: `data.corruption=0.5,seed=1`, or `default` where none matters.
-
-    Overrides are sorted. Those are left out that do not change the result, and the choices that the path above already
-    tells. Values are those of `config`, the resolved configuration, so that `.5` and `0.50` mean the same folder.
-    """
-    values: dict[str, str] = {}
-    for override in overrides:
-        key, _, text = override.lstrip("+").partition("=")
-        if key not in IN_PATH and not key.startswith("hydra") and not is_neutral(key, config):
-            values[key] = _value(config, key, text)
-    return _cut(",".join(_named(key, value) for key, value in sorted(values.items())) or "default")
-
-
-def whole_name(name: str, config: dict[str, Any]) -> str:
-    """The name of a run's folder as it was before `run_name` cut it, or `name` where that cannot be found.
-
-    What was cut off are values of `config`, the run's configuration; of which keys, the hash at the name's end tells.
-    """
-    if len(name) != LONGEST_NAME or not re.search(r"-[0-9a-f]{8}$", name):
-        return name
-    whole = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", name[:-9])  # not at the commas of a list
-    last = whole.pop()
-    key = last.partition("=")[0]
-    value = _value(config, key, "")
-    whole.append(_named(key, value) if value else last.rpartition(",")[0])
-    later = [_named(other, _value(config, other, "")) for other in sorted(flat(config)) if other > key]
-    later = [part for part in later if not is_neutral(part.partition("=")[0], config)]
-    for amount in range(len(later) + 1):
-        if comb(len(later), amount) > MOST_GUESSES:
-            break
-        for parts in combinations(later, amount):
-            guess = ",".join([*whole, *parts])
-            if guess.startswith(name[:-9]) and _cut(guess) == name:
-                return guess
-    return name
-
-
-def _named(key: str, value: str) -> str:
-    return re.sub(r"[^\w.,=+~\[\]-]", "_", (f"{key}={value}" if value else key).replace(" ", ""))
-
-
-def _cut(name: str) -> str:
-    """A name that file systems allow: the end of a longer one is replaced by a hash of all of it."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` at the end, or vanishes after an exception.
+    """A file beside `path` to write to. At the end it replaces `path`; after an exception it is removed.
 
-    Raises `OSError` where the disk is full, also for what does not say so, such as torch's writer.
+    Raises `OSError` where the disk is full, also for writers that raise something else, such as torch's.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     os.close(handle)
     beside = Path(name)
     try:
         yield beside
-        beside.chmod(0o644)  # mkstemp's files are for their owner alone
+        beside.chmod(0o644)  # mkstemp gives only the owner access
         beside.replace(path)
     except Exception as error:
         full = not isinstance(error, OSError) and _has_no_room(beside)
         with suppress(OSError):
-            os.truncate(beside, 0)  # whatever still holds it open keeps no room
+            os.truncate(beside, 0)  # frees the room even where something still holds the file open
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
@@ -338,7 +298,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _has_no_room(file: Path) -> bool:
-    """Whether nothing more can be written to a file, since its disk or its owner's share of it is full."""
+    """Whether nothing more can be written to a file, since its disk or the user's quota is full."""
     try:
         with file.open("ab") as more:
             more.write(bytes(1 << 16))
@@ -350,7 +310,7 @@ def _has_no_room(file: Path) -> bool:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error says that a disk, or somebody's share of it, is full."""
+    """Whether an error says that a disk or a quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -363,12 +323,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all; NaN, which JSON lacks, is an error."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def first_line(error: BaseException) -> str:
-    """An exception in one line: its kind, unless that is `BadInput`, and the first line of its message."""
-    kind, line = type(error).__name__, one_line(error)
-    return line if line == kind or isinstance(error, BadInput) else f"{kind}: {line}"
 
 
 def _status(state: State, error: str) -> dict[str, str]:
@@ -384,16 +338,14 @@ def _is_follower() -> bool:
 
 @lru_cache(maxsize=4096)
 def _parsed(file: Path, *version: int) -> Any:
-    """The content of a YAML file in one of its versions: looking again and again at many runs parses each once."""
+    """The content of a YAML file. Each version of a file is parsed once, however often many runs are looked at."""
     return OmegaConf.to_container(OmegaConf.load(file))  # it was resolved when it was written
 
 
-def _value(config: Any, key: str, text: str) -> str:
-    """The value of a dotted key, or `text` for a choice such as network=mlp and what the config lacks."""
-    for part in key.split("."):
-        if not isinstance(config, dict) or part not in config:
-            return text
-        config = config[part]
-    if isinstance(config, dict):
-        return text
-    return json.dumps(config) if config is None or isinstance(config, bool) else str(config)
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Keys that would have no effect, and files of the user's own that lack something: refused before a run begins."""
+"""Refuses keys that would have no effect, and incomplete files of the user's, before a run begins."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +17,13 @@ from single_directions.runs.sweep import check_place
 GROUPS = ("data", "network", "optimizer", "trainer", "ablation", "checkpoint")
 """Keys of the configuration that have keys below them in every run."""
 _CLOSED = ("ablation", "checkpoint", "tracking")
-"""Groups whose keys this project reads itself. What others have below them is given to a function, which complains."""
+"""Groups whose keys this project reads itself. Keys of other groups are arguments of functions."""
 _PLACES = {"run.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": None}
-"""Keys below `hydra` that say where Hydra writes, and the values that leave that to the run."""
+"""Keys below `hydra` that say where Hydra writes, and their values: a run makes its own folder."""
 
 
 def check_keys(config: DictConfig, hydra: Any) -> None:
-    """Raises `BadInput` for a configuration, not yet resolved, with something in it that would have no effect.
+    """Raises `BadInput` for a configuration, not yet resolved, that has something without effect.
 
     Args:
         config: of a run, or of all runs of a sweep.
@@ -39,7 +39,7 @@ def check_keys(config: DictConfig, hydra: Any) -> None:
 
 
 def _check_experiment(config: DictConfig, choices: Mapping[str, Any]) -> None:
-    """Raises `BadInput` for an experiment's file without its name or header, and for a scale that is set elsewhere."""
+    """Raises `BadInput` for an experiment's file without name or header, and for a scale that was set as a value."""
     chosen, name = choices["experiment"], config.get("experiment")
     if OmegaConf.is_config(name):
         raise BadInput(
@@ -60,7 +60,7 @@ def _check_experiment(config: DictConfig, choices: Mapping[str, Any]) -> None:
 
 
 def _check_trackers(overrides: Iterable[str]) -> None:
-    """Raises `BadInput` where `off` stands beside a tracker, of which one would have no effect."""
+    """Raises `BadInput` for `off` beside another tracker: one of them would have no effect."""
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         chosen = re.findall(r"[\w.-]+", value)
@@ -69,7 +69,7 @@ def _check_trackers(overrides: Iterable[str]) -> None:
 
 
 def _check_groups(config: DictConfig) -> None:
-    """Raises `BadInput` where what should have keys below it has a value."""
+    """Raises `BadInput` for a group that has a value instead of keys."""
     for group in GROUPS:
         if not isinstance(config.get(group), DictConfig):
             value = config.get(group)
@@ -82,9 +82,9 @@ def _check_groups(config: DictConfig) -> None:
 
 
 def _check_known(config: DictConfig) -> None:
-    """Raises `BadInput` for a key that nothing reads.
+    """Raises `BadInput` for a missing key, and for a key that nothing reads.
 
-    A key at the top that the configuration refers to is read, and one that begins with an underscore may be.
+    A key at the top may also be read by others that refer to it, or begin with an underscore.
     """
     known, there = _known(), _below(config)
     for key in (*known, *(f"{group}.{key}" for group in ("ablation", "checkpoint") for key in known[group])):
@@ -102,7 +102,7 @@ def _check_known(config: DictConfig) -> None:
 
 
 def _check_hydra(hydra: Any, sweep: Path) -> None:
-    """Raises `BadInput` for keys of Hydra's that would have no effect, or put something elsewhere than into the run."""
+    """Raises `BadInput` for keys of Hydra that have no effect, or write elsewhere than into the run's folder."""
     groups = {str(choice).split("/")[1] for choice in hydra.runtime.choices if str(choice).startswith("hydra/")}
     if unknown := {str(key) for key in hydra} - {field.name for field in fields(HydraConf)} - groups:
         raise BadInput(f"hydra.{min(unknown)} is no key of Hydra's")
@@ -116,7 +116,7 @@ def _check_hydra(hydra: Any, sweep: Path) -> None:
 
 @cache
 def _known() -> dict[str, list[str]]:
-    """The keys that a run may have at the top, and for each group of this project's own the dotted keys below it."""
+    """The keys that a run may have at the top, each with the dotted keys below it."""
     train: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"))
     chosen = [str(key) for one in train.pop("defaults") if isinstance(one, dict) for key in one]
     known = {key: _below(train.get(key)) for key in [*train, *chosen] if " " not in key and key != "hydra"}
@@ -142,7 +142,7 @@ def _below(content: Any) -> list[str]:
 
 
 def _instead(prefix: str, key: str, known: Any) -> str:
-    """What was meant instead of a key, as the end of a sentence."""
+    """A suggestion for a wrong key, as the end of a sentence."""
     from difflib import get_close_matches
 
     close = get_close_matches(key, list(known), 1)

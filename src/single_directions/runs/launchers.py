@@ -1,11 +1,10 @@
-"""Launchers that run a sweep's runs side by side: whether they are there, and have what a run asks for."""
+"""Launchers run the runs of a sweep side by side: whether they are installed, and have what a run asks for."""
 
 import os
 import shutil
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,21 +16,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.commands import called
-from single_directions.errors import BadInput
-from single_directions.runs import deaths
+from single_directions.errors import BadInput, first_line
 from single_directions.runs.build import build
 from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
-from single_directions.runs.folder import first_line
 from single_directions.runs.keys import check_keys
 from single_directions.runs.optimized import check_optimized
+from single_directions.runs.queue import LaunchFailed
 from single_directions.runs.sweep import Job, check_place
+
+_PACKAGES = {"ray": "hydra_plugins.hydra_ray_launcher", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
 def prepare(config: DictConfig) -> None:
-    """What a sweep needs before its first run starts; `config` is Hydra's, with `hydra.launcher` in it.
+    """Check what a sweep needs before its first run starts; `config` is Hydra's, with `hydra.launcher` in it.
 
-    Raises `BadInput` for a launcher that is not there, and for resources that it cannot give.
+    Raises `BadInput` for a launcher that is not installed, and for resources that it cannot give.
     """
     name, launcher = config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher
     check_place(config.runs)  # before Hydra makes a folder of that name
@@ -44,11 +44,11 @@ def prepare(config: DictConfig) -> None:
         raise BadInput(f"dry_run must be true or false, not {config.dry_run!r}")
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
-    if name not in ("ray", "slurm"):
+    if name not in _PACKAGES:
         if set(resources.values()) != {None}:
             raise BadInput("gpus_per_run and cpus_per_run need hydra/launcher=ray or slurm")
         return
-    if find_spec(".".join(launcher["_target_"].split(".")[:2])) is None:
+    if find_spec(_PACKAGES[name]) is None:
         raise BadInput(f"hydra/launcher={name} is not installed: {installing(name)}")
     if name == "ray":
         _prepare_ray(OmegaConf.to_container(launcher.ray, resolve=True))
@@ -65,19 +65,19 @@ def installing(extra: str) -> str:
 
 
 def look(jobs: Sequence[Job]) -> None:
-    """Raises `BadInput` where all runs of a sweep would be refused alike, as where their data are missing.
+    """Raises `BadInput` if all runs of a sweep would be refused for one reason, such as missing data.
 
-    Up to the first run that would not, each is built as it would be at its start.
+    Runs are built as at their start, up to the first that is not refused.
     """
     told = set()
     for job in jobs if len(jobs) > 1 else ():
         try:
             build(job.config)
-        except CodeFailed:  # whose traceback each run keeps
+        except CodeFailed:  # each run keeps its traceback
             return
         except BadInput as error:
             told.add(str(error))
-        except Exception:  # which the run itself will tell
+        except Exception:  # the run itself reports it
             return
         else:
             return
@@ -88,32 +88,33 @@ def look(jobs: Sequence[Job]) -> None:
 
 
 def is_here(launcher: DictConfig) -> bool:
-    """Whether runs are executed on this machine, so that what they read can be looked at before."""
+    """Whether runs are executed on this machine, so that their data can be checked before."""
     address = OmegaConf.select(launcher, "ray.init.address")
-    return "submitit" not in str(launcher.get("_target_")) and address in (None, "local")
+    return "Slurm" not in str(launcher.get("_target_")) and address in (None, "local")
 
 
 def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Sequence[JobReturn]:
-    """What a launcher makes of jobs, by their overrides; `first` is the number of the first.
+    """The results of jobs, by their overrides; `first` is the number of the first.
 
-    Raises `BadInput` where it cannot start or loses them.
+    Raises `LaunchFailed` where the launcher raises an exception of its own.
     """
     name = type(launcher).__name__
     try:
-        with deaths.of_ray() if "Ray" in name else deaths.of_slurm() if "Slurm" in name else nullcontext():
-            return launcher.launch(left, initial_job_idx=first)
+        return launcher.launch(left, initial_job_idx=first)
     except KeyboardInterrupt:
         ends = "runs in Slurm go on, scancel ends them" if "Slurm" in name else "runs were cut off"
         print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput):
         raise
-    except Exception as error:  # of Ray, Slurm and the network there are many kinds
-        raise BadInput(f"hydra/launcher: {first_line(error)}; the same command goes on with what is left") from error
+    except Exception as error:  # Ray, Slurm and the network have many types
+        raise LaunchFailed(
+            f"hydra/launcher: {first_line(error)}; the same command goes on with what is left"
+        ) from error
 
 
 def check_one_device(trainer: Any) -> None:
-    """Raises `BadInput` where a run of a sweep asks for several devices, each of which would start the sweep anew."""
+    """Raises `BadInput` where a run of a sweep asks for several devices: each would start the whole sweep again."""
     devices = trainer.get("devices")
     if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
@@ -122,12 +123,12 @@ def check_one_device(trainer: Any) -> None:
 
 
 def _prepare_ray(ray: Any) -> None:
-    """Set how Ray shows the lines of its runs; raises `BadInput` for what this machine does not have."""
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # it takes the lines of two runs for one repeated
+    """Set how Ray shows the lines of its runs. Raises `BadInput` for resources that this machine does not have."""
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray takes the lines of two runs for one line repeated
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not sys.stdout.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    if ray["init"]["address"] != "local":  # what a cluster has one cannot know: it may grow
+    if ray["init"]["address"] != "local":  # a cluster may grow
         _check_listens(str(ray["init"]["address"]))
         return
     there = {"gpus": ray["init"].get("num_gpus"), "cpus": ray["init"].get("num_cpus")}
@@ -142,11 +143,11 @@ def _prepare_ray(ray: Any) -> None:
 
 
 def _check_listens(address: str) -> None:
-    """Raises `BadInput` where nobody answers at HOST:PORT, for which Ray itself would wait for minutes."""
+    """Raises `BadInput` if nothing answers at HOST:PORT. Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
-    if not port.isdecimal():  # such as auto, which Ray looks up
+    if not port.isdecimal():  # Ray looks up `auto`
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise BadInput(f"hydra.launcher.ray.init.address={address}: nobody answers ({first_line(error)})") from error
+        raise BadInput(f"hydra.launcher.ray.init.address={address}: nothing answers ({first_line(error)})") from error

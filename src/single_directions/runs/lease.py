@@ -1,8 +1,8 @@
-"""Who works in a run's folder: a lease that ends with the process that holds it, however it ends.
+"""The lease of a run's folder: it says which process works on the run, and ends with that process.
 
-The holder keeps the file locked, which the kernel undoes when the process dies: no process number that is used anew and
-no clock can mislead. Between machines locks of a shared file system may not travel, so the holder also changes the file
-every few seconds; whoever has watched it unchanged for long enough, by a clock of its own, may remove it.
+The holder keeps the file locked, and the kernel unlocks it when the process dies. Reused process ids and wrong clocks
+do no harm. Between hosts, locks of a shared file system may not work: the holder also changes the file every few
+seconds. A process that saw it unchanged for long enough, by its own clock, may remove it.
 """
 
 import errno
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 BEAT = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two changes of the file, the holder's signs of life."""
 PATIENCE = 90.0
-"""Seconds without a sign of life after which the holder on another machine counts as dead."""
+"""Seconds without a sign of life after which a holder on another host counts as dead."""
 SIZE = 512
-"""Bytes of the file, always the same: written over in place, it needs no room on a full disk."""
+"""Bytes of the file. They are written over in place, which works on a full disk too."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class UnderLease(Exception):
-    """Somebody else works in the folder. `doubtful`: unless he died, which only watching him can tell."""
+    """Another process works in the folder. `doubtful`: it may have died; only watching the lease can tell."""
 
     def __init__(self, told: str, doubtful: bool = False) -> None:
         super().__init__(told)
@@ -36,7 +36,7 @@ class UnderLease(Exception):
 
 @dataclass(frozen=True)
 class Holder:
-    """What a lease says of its holder; `certain`: he is known to live."""
+    """The process that holds a lease, as the lease says; `certain`: the process is known to be alive."""
 
     content: bytes
     certain: bool
@@ -47,10 +47,10 @@ class Holder:
 
 
 class Lease:
-    """The lease of one file's folder, held until `release` or the process's end. Raises `UnderLease` where it is held.
+    """The lease of a file's folder, held until `release` or the end of the process. Raises `UnderLease` if it is held.
 
     Attributes:
-        lost: somebody has taken the holder for dead, after its machine was stopped for long; stop working.
+        lost: another process took this one for dead, as after its host was suspended: stop working.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class Lease:
         threading.Thread(target=self._live, daemon=True).start()
 
     def tell(self, **told: Any) -> None:
-        """Say how far the work is, for those who look. Raises `UnderLease` if the lease is lost."""
+        """Write down how far the work is. Raises `UnderLease` if the lease is lost."""
         with self._lock:
             self._told.update(told)
         if time.monotonic() - self._written > 1:
@@ -79,7 +79,7 @@ class Lease:
             raise UnderLease(f"{self.path.parent} was taken over: this process gave no sign of life for too long")
 
     def beat(self) -> None:
-        """Change the file, or notice that it is not ours any more."""
+        """Change the file, or notice that another process has replaced it."""
         with self._lock:
             self._look()
             if not (self.lost or self._released.is_set()):
@@ -96,12 +96,12 @@ class Lease:
             os.close(self._file)
 
     def _look(self) -> None:
-        """Notice that the file is not ours any more."""
+        """Notice whether another process has replaced the file."""
         self.lost = self.lost or not (self._released.is_set() or _is_at(self._file, self.path))
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        with suppress(OSError):  # a file system that hiccups must not end a training
+        with suppress(OSError):  # an error of the file system must not end a training
             os.pwrite(self._file, json.dumps(self._told).encode().ljust(SIZE - 1) + b"\n", 0)
             os.fsync(self._file)
 
@@ -111,7 +111,7 @@ class Lease:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds a lease, or None where there is none or its holder is known to be dead."""
+    """The holder of a lease; None where there is no lease, or its holder is known to be dead."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -135,13 +135,13 @@ def check_free(path: Path) -> None:
 
 
 class Watch:
-    """Tells dead holders from living ones by watching them, with no clock but its own."""
+    """Tells dead holders from living ones by watching their leases, with its own clock."""
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[bytes, float]] = {}
 
     def is_free(self, path: Path) -> bool:
-        """Whether nobody holds the lease; one that was seen without a sign of life for long enough is removed."""
+        """Whether no process holds the lease. A lease without a sign of life for `PATIENCE` seconds is removed."""
         held = holder(path)
         if held is None:
             return True
@@ -158,7 +158,7 @@ class Watch:
         return True
 
     def outlives(self, path: Path) -> bool:
-        """Wait for a sign of life of a holder in doubt: False once there is one, True once he is dead."""
+        """Wait for a sign of life: False once there is one, True once the holder counts as dead."""
         first = holder(path)
         while not self.is_free(path):
             now = holder(path)
@@ -169,7 +169,7 @@ class Watch:
 
 
 def silence(path: Path) -> float:
-    """Seconds for which a lease has been unchanged, by the file system's clock: for showing, not for taking."""
+    """Seconds since a lease was changed, by the file system's clock: to be shown, not to decide by."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -180,7 +180,7 @@ _HELD: set[int] = set()
 
 
 def _close_in_child() -> None:
-    """A lease is its process's own: a loader's worker that outlives its parent does not hold it."""
+    """Close leases in forked processes: a loader's worker that outlives its parent must not hold them."""
     for file in _HELD:
         os.close(file)
     _HELD.clear()
@@ -202,7 +202,7 @@ def _locked(path: Path) -> int:
             except FileNotFoundError:  # released just now
                 continue
         free = _try_lock(file, fcntl.LOCK_EX)
-        while fresh and free is False:  # somebody looks whether it is held, which takes a moment
+        while fresh and free is False:  # another process tests the lock, which takes a moment
             time.sleep(0.002)
             free = _try_lock(file, fcntl.LOCK_EX)
         if fresh:
@@ -248,7 +248,7 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _kernel() -> str:
-    """What tells apart the machines between which locks may not travel; another one after a restart."""
+    """An id of the running kernel, as locks may not work between hosts. A restart changes it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

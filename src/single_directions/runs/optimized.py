@@ -24,7 +24,7 @@ NUMBERS = (
 
 
 def check_optimized(config: Any) -> None:
-    """Raises `BadInput` where `optimized_metric` names no number that a run of this configuration has."""
+    """Raises `BadInput` if `optimized_metric` names a number that a run of this configuration does not have."""
     for name in _names(config["optimized_metric"]):
         if name not in (known := known_numbers(config)):
             raise BadInput(f"optimized_metric must be a number of summary.json ({', '.join(known)}), not {name!r}")

@@ -11,16 +11,17 @@ from single_directions.runs.tracking import check_tracking
 
 
 def preview(runs: Sequence[Job]) -> None:
-    """Print each run's folder and state, and how many are left; nothing is written.
+    """Print each run's folder and state, and how many are left. Nothing is written.
 
-    Raises `BadInput` at the end where the configuration of a run cannot be. Data and networks are not looked at.
+    Raises `BadInput` at the end for runs whose configuration is not valid. Data and networks are not looked at.
     """
     known = {job.folder.path: job.folder for job in runs if job.folder is not None}
     lines = table([status_of(folder) for folder in known.values()], complete=True)
-    print("\n".join(line for line in lines if "sweep.json" not in line))  # which may not be there yet
+    print("\n".join(line for line in lines if "sweep.json" not in line))  # the file may not exist yet
     once = {job.folder.path if job.folder else str(job): job for job in runs}  # two jobs of one folder are one run
-    left = sum(not job.is_done() for job in once.values())
-    print(f"dry_run: nothing was run; {left} of {len(once)} runs are left to do", flush=True)
+    done = sum(job.is_done() for job in once.values())
+    skipped = f"; {done} done with the same settings would be skipped" if done else ""
+    print(f"dry_run: nothing was run; {len(once) - done} of {len(once)} runs are left to do{skipped}", flush=True)
     wrong = {str(job): told for job in runs if (told := _wrong(job))}
     if wrong:
         raise BadInput("; ".join(f"{job}: {told}" for job, told in list(wrong.items())[:3]) + _more(len(wrong) - 3))

@@ -21,9 +21,10 @@ from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, is_full, write_json
+from single_directions.runs.identity import record_of
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.summary import summarize
-from single_directions.runs.tracking import record, tracked
+from single_directions.runs.tracking import log_results, tracked
 from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
@@ -32,13 +33,15 @@ PRECISION = 0.002
 _MASKS, _MOST_MASKS = 20_000, 100_000
 
 
-def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def execute(config: dict[str, Any], folder: RunFolder, record: dict[str, Any] | None = None) -> dict[str, Any]:
     """Train and measure the network that a resolved configuration describes, and return its summary.
 
-    A run that is done is not run again, one that was cut off or failed goes on from its last checkpoint. Raises
-    `BadInput`, before anything is written, for what cannot work and for a folder that holds another configuration. Any
-    later exception is written to the folder and raised again. Raises `UnderLease` where another process is at it.
+    A run that is done is skipped. A run that was cut off or failed goes on from its last checkpoint. Raises `BadInput`,
+    before anything is written, for settings that cannot work and for a folder that holds a run with other settings. Any
+    later exception is written to the folder and raised again. Raises `UnderLease` where another process works on the
+    run. `record` says where the run comes from, see `identity.record_of`.
     """
+    record = record or record_of(config)
     if folder.holds(config) and folder.is_done():
         return folder.read_summary()
     folder.check_free()  # before anything expensive
@@ -49,14 +52,14 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
             folder.fail(error, traceback.format_exc())
         raise
     with folder.leased() as lease:
-        if folder.holds(config) and folder.is_done():  # by a process that was at it a moment ago
+        if folder.holds(config) and folder.is_done():  # another process finished it a moment ago
             return folder.read_summary()
-        folder.begin(config)
+        folder.begin(config, record)
         try:
             with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as loggers:
-                summary = _trained_and_measured(config, parts, folder, lease, loggers)
+                summary = _trained_and_measured(config, parts, folder, record, lease, loggers)
             folder.set_state("done")
-        except UnderLease:  # the folder is another's now
+        except UnderLease:  # another process took the run over
             raise
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             with suppress(OSError):
@@ -73,9 +76,9 @@ def execute(config: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
 
 
 def follow(config: dict[str, Any], folder: RunFolder) -> None:
-    """Take part in the training of a run that another process leads, which alone writes and measures.
+    """Take part in the training of a run as one of several processes. The first process writes, measures and reports.
 
-    Whatever ends the training of all processes is told by that one.
+    It also reports the exceptions that end the training of all processes.
     """
     with threads(config["threads"]), suppress(NonFiniteLoss, KeyboardInterrupt, SystemExit):
         fit(config, build(config), folder, None, ())
@@ -83,7 +86,7 @@ def follow(config: dict[str, Any], folder: RunFolder) -> None:
 
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
-    """Within it torch computes with so many CPU threads, or as many as it likes."""
+    """Within it torch computes with this number of CPU threads, or with its own choice for None."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -154,16 +157,21 @@ def epoch_curves(during: AblationAUC) -> pd.DataFrame:
 
 
 def _trained_and_measured(
-    config: dict[str, Any], parts: Parts, folder: RunFolder, lease: Lease | None, loggers: Sequence[Logger]
+    config: dict[str, Any],
+    parts: Parts,
+    folder: RunFolder,
+    record: dict[str, Any],
+    lease: Lease | None,
+    loggers: Sequence[Logger],
 ) -> dict[str, Any]:
     training = fit(config, parts, folder, lease, loggers)
     start = perf_counter()
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     precise = estimate(config, parts, training.device)
     measuring = perf_counter() - start
-    summary = summarize(config, parts, training, curve, precise, measuring)
+    summary = summarize(record, config, parts, training, curve, precise, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)
-    record(config, loggers, summary, curve.to_frame(), during)
+    log_results(config, loggers, summary, curve.to_frame(), during)
     if lease is not None:
         lease.check()
     folder.write_frame(folder.metrics, training.history.to_frame())

@@ -1,4 +1,4 @@
-"""A search by Optuna: each trial is a run in its own folder, and the folders are all that the search goes on from."""
+"""A search by Optuna: each trial is a run in its own folder, and the search goes on from these folders alone."""
 
 import os
 import sys
@@ -15,17 +15,17 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from single_directions.errors import BadInput
-from single_directions.runs.folder import first_line
+from single_directions.errors import BadInput, first_line
 from single_directions.runs.launchers import installing, launched
 from single_directions.runs.optimized import optimized
-from single_directions.runs.sweep import SWEEP_SIZE, Job, RunFailed, check_swept, finish, jobs
+from single_directions.runs.queue import SWEEP_SIZE, RunFailed, finish
+from single_directions.runs.sweep import Job, check_swept, jobs
 
 
 def search(
     settings: dict[str, Any], config: DictConfig, hydra_context: Any, task_function: Any
 ) -> Callable[[list[str]], None]:
-    """What searches with some arguments of the command line, by the settings of `hydra/sweeper=optuna`.
+    """A function that searches, given the arguments of the command line; `settings` are those of the sweeper.
 
     Raises `BadInput` where Optuna is not installed or there is nothing to optimize.
     """
@@ -37,7 +37,7 @@ def search(
         raise BadInput(f"hydra/sweeper=optuna is not installed: {installing('optuna')}")
     plugin: Any = import_module("hydra_plugins.hydra_optuna_sweeper._impl")
     optuna: Any = import_module("optuna")
-    plugin.log.disabled = True  # runs that fail have told of it themselves
+    plugin.log.disabled = True  # runs that fail report it themselves
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     impl = plugin.OptunaSweeperImpl(**{**settings, "sampler": instantiate(settings["sampler"])})
     metric = config.optimized_metric
@@ -58,7 +58,7 @@ def search(
             impl.sweep(arguments)
         except (RunFailed, BadInput):
             raise
-        except Exception as error:  # of Optuna there are many kinds
+        except Exception as error:  # Optuna has many types
             if trials.failed and not trials.done:
                 print("no run of the search is done; the same command tries them again", file=sys.stderr)
                 raise RunFailed from None
@@ -70,7 +70,7 @@ def search(
 
 
 class Trials(Launcher):
-    """Has the runs of trials done by a launcher, and gives Optuna the numbers that are in the runs' folders."""
+    """A launcher between Optuna and the real one: it skips trials that are done, and reads numbers from run folders."""
 
     def __init__(self, impl: Any, config: DictConfig, loader: Any) -> None:
         self.impl, self.launcher, self.config, self.loader = impl, impl.launcher, config, loader
@@ -78,10 +78,10 @@ class Trials(Launcher):
         self.failed: set[str] = set()
 
     def setup(self, **_: Any) -> None:
-        """Nothing to do: the launcher was set up before."""
+        """Does nothing: the real launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """The numbers of trials, by their overrides. A run that is done, or failed in this search, is not run again."""
+        """The numbers of trials, by their overrides. A run that is done, or failed in this search, is skipped."""
         trials = list(jobs(self.config, self.loader, [list(overrides) for overrides in job_overrides]))
         left = [job for job in trials if str(job) not in self.failed and not job.is_done()]
 
@@ -95,7 +95,7 @@ class Trials(Launcher):
         return [self._number(job) for job in trials]
 
     def tell_best(self) -> None:
-        """Print what came out; `optimization_results.yaml` in the sweep's folder holds it."""
+        """Print the result, which `optimization_results.yaml` in the sweep's folder holds."""
         file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
         failed = f", {len(self.failed)} failed and left out" if self.failed else ""
         print(f"{len(self.done)} runs done{failed}; {file}:\n{file.read_text()}", end="", flush=True)
@@ -110,7 +110,7 @@ class Trials(Launcher):
 
 
 class _Failed(JobReturn):
-    """The end of a run that failed, which has told of it already: Hydra would print a line of its own."""
+    """The result of a run that failed and has reported it; `JobReturn` would make Hydra print another line."""
 
     @property
     def return_value(self) -> Any:

@@ -15,7 +15,7 @@ from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import BEAT, silence
-from single_directions.runs.sweep import noted, sweep_file
+from single_directions.runs.sweep import listed_runs, sweep_file
 
 STATES = ("done", "running", "failed", "broken", "cut off", "missing")
 """In the order shown."""
@@ -50,20 +50,20 @@ def status() -> None:
             done = _show(arguments.runs, arguments.all)
     except BadInput as error:
         sys.exit(str(error))
-    except BrokenPipeError:  # who read it has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails again
+    except BrokenPipeError:  # the reader has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's flush at exit fails again
         sys.exit(1)
     sys.exit(not done)
 
 
 def read_status(root: Path) -> list[RunStatus]:
-    """Every run below `root`, and those that a sweep's `sweep.json` names and that are not there yet.
+    """Every run below `root`, and those that a `sweep.json` lists and that have not begun.
 
     Raises `BadInput` where there is none.
     """
     found = {file.parent for file in root.rglob("status.json")}
     sweeps = {file.parent for file in root.rglob("sweep.json")}
-    found |= {sweep / name for sweep in sweeps for name in noted(sweep)}
+    found |= {sweep / name for sweep in sweeps for name in listed_runs(sweep)}
     if not found:
         raise BadInput(f"no runs in {root}: make some, with {called('train')} -m experiment=memorization")
     return [status_of(RunFolder(path)) for path in sorted(found, key=_natural)]
@@ -83,7 +83,7 @@ def table(runs: list[RunStatus], complete: bool = False) -> Iterator[str]:
             if shown and len(shown) < len(rows):
                 yield f"  {state:8} and {len(rows) - len(shown)} more (--all)"
         if states["missing"]:
-            yield f"  missing ones are noted in {sweep_file(sweep)}; delete it to forget them"
+            yield f"  missing ones are listed in {sweep_file(sweep)}; delete it to forget them"
     if len(sweeps) > 1:
         yield f"in all {_counts(runs)}"
 
@@ -98,7 +98,7 @@ def line(summary: dict[str, Any]) -> str:
 
 
 def _seconds(text: str) -> float:
-    """Seconds between two looks. Raises `ValueError`, which argparse tells, for what would not be a pause."""
+    """Seconds between two looks. Raises `ValueError`, which argparse reports, for a number out of range."""
     seconds = float(text)
     if not 0.1 <= seconds <= 1e6:
         raise ValueError
@@ -132,14 +132,14 @@ def status_of(folder: RunFolder) -> RunStatus:
     elif state == "failed":
         shown = "failed", str(folder.read_status().get("error", ""))
     elif folder.path.exists():
-        shown = "cut off", _epochs(folder)
+        shown = "cut off", f"after epoch {folder.epochs()}" if folder.metrics.exists() else ""
     else:
         shown = "missing", ""
     return RunStatus(folder.path.parent, folder.path.name, *shown)
 
 
 def _progress(told: dict[str, Any]) -> str:
-    """How far a run is, as its lease tells; `epochs` and the time left are upper bounds where a training may stop."""
+    """How far a run is, as its lease says. The time left is an upper bound where a training may stop early."""
     epoch, epochs, left = told.get("epoch"), told.get("epochs"), told.get("left")
     if not isinstance(epoch, int) or not isinstance(left, int | float):
         return "starting"
@@ -154,19 +154,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _epochs(folder: RunFolder) -> str:
-    """How far a run was that was cut off."""
-    try:
-        rows = folder.metrics.read_bytes().count(b"\n") - 1
-    except OSError:
-        return ""
-    return f"after epoch {rows}"
-
-
 def _numbers(folder: RunFolder) -> str:
-    """The final numbers of a run that is done."""
+    """The final numbers of a run that is done, and the identity by which a command knows that it can skip the run."""
     try:
-        return line(folder.read_summary())
+        summary = folder.read_summary()
+        return line(summary) + (f"  identity {summary['identity']}" if "identity" in summary else "")
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -15,6 +15,7 @@ PACKAGES = ("single-directions", "torch", "torchvision", "pytorch-lightning", "t
 
 
 def summarize(
+    record: dict[str, Any],
     config: dict[str, Any],
     parts: Parts,
     training: Training,
@@ -22,20 +23,21 @@ def summarize(
     estimate: AblationEstimate,
     measuring: float,
 ) -> dict[str, Any]:
-    """What `summary.json` holds; `measuring` is the time that the final curve and estimate took, in seconds.
+    """What `summary.json` holds: the run's record (see `identity.record_of`) and its final numbers.
 
-    `estimate_auc` and the like are means over all orderings. The raw and the normalized one have standard errors of at
-    most 0.002 as a rule.
-    `auc` and `auc_normalized` are means over orderings, `auc_std` and `auc_normalized_std` their standard deviations
-    (null where they are not defined). Accuracies and losses are those of the last epoch that measured them. What
-    `AblationAUC` measured after epochs, on the images and by the masks of `every_epoch`, is in `metrics.csv` alone.
+    `measuring` is the time that the final curve and estimate took, in seconds. `auc` and `auc_normalized` are means
+    over orderings, `auc_std` and `auc_normalized_std` their standard deviations (null where they are not defined).
+    `estimate_auc` and the like are means over all orderings; the standard errors of the raw and the normalized one are
+    at most 0.002 as a rule. Accuracies and losses are those of the last epoch that measured them. What `AblationAUC`
+    measured after epochs is in `metrics.csv` alone.
     """
     history, device, during = training.history, training.device, parts.every_epoch
     last = history.rows[-1]
-    names = ("epoch", "ablation/")  # what was measured after epochs is in metrics.csv; the run's own AUC is the curve's
+    names = ("epoch", "ablation/")  # the AUC of a run is that of its curve
     newest = {name: value for row in history.rows for name, value in row.items() if not name.startswith(names)}
     final = {name.replace("/", "_"): value if isfinite(value) else None for name, value in newest.items()}
     return {
+        **{key: value for key, value in record.items() if key != "settings"},
         "experiment": config["experiment"],
         "scale": config["scale"],
         "data": parts.data.name,
@@ -74,6 +76,7 @@ def summarize(
             "number": training.devices,
         },
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "settings": record["settings"],
     }
 
 

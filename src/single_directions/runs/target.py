@@ -1,4 +1,4 @@
-"""What exists already and can be measured: a run, a checkpoint, or a network of torchvision's."""
+"""Trained networks that can be measured: a run's, a checkpoint's, or one of torchvision."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from torch import nn
 from single_directions import data as data_sets
 from single_directions import networks
 from single_directions.data import DataSet
-from single_directions.errors import BadInput, one_line
+from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.build import made
 from single_directions.runs.config import check_ablation, composed
-from single_directions.runs.folder import RunFolder, first_line
+from single_directions.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str,
 
 
 def _check_harmless(config: dict[str, Any], file: Path, trusted: set[str]) -> None:
-    """Raises `BadInput` where a configuration, which may be a stranger's, would call what is not known to be harmless.
+    """Raises `BadInput` if a configuration, which may be a stranger's, would call code not known to be harmless.
 
-    `trusted` are keys that the command line gives anew.
+    `trusted` are keys that the command line gives.
     """
     for group in ("data", "network"):
         for key, value in _leaves(config.get(group), group):
@@ -109,9 +109,9 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_known(name: str) -> bool:
-    """Whether a dotted name is exactly a data set or network of this package, or a module of torch's.
+    """Whether a dotted name is exactly a data set or network of this package, or a module of torch.
 
-    What begins like one may be anything: `torch.nn.functional.torch` is all of torch again.
+    A name that only begins so may be anything: `torch.nn.functional.torch` is all of torch.
     """
     package, _, last = name.rpartition(".")
     if package == "torch.nn":
@@ -142,10 +142,10 @@ def _torchvision(name: str, config: dict[str, Any], weights: Path | None) -> Tar
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The weights in a file, of which nothing is executed."""
+    """The weights in a file; no code in it is executed."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint fails in many ways
+    except Exception as error:  # other files raise many types
         raise BadInput(f"{file} cannot be read as a checkpoint ({first_line(error)})") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""What tracks a run: Lightning's loggers. Only this file knows of Weights & Biases; it imports it where it uses it."""
+"""What tracks a run: Lightning's loggers. Only this file uses Weights & Biases, and imports it only where needed."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.config import flat
 from single_directions.runs.folder import write_text
 from single_directions.runs.optimized import known_numbers
@@ -30,13 +30,13 @@ KEYS = ("project", "entity", "group", "tags", "name", "mode", "loggers")
 """The keys of `tracking`."""
 MODES = ("offline", "online", "disabled", "shared")
 LINES = 10
-"""Epochs that a figure of curves shows, at most."""
+"""The most epochs that a figure of curves shows."""
 ASIDE = "set_aside"
-"""The folder beside W&B's offline runs for those that a later one holds again."""
+"""The folder beside W&B's offline runs for parts that a later run repeats."""
 
 
 def check_tracking(keys: Any) -> None:
-    """Raises `BadInput` for keys of `tracking` that there are not, or whose values cannot be."""
+    """Raises `BadInput` for unknown keys of `tracking`, and for invalid values."""
     if keys is None:
         return
     if not isinstance(keys, dict):
@@ -59,11 +59,11 @@ def check_tracking(keys: Any) -> None:
 
 @contextmanager
 def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[list[Logger]]:
-    """Within it the loggers that `tracking` names are open for the trainer to log to; none if `tracking` is null.
+    """Within it the loggers that `tracking` names are open; none if `tracking` is null.
 
     W&B's files go to `folder`/wandb, or $WANDB_DIR/wandb. A run that was cut off goes on as the same run of W&B and
     MLflow. A key of `tracking` wins over the environment's WANDB_*, which wins over the default. Raises `BadInput`
-    where a logger cannot start, as W&B without a key or a network when online.
+    where a logger cannot start, as online W&B without a key or a network.
     """
     keys = config["tracking"] or {}
     with ExitStack() as opened:
@@ -76,7 +76,7 @@ def tracked(config: dict[str, Any], name: str, folder: Path) -> Iterator[list[Lo
         yield loggers
 
 
-def record(
+def log_results(
     config: dict[str, Any],
     loggers: Sequence[Logger],
     summary: dict[str, Any],
@@ -112,14 +112,14 @@ def _record_in_wandb(run: Any, summary: dict[str, Any], curve: pd.DataFrame, epo
         means = epoch_curves.drop(columns="ordering").groupby(["epoch", "units_ablated"], as_index=False).mean()
         shown["epoch_curves"] = wandb.Table(dataframe=means)
         shown["epoch_curves_figure"] = wandb.Image(_figure_of_epochs(means))
-    run.summary.update({**summary, **shown})
+    run.summary.update({key: value for key, value in summary.items() if key != "settings"} | shown)  # config has them
 
 
-class Retold(pl.Callback):
-    """Tells loggers that begin anew of the epochs before the checkpoint that a training goes on from.
+class LogsAgain(pl.Callback):
+    """Logs the epochs before the checkpoint that a training goes on from, to loggers that start again.
 
-    A process that is killed leaves an offline run of W&B that ends in the midst of a record; `wandb sync` uploads
-    nothing after it. So the run begins anew, with the same id. A table of Lightning's CSVLogger can only be begun anew.
+    A process that is killed leaves an offline run of W&B with half a record at its end, and `wandb sync` uploads
+    nothing after it. So the run starts again, with the same id. Lightning's CSVLogger can only start its table again.
     """
 
     def __init__(self, history: History, loggers: Sequence[Any]) -> None:
@@ -127,7 +127,7 @@ class Retold(pl.Callback):
         self.loggers = [logger for logger in loggers if getattr(logger, "begins_anew", False)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tells the epochs, which the checkpoint has brought along."""
+        """Logs the epochs, which the checkpoint held."""
         for logger in self.loggers:
             for row in self.history.rows:
                 if isinstance(logger, ByEpoch):
@@ -138,7 +138,7 @@ class Retold(pl.Callback):
 
 
 class ByEpoch(Logger):
-    """A logger of Lightning's whose steps are epochs, and which ends with the run, not with the training."""
+    """Lightning's logger, with epochs as steps; it ends with the run, not with the training."""
 
     def __init__(self, logger: Logger) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, f
     }
     with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, anew):
         run.define_metric("epoch")
-        # An epoch's numbers have names with a slash; in W&B's summary are the run's, as in summary.json.
+        # Numbers of epochs have a slash in their names. W&B's summary holds those of the run, as in summary.json.
         for group in ("train", "test", "ablation"):
             run.define_metric(f"{group}/*", step_metric="epoch", summary="none")
         logger = WandbLogger(experiment=run, save_dir=folder)
@@ -202,7 +202,7 @@ def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, f
 def _other_logger(
     config: dict[str, Any], kind: str, settings: dict[str, Any], name: str, folder: Path
 ) -> Iterator[ByEpoch]:
-    """Any logger of Lightning's: in texts of its settings {folder} is the run's folder, {name} its name."""
+    """Any other logger of Lightning's. In its settings, {folder} stands for the run's folder, {name} for its name."""
     name = config["tracking"].get("name") or name
     id_file = folder / f"{kind}.id"
     is_mlflow = settings["_target_"].endswith(".MLFlowLogger")
@@ -222,19 +222,15 @@ def _other_logger(
         if is_mlflow:
             write_text(id_file, str(logger.version))
     except InstantiationException as error:
-        raise BadInput(f"tracking.loggers.{kind}: {_line(error.__cause__ or error)}") from error
-    except Exception as error:  # of servers and databases there are many kinds
-        raise BadInput(f"tracking.loggers.{kind}: {type(error).__name__}: {_line(error)}") from error
+        raise BadInput(f"tracking.loggers.{kind}: {one_line(error.__cause__ or error)}") from error
+    except Exception as error:  # servers and databases have many types
+        raise BadInput(f"tracking.loggers.{kind}: {first_line(error)}") from error
     status = "failed"
     try:
         yield ByEpoch(logger)
         status = "success"
     finally:
         logger.finalize(status)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def record_experiment(
@@ -253,7 +249,7 @@ def record_experiment(
         figures: image files by name, PNG or another of pixels.
         tables: by name.
         claims: as in `claims.json`: a table of them, and the verdict on each in the W&B summary.
-        folder: the report's; W&B's files go to `folder`/wandb. A report made anew goes on in the same W&B run.
+        folder: the report's; W&B's files go to `folder`/wandb. A report made again goes on in the same W&B run.
         mode, project: as `tracking.mode` and `tracking.project`.
 
     Raises:
@@ -273,7 +269,7 @@ def record_experiment(
 
 
 def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
-    """The verdicts by claim and, where there are several sweeps, by what sets these apart."""
+    """The verdicts by claim and, where there are several sweeps, by scale, data and variant."""
     sweeps = [
         "/".join(str(claim.get(key) or "") for key in ("scale", "data", "variant")).strip("/") for claim in claims
     ]
@@ -288,9 +284,9 @@ def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
 def _opened(
     folder: Path, purpose: str, mode: str | None, project: str | None, about: dict[str, Any]
 ) -> Iterator[tuple[Any, bool]]:
-    """Within it a W&B run is open: a new one, or the one that was opened for this purpose in this folder before.
+    """Within it a W&B run is open: a new one, or the one opened before in this folder for this purpose.
 
-    Beside it stands whether it is to hold all that its earlier parts held.
+    The second value says whether everything that was logged before must be logged again.
     """
     import wandb
 
@@ -315,9 +311,9 @@ def _opened(
             **about,
         )
     except TypeError as error:
-        raise BadInput(f"tracking.loggers.wandb: {_line(error)}") from error
+        raise BadInput(f"tracking.loggers.wandb: {one_line(error)}") from error
     except wandb.Error as error:
-        raise BadInput(f"tracking: W&B cannot start ({_line(error)}): set WANDB_MODE=offline") from error
+        raise BadInput(f"tracking: W&B cannot start ({one_line(error)}): set WANDB_MODE=offline") from error
     try:
         with _staged(folder / "wandb" / "staged"):
             yield run, anew
@@ -328,8 +324,7 @@ def _opened(
 def _set_aside(place: Path, run_id: str) -> bool:
     """Move away the offline parts of a run that were not uploaded, and say whether there were any.
 
-    The part that follows holds all again. `wandb sync` would upload nothing that follows a part whose process was
-    killed. What was uploaded, W&B has: it stays.
+    The next part repeats them: `wandb sync` uploads nothing after a part whose process was killed.
     """
     parts = [part for part in place.glob(f"offline-run-*-{run_id}") if not list(part.glob("*.wandb.synced"))]
     for part in parts:
@@ -340,7 +335,7 @@ def _set_aside(place: Path, run_id: str) -> bool:
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[None]:
-    """Within it tables wait for their upload in the run's folder, not in the user's home, where they would stay."""
+    """Within it W&B keeps tables for upload in the run's folder, not in the user's home, where they would stay."""
     key = "WANDB_DATA_DIR"
     if key in os.environ:  # the user has named a place
         yield
@@ -353,12 +348,12 @@ def _staged(folder: Path) -> Iterator[None]:
 
 
 def _kept_id(file: Path) -> str:
-    """The id in a file, "" where there is no file or nothing in it."""
+    """The id in a file; "" where there is none."""
     return file.read_text().strip() if file.exists() else ""
 
 
 def _run_id(file: Path) -> str:
-    """The id in a file, made where there is none."""
+    """The id in a file; a new one where there is none."""
     if not _kept_id(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, secrets.token_hex(4))
@@ -367,7 +362,7 @@ def _run_id(file: Path) -> str:
 
 def _figure(curve: pd.DataFrame) -> Any:
     """A curve's mean over orderings; the band is one standard deviation."""
-    from matplotlib.figure import Figure  # takes longer to import than a run that is not tracked should wait
+    from matplotlib.figure import Figure  # slow to import, and not needed by runs without tracking
 
     orderings = curve.groupby("fraction_ablated")["accuracy"]
     mean, std = orderings.mean(), orderings.std().fillna(0)

@@ -1,4 +1,4 @@
-"""Whether the summary and the tables of a run are whole: told fast enough for hundreds of runs, without pandas."""
+"""Checks that the summary and the tables of a run are whole. Without pandas, it is fast enough for hundreds of runs."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,13 +14,13 @@ NUMBERS = (
     *(f"estimate_{auc}{se}" for auc in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")),
     *("train_accuracy", "train_loss", "test_accuracy", "test_loss"),
 )
-"""The keys of `summary.json` that must have a number or null where they are there."""
+"""Keys of `summary.json` that may be missing, and are else numbers or null."""
 NEEDED = ("orderings", "points", "epochs", "train_accuracy", "test_accuracy", "auc")
-"""The keys of `summary.json` that must be there, with a number. `seconds` is needed too, and has numbers below it."""
+"""Keys of `summary.json` that must be numbers. `seconds` is needed too, with numbers below it."""
 
 
 def broken_summary(summary: dict[str, Any]) -> str:
-    """Which key of a summary is missing or has a value that cannot be, "" where all is as it should be."""
+    """Which key of a summary is missing or has an invalid value; "" where none."""
     for key in (*NEEDED, "seconds"):
         if summary.get(key) is None:
             return f"summary.json lacks {key}"
@@ -37,7 +37,7 @@ def broken_summary(summary: dict[str, Any]) -> str:
 
 
 def broken_table(curves: Path, metrics: Path, epoch_curves: Path, summary: dict[str, Any]) -> str:
-    """What is wrong with the first table that does not agree with a whole summary, "" where nothing is."""
+    """What is wrong with the first table that does not agree with the summary; "" where all agree."""
     orderings, points, epochs = (summary[key] for key in ("orderings", "points", "epochs"))
     during = [(epoch_curves, ("epoch", *CURVE), None)] if epoch_curves.exists() else []
     try:
@@ -74,13 +74,13 @@ def _trouble(file: Path, columns: tuple[str, ...], rows: int | None, *version: i
 
 
 def _lines(file: Path) -> list[str]:
-    """The lines of a table, and what follows the last of them: "" where it is whole."""
+    """The lines of a table, and what follows the last line: "" where the table is whole."""
     return file.read_bytes().decode(errors="replace").split("\n")
 
 
 def _are_cells(values: Sequence[str], needed: bool) -> bool:
-    """Whether cells hold numbers as pandas writes them; also inf, or nothing for NaN, unless the column is needed."""
-    if "".join(values).strip("0123456789.eE+-inf"):  # what else float() takes, as underscores and "nan"
+    """Whether cells hold numbers as pandas writes them; inf and empty cells (NaN) only in columns not needed."""
+    if "".join(values).strip("0123456789.eE+-inf"):  # float() also takes underscores and "nan"
         return False
     try:
         numbers = [float(value) for value in values if value]

@@ -1,4 +1,4 @@
-"""What the measurement says of its arguments, said of the keys of a run's configuration that the user typed."""
+"""Messages about arguments of the measurement become messages about keys of the configuration."""
 
 import re
 import warnings
@@ -13,10 +13,10 @@ _EVERY_EPOCH = ("samples", "orderings", "points", "every_n_epochs")
 
 @contextmanager
 def in_keys(every_epoch: Iterable[str] | None = None) -> Iterator[None]:
-    """Within it a `BadInput` of the measurement names keys, as `ablation.sites`. Warnings do so too, at its end.
+    """Within it a `BadInput` of the measurement names keys such as `ablation.sites`. Warnings do too, at its end.
 
-    `every_epoch` are the keys that the measurement during training has of its own: those are told as
-    `ablation.every_epoch.samples`. Warnings of a training stay as they are.
+    `every_epoch` are the keys of the measurement during training: they become `ablation.every_epoch.samples` and the
+    like. Warnings of a training stay as they are.
     """
     prefixes = dict(_KEYS)
     if every_epoch is not None:

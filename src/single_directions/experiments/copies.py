@@ -1,0 +1,55 @@
+"""Networks that were trained twice, as in two experiments that share a condition."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from single_directions.experiments.sweeps import defaults
+from single_directions.runs.identity import is_neutral
+
+# Keys that may differ between runs of the same network: names, what may end a training (the number of
+# epochs shows whether it did), and measurements during training.
+_UNTOLD = ("experiment", "scale", "stop_at_train_accuracy", "early_stopping", "trainer.max_epochs",
+           "trainer.check_val_every_n_epoch", "ablation.every_epoch")  # fmt: skip
+_RESULTS = ("epochs", "label_hash", "auc", "auc_std", "train_accuracy", "train_loss", "test_accuracy", "test_loss")
+
+
+def first_of(runs: pd.DataFrame) -> dict[str, str]:
+    """The done runs whose network an earlier run has too, each with the first such run.
+
+    Two runs have one network if all keys that decide numbers are equal, and their results are equal to the last digit.
+    Runs whose configuration or results are unknown are never copies.
+    """
+    known = runs[runs["state"] == "done"]
+    if not {"config.seed", *_RESULTS} <= set(known):
+        return {}
+    known = known.dropna(subset=["config.seed", *_RESULTS])
+    firsts: dict[tuple[Any, ...], str] = {}
+    found = {}
+    for row in known.to_dict("records"):
+        network = (*settings_of(row), *(row[name] for name in _RESULTS))
+        first = firsts.setdefault(network, str(row["run"]))
+        if first != row["run"]:
+            found[str(row["run"])] = first
+    return found
+
+
+def settings_of(row: Mapping[Any, Any], besides: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """The keys and values of a run's configuration that decide its numbers, without those `besides`.
+
+    Keys that say when training ends are left out.
+    """
+    config = {"data": {"_target_": str(row.get("config.data._target_"))}}
+    keys = sorted(str(key).removeprefix("config.") for key in row if str(key).startswith("config."))
+    return tuple(
+        (key, str(value))
+        for key in keys
+        if not (is_neutral(key, config) or any(key == own or key.startswith(f"{own}.") for own in (*_UNTOLD, *besides)))
+        and pd.notna(value := _filled(row[f"config.{key}"], key))
+    )
+
+
+def _filled(value: Any, key: str) -> Any:
+    """The value, or the default of a key that is newer than the run."""
+    return defaults().get(key, value) if pd.isna(value) else value

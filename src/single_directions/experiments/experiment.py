@@ -1,0 +1,88 @@
+"""What an experiment is, and how a Python file registers one."""
+
+import runpy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from single_directions.errors import BadInput, one_line
+
+if TYPE_CHECKING:
+    from single_directions.experiments.claim import Claim
+    from single_directions.experiments.pictures import Picture
+    from single_directions.experiments.section import Section
+
+IMAGES = {"digits": (1297, 500), "mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
+"""How many training and test images a data set has, where that is the same everywhere."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question, and all that the report says about its runs.
+
+    Attributes:
+        name: the name of its YAML file in `conf/experiment`.
+        heading: the heading of its section.
+        asks: its question, in one or two sentences.
+        conditions: columns of the table of runs. Networks that differ in none of them are one condition, whatever
+            their seeds. Without any, a user's experiment is split by every setting in which its runs differ.
+        claims: the sentences that are judged by its runs.
+        pictures: yields the figures of a section; by default curves and AUC by each condition.
+        figure: the number of its figure in the paper; "" for a user's experiment.
+        data: the data set of that figure.
+        papers: whether the paper has this experiment, so that its main claims are counted.
+        settings: what the paper trains and on what, by column; `epochs` is the least number of epochs.
+        equal_loss: whether conditions are also compared at equal training loss.
+    """
+
+    name: str
+    heading: str = ""
+    asks: str = ""
+    conditions: tuple[str, ...] = ()
+    claims: "tuple[Claim, ...]" = ()
+    pictures: "Callable[[Section], Iterator[Picture]] | None" = None
+    figure: str = ""
+    data: str = ""
+    papers: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    equal_loss: bool = False
+
+
+EXPERIMENTS: dict[str, Experiment] = {}
+"""All registered experiments, by name."""
+
+
+def register(*experiments: Experiment) -> None:
+    """Make experiments known to the report. Raises `BadInput` for a name that this package uses."""
+    for experiment in experiments:
+        if experiment.name in EXPERIMENTS and EXPERIMENTS[experiment.name].figure:
+            raise BadInput(f"there is already an experiment {experiment.name}: register yours under another name")
+        EXPERIMENTS[experiment.name] = experiment
+
+
+def in_order() -> list[Experiment]:
+    """All registered experiments: the paper's by figure, then the others by name."""
+    return sorted(EXPERIMENTS.values(), key=lambda one: (not one.figure, one.figure or one.name))
+
+
+def papers() -> list[Experiment]:
+    """The experiments that the paper has."""
+    return [one for one in in_order() if one.papers]
+
+
+def load(folder: Path) -> None:
+    """Run each `experiment/*.py` of a user's configuration folder, which registers the experiment.
+
+    Raises `BadInput` where the folder is missing, and for a file that fails or registers nothing.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--config-dir {folder} is not a folder")
+    for file in sorted((folder / "experiment").glob("*.py")):
+        before = dict(EXPERIMENTS)
+        try:
+            runpy.run_path(str(file))
+        except Exception as error:
+            raise BadInput(f"{file} failed: {type(error).__name__}: {one_line(error)}") from error
+        if before == EXPERIMENTS:
+            raise BadInput(f"{file} registers no experiment: end it with register(Experiment(name={file.stem!r}, ...))")

@@ -1,0 +1,181 @@
+"""Figures with their captions, for any experiment: curves and AUC by condition, losses and AUC over a training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from single_directions.experiments.claim import by_seed
+from single_directions.experiments.conditions import BASES, Condition
+from single_directions.experiments.drawing import (
+    Column,
+    Line,
+    Row,
+    ablation_figure,
+    dots_figure,
+    training_figure,
+)
+from single_directions.experiments.drawing.ablation import Spread
+from single_directions.experiments.heading import heading
+from single_directions.experiments.section import Section
+from single_directions.experiments.statistics import mean_interval
+from single_directions.experiments.wording import count
+
+APART = 0.01
+"""Accuracies that differ by less look alike in a figure."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the name of its files, and its caption."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+def pictures(section: Section) -> Iterator[Picture]:
+    """The figures of a section; none where no run is done."""
+    if not section.runs.empty:
+        yield from (section.experiment.pictures or by_each_key)(section)
+
+
+def by_condition(
+    section: Section, *, spread: Spread = "orderings", verticals: Sequence[tuple[float, Any]] = ()
+) -> Iterator[Picture]:
+    """Accuracy against units ablated by condition, and the area under each curve.
+
+    Where conditions start with different accuracies, what each loses is a third figure. `spread` and `verticals` are
+    those of `ablation_figure`.
+    """
+    conditions = section.conditions()
+    lines = [Line(one.label, section.curves_of(one.runs), one.colour, one.dotted) for one in conditions]
+    title = heading(section, amount(section, conditions))
+    name = f"figure_{section.experiment.figure or section.experiment.name}"
+    yield Picture(
+        f"{name}{section.suffix}",
+        ablation_figure(lines, section.chance, title, spread=spread, verticals=verticals),
+        "Accuracy on the training images, counted by the labels that the networks were trained on, as ever more units "
+        f"are ablated. {lines_and_bands(section, section.runs, spread)}"
+        + (" Dashed vertical lines: the dropout fractions of the trainings." if verticals else ""),
+    )
+    yield areas(section, conditions, f"{name}_auc{section.suffix}", title)
+    if _start_apart(lines):
+        yield Picture(
+            f"{name}_drop{section.suffix}",
+            ablation_figure(lines, section.chance, title, spread=spread, verticals=verticals, drop=True),
+            "The accuracy that each network loses. With nothing ablated, the accuracies of the conditions differ by "
+            f"more than {APART:g}.",
+        )
+
+
+def by_each_key(section: Section) -> Iterator[Picture]:
+    """For each key that an experiment sweeps, the curves and areas by its values; the areas by all keys together.
+
+    Where the AUC was measured during training, it is drawn too.
+    """
+    experiment = section.experiment
+    for column in experiment.conditions or ("",):
+        by = f"_by_{column.removeprefix('config.').removesuffix('._target_')}" if column else ""
+        named = replace(experiment, name=f"{experiment.name}{by}", conditions=(column,) if column else ())
+        yield from by_condition(replace(section, experiment=named))
+    if len(experiment.conditions) > 1:
+        yield areas(section, section.conditions(), f"figure_{experiment.name}_auc{section.suffix}", section.title)
+    if not section.measured_epochs.empty:
+        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training", section.title)
+
+
+def areas(section: Section, conditions: Sequence[Condition], name: str, title: str, raw: bool = True) -> Picture:
+    """The area under each network's curve by condition, and how it differs from the base's within seeds."""
+    column, kind = ("auc", "AUC (raw)") if raw else ("auc_normalized", "normalized AUC")
+    columns = [Column([row(one, one.runs[column]) for one in conditions], kind, (0, 1))]
+    compared = [_minus_base(one, _base(section.experiment.conditions, one, conditions), column) for one in conditions]
+    caption = (
+        f"Area under the curve of accuracy against fraction ablated{', not' if raw else ''} divided by the accuracy "
+        "with nothing ablated. Dot: one network, the mean over its orderings; diamond: the mean over networks, with "
+        "its 95 % interval where there are several."
+    )
+    if any(compared):
+        base = BASES[section.experiment.conditions[0]][1]
+        columns.append(Column(compared, f"AUC minus that\n{base}", marked=[(0.0, "")]))
+        caption += f" Right: AUC minus that of the network of the same seed {base}."
+    return Picture(name, dots_figure([one.label for one in conditions], columns, title), caption)
+
+
+def training(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
+    """Losses and AUC over the epochs of some trainings."""
+    told = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
+    return Picture(
+        name,
+        training_figure(epochs, heading(section, told)),
+        "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
+        "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
+        "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",
+    )
+
+
+def row(condition: Condition, values: pd.Series) -> Row | None:
+    """A condition's row in a figure of dots: a value a network; None where no value is known."""
+    known = pd.to_numeric(values).dropna()
+    if known.empty:
+        return None
+    mean = mean_interval(known)
+    return Row(condition.label, list(known), mean.value, mean.low, mean.high, condition.colour, condition.dotted)
+
+
+def amount(section: Section, conditions: Sequence[Condition] = (), noun: str = "network") -> str:
+    """How many networks there are, or are in each condition."""
+    counts = sorted({len(one.runs) for one in conditions} or {len(section.runs)})
+    networks = f"{counts[0]} to {counts[-1]} {noun}s" if len(counts) > 1 else count(counts[0], noun)
+    return f"{networks}{' per condition' if len(conditions) > 1 else ''}"
+
+
+def lines_and_bands(section: Section, runs: pd.DataFrame, spread: Spread) -> str:
+    """What lines and bands of a figure of curves are, and of how many units and orderings."""
+    curves = section.curves_of(runs).groupby("run")
+    orderings, units = (span(values) for values in (curves["ordering"].nunique(), curves["units_ablated"].max()))
+    many = len(runs) > len(section.conditions())
+    over = "the orderings within a network" if spread == "orderings" else "all curves of a condition"
+    return (
+        f"Thick lines: means over {'networks and ' if many else ''}{orderings} ordering{'s' * (orderings != '1')} of "
+        f"{units} units. Bands: one standard deviation over {over}.{' Thin lines: single networks.' if many else ''}"
+    )
+
+
+def span(values: pd.Series) -> str:
+    """The least and the greatest value, "3 to 5"; one value where they are equal."""
+    return " to ".join(f"{value:,.0f}" for value in sorted({values.min(), values.max()}))
+
+
+def _start_apart(lines: Sequence[Line]) -> bool:
+    """Whether the conditions' accuracies differ before anything is ablated."""
+    starts = [line.curves.loc[line.curves["fraction_ablated"] == 0, "accuracy"].mean() for line in lines]
+    return bool(np.nanmax(starts) - np.nanmin(starts) > APART) if np.isfinite(starts).any() else False
+
+
+def _base(columns: Sequence[str], condition: Condition, conditions: Sequence[Condition]) -> Condition | None:
+    """What a condition is compared with: the one that differs from it in the experiment's first column alone."""
+    first, *others = columns or ("",)
+    if first not in BASES or first not in condition.runs:
+        return None
+
+    def value(one: Condition, column: str) -> str:
+        found = one.runs[column].iloc[0] if column in one.runs else ""
+        return str(found) if isinstance(found, str | bool | np.bool_) else f"{found:g}"
+
+    for other in conditions:
+        alike = all(value(other, column) == value(condition, column) for column in others)
+        if other is not condition and alike and value(other, first) == BASES[first][0]:
+            return other
+    return None
+
+
+def _minus_base(condition: Condition, base: Condition | None, column: str) -> Row | None:
+    """The AUC of each network of a condition minus that of the base's network of the same seed."""
+    if base is None:
+        return None
+    one, other = (by_seed(runs, column).groupby(level=0).mean() for runs in (condition.runs, base.runs))
+    return row(condition, one - other)

@@ -1,0 +1,315 @@
+"""Intervals, tests and correlations. The network is the unit of inference: each value stands for one network.
+
+One method for each kind of number gives both its 95 % interval and its p value, however many networks there are. So the
+two agree, and more networks of the same effect never weaken a verdict:
+
+- means and differences: Student's t (Welch's where the groups share too few seeds);
+- correlations: Fisher's z (with Bonett and Wright's variance for Spearman's). Where networks share seeds, n is the
+  number of seeds. This is cautious: networks of one seed count as if they were one;
+- shares: Clopper and Pearson's exact interval, and the exact binomial test.
+
+P values are two-sided. P values of permutation tests are computed too, but decide nothing: with 4 networks a side they
+cannot be small. Values that are not numbers are left out. What cannot be computed, as from too few values or from equal
+values, is NaN, never an error.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import comb, factorial, inf, nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+Floats = NDArray[np.float64]
+
+LEAST_NETWORKS = 4
+"""A side with fewer networks decides nothing."""
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+"""Of permutation tests."""
+ENOUGH_FOR_CLUSTERS = 10
+"""Fewer networks are one cluster."""
+VERY_STRONG = 10
+"""More clusters are taken if they lower the BIC by more."""
+NOTHING = 1e-12
+"""The share of a variance that is rounding."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value, low, high: the number and the ends of its interval.
+        n: how many networks, on the side with fewer; of pairs, where networks of one seed are compared; of seeds, for
+            correlations of networks that share seeds.
+        p: two-sided, of the true number being `null`.
+        p_permutation: the same by permutation.
+        p_permutation_least: the smallest possible p of that test, which is not small for few networks.
+        effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
+        error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
+        null: 0; of a share one half.
+        shared: how many seeds two groups share, where these are too few to pair and the groups were compared as
+            independent.
+    """
+
+    value: float = nan
+    low: float = nan
+    high: float = nan
+    n: int = 0
+    p: float = nan
+    p_permutation: float = nan
+    p_permutation_least: float = nan
+    effect_size: float = nan
+    error: float = nan
+    freedom: float = nan
+    null: float = 0.0
+    shared: int = 0
+
+    def p_of(self, bound: float) -> float:
+        """The two-sided p of the true number being `bound`, by the method that the interval comes from.
+
+        Below 0.05 exactly where the interval lies wholly on one side of the bound. NaN for correlations and shares at
+        other bounds than `null`.
+        """
+        if bound == self.null:
+            return self.p
+        if self.error == 0:
+            return float(self.value == bound)
+        return float(2 * stats.t.sf(abs(self.value - bound) / self.error, self.freedom))
+
+
+def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) -> Estimate:
+    """The mean of one value a network, tested against zero.
+
+    `bounds` are the least and the greatest possible value, as -1 and 1 of correlations. Student's interval is cut
+    there. It covers the true mean as often as before, since that cannot lie outside.
+    """
+    x = _numbers(values)
+    n = len(x)
+    if n < 2:
+        return Estimate(x[0] if n else nan, n=n)
+    permutation = _exchanged((x, -x), "samples"), 2 / 2**n  # a value and its negative
+    estimate = _student(float(x.mean()), _error(x), n - 1, n, *permutation)
+    return replace(estimate, low=max(bounds[0], estimate.low), high=min(bounds[1], estimate.high))
+
+
+def difference(one: pd.Series, other: pd.Series) -> Estimate:
+    """The mean of `one` minus that of `other`; both hold one value a network, by seed.
+
+    Differences are taken within the seeds that both hold; networks of other seeds are left out. If that would leave
+    fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as independent groups (Welch).
+    """
+    one, other = (_by_seed(values) for values in (one, other))
+    seeds = one.index.intersection(other.index)
+    if len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other)))):
+        one, other = one[seeds], other[seeds]
+        paired = mean_interval(one.to_numpy() - other.to_numpy())
+        return replace(paired, effect_size=_hedges(one.to_numpy(), other.to_numpy()))
+    return replace(_independent(one.to_numpy(), other.to_numpy()), shared=len(seeds))
+
+
+def share(successes: int, n: int) -> Estimate:
+    """The share of `n` networks that do something: Clopper and Pearson's interval, tested against one half."""
+    if n == 0:
+        return Estimate(null=0.5)
+    test = stats.binomtest(successes, n)
+    low, high = test.proportion_ci(CONFIDENCE, "exact")
+    # Twice the smaller tail, as the interval has it: its ends are where this is 0.05.
+    p = min(1.0, 2 * min(stats.binom.cdf(successes, n, 0.5), stats.binom.sf(successes - 1, n, 0.5)))
+    return Estimate(successes / n, float(low), float(high), n, float(p), null=0.5)
+
+
+def least_decisive(level: float) -> int:
+    """The fewest networks whose share can have a p below `level`: that of all of them, or of none."""
+    n = 1
+    while share(n, n).p >= level:
+        n += 1
+    return n
+
+
+def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:
+    """Spearman's or Pearson's correlation of two values a network.
+
+    `blocks` are the networks' seeds where networks share some: `n` is then the number of seeds.
+    """
+    (a, b), n = _complete([x, y], blocks)
+    if n < 3 or _all_equal(a) or _all_equal(b):
+        return Estimate(n=n)
+    value = float((stats.spearmanr if kind == "spearman" else stats.pearsonr)(a, b).statistic)
+    # Of ranks, z has the larger variance (Bonett & Wright 2000).
+    fisher = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
+    chances = (nan, nan)
+    if n == len(a):
+        by_chance = _paired_by_chance(*((stats.rankdata(a), stats.rankdata(b)) if kind == "spearman" else (a, b)))
+        chances = by_chance, min(1.0, 2 / factorial(n))
+    low, high, p = fisher
+    return Estimate(value, low, high, n, p, *chances, value)
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's correlation alone; NaN where it is not defined."""
+    (a, b), _ = _complete([x, y])
+    return _of_ranks(a, b)
+
+
+def partial_correlation(
+    x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike], blocks: ArrayLike | None = None
+) -> Estimate:
+    """Spearman's correlation of what a linear fit to the ranks of `given` leaves of the ranks of x and of y.
+
+    `blocks` as in `correlation`.
+    """
+    columns, n = _complete([x, y, *given], blocks)
+    if n < 3 or any(_all_equal(column) for column in columns[:2]):
+        return Estimate(n=n)
+    ranks = [stats.rankdata(column) for column in columns if not _all_equal(column)]
+    ranks = [column - column.mean() for column in ranks]
+    left = []
+    for column in ranks[:2]:
+        told = np.stack([*ranks[2:], np.zeros_like(column)], axis=1)
+        left.append(column - told @ np.linalg.lstsq(told, column, rcond=None)[0])
+        if left[-1].var() <= NOTHING * column.var():
+            return Estimate(n=n)
+    value = float(np.corrcoef(*left)[0, 1])
+    low, high, p = _fisher(value, n - 3 - (len(ranks) - 2), 1 + value**2 / 2)
+    return Estimate(value, low, high, n, p, effect_size=value)
+
+
+def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
+    """Spearman's correlation without each network in turn, (networks,): how much rests on single ones."""
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    return np.array([_of_ranks(np.delete(a, i), np.delete(b, i)) for i in range(len(a))])
+
+
+def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
+    """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to `most` components.
+
+    The fewest clusters are taken whose BIC is within 10 of the lowest; a larger difference is very strong evidence
+    (Kass & Raftery 1995). All components have one shape. With a shape each and the lowest BIC, 20 networks out of a
+    single Gaussian are split in more than half of simulations. Fewer than 10 networks are one cluster.
+    """
+    plane = np.stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)], axis=1)
+    one = np.zeros(len(plane), dtype=np.int64)
+    if (
+        len(plane) < ENOUGH_FOR_CLUSTERS
+        or any(_all_equal(values) for values in plane.T)
+        or not np.isfinite(plane).all()
+    ):
+        return one
+    plane = (plane - plane.mean(0)) / plane.std(0)
+    with _quiet():
+        mixtures = [
+            GaussianMixture(k, covariance_type="tied", n_init=5, random_state=0).fit(plane) for k in range(1, most + 1)
+        ]
+    criteria = [mixture.bic(plane) for mixture in mixtures]
+    fewest = next(k for k, criterion in enumerate(criteria) if criterion - min(criteria) <= VERY_STRONG)
+    labels = mixtures[fewest].predict(plane)
+    ordered = sorted(set(labels), key=lambda label: plane[labels == label, 0].mean())
+    return np.array([ordered.index(label) for label in labels], dtype=np.int64)
+
+
+def _independent(a: Floats, b: Floats) -> Estimate:
+    """Welch's comparison of the means of two groups."""
+    n = min(len(a), len(b))
+    value = float(a.mean() - b.mean()) if n else nan
+    if n < 2:
+        return Estimate(value, n=n)
+    permutation = _exchanged((a, b), "independent"), min(1.0, 2 / comb(len(a) + len(b), len(a)))
+    one, other = _error(a) ** 2, _error(b) ** 2
+    apart = one**2 / (len(a) - 1) + other**2 / (len(b) - 1)
+    freedom = (one + other) ** 2 / apart if apart else len(a) + len(b) - 2.0
+    return replace(_student(value, (one + other) ** 0.5, freedom, n, *permutation), effect_size=_hedges(a, b))
+
+
+def _student(value: float, error: float, freedom: float, n: int, by_chance: float, least: float) -> Estimate:
+    """Interval and p by Student's t; without any spread, their limits as it vanishes."""
+    if error == 0:
+        return Estimate(value, value, value, n, float(value == 0), by_chance, least, error=0.0, freedom=freedom)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(value) / error, freedom))
+    return Estimate(value, value - half, value + half, n, p, by_chance, least, error=error, freedom=freedom)
+
+
+def _error(x: Floats) -> float:
+    """The standard error of a mean; 0 for values that differ by no more than rounding."""
+    return 0.0 if _all_equal(x) else float(x.std(ddof=1) / len(x) ** 0.5)
+
+
+def _paired_by_chance(a: Floats, b: Floats) -> float:
+    """P of no correlation, by pairing the values anew. Their covariance orders the pairings as the correlation does."""
+    centred = (b - b.mean()) / len(b)
+    return _by_chance((a,), lambda a, axis=-1: (a - a.mean(axis, keepdims=True)) @ centred, "pairings")
+
+
+def _exchanged(samples: tuple[Floats, Floats], kind: str) -> float:
+    """P of equal means, by exchanging values between groups ("independent") or within pairs ("samples")."""
+    return _by_chance(samples, lambda a, b, axis=-1: a.mean(axis) - b.mean(axis), kind)
+
+
+def _by_chance(samples: tuple[Floats, ...], statistic: Callable[..., Any], kind: str) -> float:
+    with _quiet():
+        result = stats.permutation_test(
+            samples, statistic, permutation_type=kind, n_resamples=RESAMPLES, vectorized=True,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+    return float(result.pvalue)
+
+
+def _hedges(a: Floats, b: Floats) -> float:
+    freedom = len(a) + len(b) - 2
+    if freedom < 2 or (_all_equal(a) and _all_equal(b)):
+        return nan
+    pooled = ((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom
+    return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / pooled**0.5)
+
+
+def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float, float]:
+    """The interval's ends, and the p of no correlation, by Fisher's z."""
+    if freedom < 1:
+        return nan, nan, nan
+    error = (variance / freedom) ** 0.5
+    with np.errstate(divide="ignore"):  # at a perfect correlation z is infinite, and its interval a point
+        z, half = float(np.arctanh(np.clip(r, -1, 1))), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    return float(np.tanh(z - half)), float(np.tanh(z + half)), float(2 * stats.norm.sf(abs(z) / error))
+
+
+def _of_ranks(a: Floats, b: Floats) -> float:
+    """Spearman's correlation; NaN of fewer than two values, and where one side has all values equal."""
+    if len(a) < 2:
+        return nan
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+
+
+def _by_seed(values: pd.Series) -> pd.Series:
+    """One value a seed: networks of one seed count once, by their mean."""
+    return values.astype(float).dropna().groupby(level=0).mean()
+
+
+def _numbers(values: ArrayLike) -> Floats:
+    x = np.asarray(values, dtype=float).ravel()
+    return x[np.isfinite(x)]
+
+
+def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
+    """The columns of the networks that have all numbers, and how many networks, or blocks, these are."""
+    values = np.array(columns, dtype=float)
+    complete = np.isfinite(values).all(0)
+    own = np.arange(len(complete)) if blocks is None else np.asarray(blocks, dtype=float)
+    return list(values[:, complete]), len(set(own[complete]))
+
+
+def _all_equal(x: Floats) -> bool:
+    """Whether values differ by no more than rounding."""
+    return bool(np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())))
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Silences warnings about values that are (nearly) equal. They give NaN, which is handled."""
+    return warnings.catch_warnings(action="ignore")

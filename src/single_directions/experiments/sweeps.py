@@ -1,0 +1,171 @@
+"""Which runs may be compared: what an experiment sweeps, and what else sets runs apart."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.runs.config import conf_folder, flat
+from single_directions.runs.identity import is_neutral
+from single_directions.runs.sweep import sweep_size
+
+SWEEP = ["experiment", "scale", "data", "variant"]
+"""Columns that runs must share to be compared with each other."""
+
+
+@cache
+def swept_params(experiment: str) -> dict[str, Any]:
+    """What an experiment's file in `conf` sweeps, not yet resolved; {} where it has no file or sweeps nothing."""
+    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") if file.is_file() else None
+    return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
+
+
+def swept_keys(experiment: str) -> tuple[str, ...]:
+    """The keys that an experiment sweeps, `seed` last; `seed` alone where it has no file."""
+    return (*(key for key in swept_params(experiment) if key != "seed"), "seed")
+
+
+def planned_runs(experiment: str, scale: str) -> int | None:
+    """How many runs the experiment's own sweep has, or None where it has none."""
+    params = swept_params(experiment)
+    if not params:
+        return None
+    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
+    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+
+
+def said(run: Mapping[Any, Any]) -> dict[str, str]:
+    """The overrides that a run, a row of the table, recorded, as {key: value}; none for a run of older code.
+
+    The value is "" for an override without one.
+    """
+    recorded = run.get("overrides")
+    parts = json.loads(recorded) if isinstance(recorded, str) else []
+    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+
+
+def overrides(variant: str) -> dict[str, str]:
+    """The settings that a variant names, as {key: value}."""
+    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", variant) if variant else []  # not at the commas of a list
+    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+
+
+def variants(runs: pd.DataFrame) -> pd.Series:
+    """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
+
+    It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
+    different configurations (a default has changed between them), the keys in which they differ. A user's own
+    experiment has no variants: whatever sets its runs apart is a condition.
+    """
+    variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
+    for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
+        if is_own(str(experiment)):
+            continue
+        for key in _differing(sweep, str(experiment)):
+            for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
+                added = f"{key.removeprefix('config.')}={_shown(value)}"
+                variant[run] = ",".join(filter(None, (variant[run], added)))
+    return runs["run"].map(variant)
+
+
+def sweeps(runs: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str, str], pd.DataFrame]]:
+    """The done runs of each (experiment, scale, data, variant), in the order of their names."""
+    for key, sweep in runs[runs["state"] == "done"].groupby(SWEEP):
+        experiment, scale, data, variant = map(str, key)
+        yield (experiment, scale, data, variant), sweep
+
+
+def conditions(sweep: pd.DataFrame) -> pd.Series:
+    """The condition of each run of a sweep: what was swept save the seed, as "data.corruption=0.2"; "" if nothing."""
+    if sweep.empty:
+        return pd.Series([], sweep.index, dtype=str)
+    keys = [key for key in swept_keys(sweep["experiment"].iloc[0]) if key != "seed"]
+    values = {key: _swept(sweep, key) for key in keys}
+    return pd.Series([",".join(f"{key}={values[key][i]}" for key in keys) for i in sweep.index], sweep.index)
+
+
+def is_own(experiment: str) -> bool:
+    """Whether an experiment is the user's own: neither the paper's, nor one of its checks, nor single networks."""
+    known = EXPERIMENTS.get(experiment)
+    return not known.figure if known else experiment not in ("single", "tuning", "")
+
+
+def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
+    named = pd.DataFrame([said(row) for row in runs.to_dict("records")])
+    columns: list[str] = []
+    for key in map(str, named):
+        found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
+        seed = key.rpartition(".")[2] == "seed"
+        columns += [name for name in found[:1] if not seed and runs[name].nunique(dropna=False) > 1]
+    return tuple(dict.fromkeys(columns))
+
+
+def config_of(run: Mapping[Any, Any]) -> dict[str, Any]:
+    """What `is_neutral` looks at in a configuration, from a row of the table."""
+    return {
+        "data": {"_target_": str(run.get("config.data._target_"))},
+        "trainer": {"devices": run.get("config.trainer.devices", 1)},
+    }
+
+
+def _named(run: Mapping[Any, Any]) -> str:
+    if is_own(run["experiment"]):
+        return ""
+    swept = swept_keys(run["experiment"])
+    others = {key: value for key, value in said(run).items() if key not in swept}
+    return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))
+
+
+def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
+    """The columns of configuration in which runs of one sweep differ although the experiment does not sweep them.
+
+    A run that was made before there was a key had what is its default now.
+    """
+    swept = swept_keys(experiment)
+    known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
+    configs = [config_of(row) for row in known.to_dict("records")]
+    found = []
+    for column in sorted(str(name) for name in known if str(name).startswith("config.")):
+        key = column.removeprefix("config.")
+        expected = any(key == own or key.startswith(f"{own}.") for own in swept)
+        if expected or all(is_neutral(key, config) for config in configs):
+            continue
+        if _filled(known[column], key).nunique(dropna=False) > 1:
+            found.append(column)
+    return found
+
+
+def _filled(values: pd.Series, key: str) -> pd.Series:
+    default = defaults().get(key)
+    return values if default is None else values.astype(object).where(values.notna(), default)
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """What every run has unless its experiment, its groups or its user say otherwise."""
+    data = {"data": OmegaConf.load(conf_folder() / "data" / "_common.yaml")}
+    both = OmegaConf.merge(OmegaConf.create(data), OmegaConf.load(conf_folder() / "train.yaml"))
+    return flat(OmegaConf.to_container(both, resolve=False))
+
+
+def _shown(value: Any) -> str:
+    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
+    """The values of a swept key as text: those of the configuration, or for a group the choice among its files.
+
+    A run of older code, which did not record its choice, has the name of what the configuration calls.
+    """
+    if f"config.{key}" in sweep:
+        return sweep[f"config.{key}"].map(_shown)
+    targets = sweep.get(f"config.{key}._target_", pd.Series("", sweep.index)).fillna("").astype(str)
+    choices = [said(row).get(key) for row in sweep.to_dict("records")]
+    return pd.Series(choices, sweep.index).fillna(targets.str.rpartition(".")[2].str.lower())

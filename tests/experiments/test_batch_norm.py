@@ -1,0 +1,48 @@
+"""Figure 4b's claims."""
+
+import pytest
+
+from single_directions.experiments import batch_norm
+from single_directions.experiments.judge import judge
+
+
+@pytest.mark.parametrize(("better", "said"), [(True, "reproduced"), (False, "not reproduced")])
+def test_batch_norm_is_compared_within_seeds(constructed, better, said):
+    rows = [
+        {
+            "seed": seed,
+            "train_accuracy": 1.0,
+            "config.network.batch_norm": on,
+            "auc": 0.3 + 0.1 * seed + 0.15 * (on == better) + 0.01 * (on and seed % 2),
+            "auc_normalized": 0.5 - 0.01 * (on == better),
+        }
+        for seed in range(4)
+        for on in (True, False)
+    ]
+    tables = constructed("batch_norm", rows)
+    [entry] = judge(tables)
+    assert entry.verdict == said
+    assert entry.value == pytest.approx(0.155 if better else -0.145)
+    assert entry.n == 4
+    assert batch_norm.auc(tables).caveats == ("raw and normalized AUC differ in opposite directions",)
+
+
+def test_few_shared_seeds_are_compared_as_independent_groups_and_told(constructed):
+    def entry(first):
+        rows = [
+            {
+                "seed": seed + first * on,
+                "config.network.batch_norm": bool(on),
+                "auc": 0.5 + 0.3 * on + 0.01 * (seed % 4),
+            }
+            for on in (0, 1)
+            for seed in range(6)
+        ]
+        [found] = [one for one in judge(constructed("batch_norm", rows)) if one.id == "batch_norm.auc"]
+        return found
+
+    told = "batch norm: the two sides share fewer than 4 seeds, so all networks are compared as independent groups"
+    for first, n in ((0, 6), (2, 4), (4, 6), (6, 6)):
+        found = entry(first)
+        assert (found.n, found.verdict) == (n, "reproduced")
+        assert any(told in caveat for caveat in found.caveats) == (first == 4)

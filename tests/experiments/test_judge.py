@@ -1,0 +1,312 @@
+"""All claims on all sweeps."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.judge import REDUCED, as_text, judge, write_claims
+from single_directions.experiments.tables import Tables
+
+KEYS = {
+    "id", "experiment", "figure", "role", "family", "scale", "data", "variant", "paper", "statistic", "value", "low",
+    "high", "n", "paper_value", "p", "p_corrected", "effect_size", "verdict", "rule", "caveats", "details", "runs",
+    "reason", "history",
+}  # fmt: skip
+
+
+OPEN = {"main": "inconclusive", "further": "inconclusive", "check": "undecided"}
+
+
+def by_id(tables):
+    return {entry.id: entry for entry in judge(tables)}
+
+
+def together(*parts):
+    return Tables(*(pd.concat([getattr(part, name) for part in parts]) for name in ("runs", "curves", "epochs")))
+
+
+def test_entries_have_every_key_and_are_json(memorization, tmp_path):
+    claims = judge(memorization())
+    write_claims(claims, tmp_path / "claims.json")
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert written == [entry.as_json() for entry in claims]
+    assert [set(entry) for entry in written] == [KEYS] * 3
+    assert written[0]["value"] == pytest.approx(claims[0].value)
+    assert written[0]["details"]["parts"]["corruption 1"]["holds"] is True
+    assert {entry.runs for entry in claims} == {30}
+    assert all("95 %" in entry.rule for entry in claims)
+
+
+def test_verdicts_at_either_scale(memorization):
+    assert by_id(memorization())["memorization.auc"].verdict == "reproduced"
+    assert by_id(memorization(slope=-0.3))["memorization.auc"].verdict == "not reproduced"
+    demo = by_id(memorization(scale="demo", data="digits"))["memorization.auc"]
+    assert demo.verdict == "holds on digits"
+    assert "data digits in place of mnist" in demo.caveats
+
+
+def test_three_networks_a_side_are_inconclusive(memorization):
+    entry = by_id(memorization(seeds=3))["memorization.auc"]
+    assert (entry.verdict, entry.n, entry.p_corrected) == ("inconclusive", 3, pytest.approx(math.nan, nan_ok=True))
+    assert entry.value > 0.05
+    assert "no one of the 5 levels of corruption has 4 networks a side: nothing is decided" in entry.caveats
+    alone = by_id(memorization(seeds=3, levels=(0, 1)))["memorization.auc"]
+    assert "3 networks a side, fewer than 4: nothing is decided" in alone.caveats
+
+
+def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
+    tables = memorization(slope=0.3)
+    against = tables.runs["corruption"] == 0.2
+    few = tables.runs[~against | (tables.runs["seed"] < 3)]
+    runs = few.assign(auc=few["auc"] + against.astype(float), test_accuracy=0.5)  # clearly the other way
+    entry = by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"]
+    assert (entry.verdict, entry.n) == ("reproduced", 5)
+    assert entry.parts["corruption 0.2"].n == 3
+    told = "1 of 5 levels of corruption left out, with fewer than 4 networks a side: corruption 0.2 (3)"
+    assert told in entry.caveats
+    assert "those with fewer are left out" in entry.rule
+    whole = by_id(Tables(tables.runs.assign(auc=tables.runs["auc"] + against), tables.curves, tables.epochs))
+    assert whole["memorization.auc"].verdict == "not reproduced"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_so_few_networks_are_no_error(memorization, seeds):
+    for entry in judge(memorization(seeds=seeds)):
+        assert (entry.verdict, entry.n) == (OPEN[entry.role], seeds)
+
+
+def test_equal_aucs_are_inconclusive(memorization):
+    entry = by_id(memorization(slope=0, noise=0))["memorization.auc"]
+    assert (entry.value, entry.low, entry.high, entry.verdict) == (0, 0, 0, "inconclusive")
+
+
+def test_a_verdict_depends_on_nothing_else_in_the_folder(memorization, constructed):
+    whole = memorization()
+    others = [
+        memorization(scale="demo", data="digits"),
+        memorization(slope=0, variant="network.hidden=[8,8]"),
+        *(
+            constructed("early_stopping_grid", [{"seed": seed, "config.optimizer": optimizer} for seed in range(5)],
+                        variant=f"{optimizer}=1,")
+            for optimizer in ("sgd", "adam")
+        ),
+        constructed("batch_norm", [
+            {"seed": seed, "auc": 0.5 + on / 5 + seed / 100, "auc_normalized": 0.5, "config.network.batch_norm": on}
+            for seed in range(4) for on in (True, False)
+        ], data="cifar10"),
+    ]  # fmt: skip
+    alone = judge(whole)
+    beside = [
+        entry for entry in judge(together(whole, *others)) if (entry.experiment, entry.scale, entry.variant)
+        == ("memorization", "paper", "")
+    ]  # fmt: skip
+    assert beside == alone
+    main = alone[0]
+    assert (main.role, main.family) == ("main", 9)
+    assert main.p_corrected == pytest.approx(9 * main.p)
+
+
+def test_checks_are_no_claims(memorization):
+    roles = {entry.id: entry.role for entry in judge(memorization())}
+    assert roles == {
+        "memorization.auc": "main",
+        "memorization.train_accuracy": "check",
+        "memorization.test_accuracy": "check",
+    }
+    assert by_id(memorization())["memorization.test_accuracy"].verdict == "met"
+    assert by_id(memorization(train_accuracy=0.5))["memorization.train_accuracy"].verdict == "not met"
+
+
+@pytest.mark.parametrize("seeds", [9, 10])
+def test_more_seeds_of_the_same_effect_do_not_weaken_a_verdict(memorization, seeds):
+    several = [memorization(seeds=seeds, levels=(0, 1), variant=f"x={i}") for i in range(15)]
+    entry = judge(together(memorization(seeds=seeds, levels=(0, 1)), *several))[0]
+    assert entry.verdict == "reproduced"
+    assert entry.p_corrected < 0.001
+
+
+def test_a_network_trained_twice_counts_once(memorization):
+    tables = memorization(seeds=4)
+    known = {"epochs": 9, "label_hash": "1", "auc_std": 0.1, "train_loss": 0.1, "test_loss": 0.2}
+    runs = tables.runs.assign(**known, **{"config.seed": tables.runs["seed"]})
+    runs["config.data.corruption"] = runs["corruption"]
+    again = runs.assign(run=runs["run"] + ",trainer.devices=1")
+    twice = Tables(pd.concat([runs, again]), tables.curves, tables.epochs)
+    entry, once = (
+        by_id(twice)["memorization.auc"],
+        by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"],
+    )
+    assert (entry.runs, entry.n, entry.p) == (24, 4, once.p)
+    assert "24 of 48 runs are networks that others here are too: counted once" in entry.caveats
+    other = Tables(pd.concat([runs, again.assign(auc=0.5)]), tables.curves, tables.epochs)
+    assert not any("counted once" in caveat for caveat in by_id(other)["memorization.auc"].caveats)
+
+
+def test_runs_that_a_sweep_names_and_lacks_are_told_beside_every_claim(memorization):
+    tables = memorization(seeds=4)
+    name = "memorization/paper-mnist/" + tables.runs["corruption"].map("data.corruption={:g}".format)
+    name += tables.runs["seed"].map(",seed={}".format)
+    recorded = [json.dumps(run.rpartition("/")[2].split(",")) for run in name]
+    runs = tables.runs.assign(run=name, overrides=recorded)
+    assert not any("not done" in caveat for entry in judge(tables.of(runs)) for caveat in entry.caveats)
+    failed = runs.assign(state=["failed", "broken", *["done"] * 22])
+    names = "data.corruption=0,seed=0; data.corruption=0,seed=1"
+    told = f"2 of 24 runs of this sweep are not done (1 broken, 1 failed): {names}"
+    assert all(told in entry.caveats for entry in judge(Tables(failed, tables.curves, tables.epochs)))
+    lacking = Tables(runs.iloc[3:], tables.curves, tables.epochs)
+    told = "3 of 24 runs of this sweep are not done (3 missing): "
+    for entry in judge(lacking):
+        assert any(caveat.startswith(told + "data.corruption=0,seed=0; ") for caveat in entry.caveats)
+    # With other settings than the experiment's own, each seed is expected in each condition.
+    own = runs.assign(variant="data.train_samples=9", run=runs["run"] + ",data.train_samples=9")
+    told = "1 of 24 runs of this sweep are not done (1 missing): data.corruption=0.2,seed=1"
+    fewer = Tables(own.drop(index=5), tables.curves, tables.epochs)
+    assert told in by_id(fewer)["memorization.auc"].caveats
+
+
+def test_correction_can_undecide(memorization):
+    rows = memorization(slope=0.0, noise=0, seeds=4)
+    shift = rows.runs["seed"].map({0: 0.01, 1: 0.02, 2: 0.03, 3: 0.012}) * (rows.runs["corruption"] > 0)
+    runs = rows.runs.assign(auc=0.7 - shift, test_accuracy=0.5)
+    alone = by_id(Tables(runs, rows.curves, rows.epochs))["memorization.auc"]
+    assert 0.025 < alone.p < 0.05 <= alone.p_corrected
+    assert alone.low > 0
+    assert alone.verdict == "inconclusive"
+    assert any("once corrected" in caveat for caveat in alone.caveats)
+
+
+def test_variants_are_judged_apart(memorization):
+    claims = judge(together(memorization(), memorization(slope=-0.3, variant="data.train_samples=9")))
+    verdicts = {(entry.id, entry.variant): entry.verdict for entry in claims}
+    assert verdicts["memorization.auc", ""] == "reproduced"
+    assert verdicts["memorization.auc", "data.train_samples=9"] == "not reproduced"
+
+
+def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization):
+    tables = memorization(seeds=6)
+    short = (tables.runs["seed"] == 5) & (tables.runs["corruption"] == 1)
+    runs = tables.runs.assign(train_accuracy=1 - 0.5 * short, auc=tables.runs["auc"] + 2 * short)
+    entry = by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"]
+    assert entry.verdict == "inconclusive"
+    assert entry.below_99 == list(runs.loc[short, "run"])
+    assert entry.without_below_99.holds is True
+    assert entry.without_below_99.n == 5
+    [told] = [caveat for caveat in entry.caveats if "below 99 %" in caveat]
+    assert told.startswith("1 of 36 networks are below 99 % training accuracy (run=35)")
+    assert told.endswith("from 5, as claimed")
+    single = runs.assign(train_accuracy=1 - 0.5 * (runs["seed"] > 0))
+    told = by_id(Tables(single, tables.curves, tables.epochs))["memorization.auc"].caveats[-1]
+    assert "nan" not in told
+    assert told.endswith("from 1, which decides nothing")
+    all_short = by_id(memorization(train_accuracy=0.5))["memorization.auc"]
+    assert any("run=5 and 24 more" in caveat for caveat in all_short.caveats)
+    assert any("without them there is nothing to judge" in caveat for caveat in all_short.caveats)
+
+
+def test_departures_from_the_paper_are_named(memorization):
+    tables = memorization()
+    own = {"config.data.train_samples": 1000, "config.network.hidden": "[128, 128]", "config.trainer.max_epochs": 50}
+    entry = judge(Tables(tables.runs.assign(**own), tables.curves, tables.epochs))[0]
+    assert entry.caveats == [
+        REDUCED,
+        "data.train_samples 1000 in place of all",
+        "network.hidden [128, 128] in place of [512, 512]",
+        "at most 50 epochs in place of 640",
+    ]
+    same = {
+        "config.data.train_samples": np.nan,
+        "config.network.hidden": "[512, 512]",
+        "config.trainer.max_epochs": 640,
+    }
+    assert judge(Tables(tables.runs.assign(**same), tables.curves, tables.epochs))[0].caveats == []
+
+
+def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
+    tables = memorization(data="image_folder")
+    own = {
+        "experiment": "memorization_cifar10",
+        "config.data.root": "cifar10",
+        "config.data.train_samples": 10000,
+        "config.ablation.samples": 2000.0,
+        "config.network.width": 0.25,
+        "config.stop_at_train_accuracy": 0.99,
+        "config.trainer.max_epochs": [10, *[60] * (len(tables.runs) - 1)],
+        "config.trainer.precision": "bf16-mixed",
+        "config.channels_last": True,
+    }
+    runs = tables.runs.assign(**own)
+    assert judge(Tables(runs, tables.curves, tables.epochs))[0].caveats == [
+        REDUCED,
+        "data.train_samples 10000 in place of all",
+        "ablation.samples 2000 in place of all",
+        "stop_at_train_accuracy 0.99 in place of all epochs",
+        "data cifar10 (a folder of images) in place of cifar10",
+        "network.width 0.25 in place of 1",
+        "at most 10 epochs in place of 100",
+        "trainer.precision bf16-mixed in place of 32",
+        "channels_last True in place of False",
+    ]
+    rounding = tables.runs.assign(**{"data": "mnist", "config.trainer.precision": ["32-true", "16-mixed"] * 15})
+    assert judge(Tables(rounding, tables.curves, tables.epochs))[0].caveats == [
+        "trainer.precision 16-mixed in place of 32"
+    ]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_missing_columns_are_no_error(constructed, experiment):
+    for rows in ([{}], [{"seed": seed} for seed in range(5)], [{"seed": 0, "corruption": 0}, {"corruption": 1}]):
+        for entry in judge(constructed(experiment, rows)):
+            assert entry.verdict in (OPEN[entry.role], "not measured")
+            assert json.dumps(entry.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5])
+def test_numbers_that_are_missing_or_all_equal_are_no_error(constructed, value):
+    columns = (
+        "auc", "auc_normalized", "generalization_error", "train_accuracy", "train_loss", "test_accuracy",
+    )  # fmt: skip
+    rows = [
+        {
+            "seed": seed,
+            "corruption": corruption,
+            "config.network.dropout": 0.1,
+            "config.network.batch_norm": seed % 2 == 0,
+            **dict.fromkeys(columns, value),
+        }
+        for seed in range(12)
+        for corruption in (0, 1)
+    ]
+    epochs = {
+        "ablation/auc_normalized": [value] * 9,
+        "train/loss": [value] * 9,
+        "test/loss": [value] * 9,
+        "test/accuracy": [0] * 9,
+    }
+    for experiment in EXPERIMENTS:
+        tables = constructed(experiment, rows, curves=[[value] * 11] * 24, epochs=[epochs] * 24)
+        verdicts = {entry.id.partition(".")[2]: entry.verdict for entry in judge(tables)}
+        verdicts.pop("up_to_the_fraction", None)  # an accuracy that never falls does hold up
+        if value == 0.5:
+            assert verdicts.pop("train_accuracy", "not met") == "not met"
+            for name in ("past_the_fraction", "auc"):  # equals are not substantially different
+                if experiment in ("dropout", "batch_norm"):
+                    assert verdicts.pop(name, "not reproduced") == "not reproduced"
+        assert set(verdicts.values()) <= {*OPEN.values(), "not measured"}
+
+
+def test_nothing_done_is_nothing_judged(memorization):
+    tables = memorization()
+    assert judge(Tables(tables.runs.assign(state="failed"), tables.curves, tables.epochs)) == []
+    assert as_text([]) == "no claim can be judged yet"
+
+
+def test_terminal_shows_a_line_a_claim(memorization):
+    lines = as_text(judge(memorization(seeds=1))).splitlines()
+    assert len(lines) == 5
+    assert lines[1].startswith("memorization/")
+    assert "memorization.auc" in lines[2]
+    assert lines[2].endswith("inconclusive")

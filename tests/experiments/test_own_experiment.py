@@ -1,0 +1,100 @@
+"""An experiment of the user's own has a section with curves and areas by each key that it sweeps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from single_directions.experiments.pictures import pictures
+from single_directions.experiments.section import sections_of
+from single_directions.experiments.sweeps import own_conditions, variants
+from single_directions.experiments.tables import read_tables
+from single_directions.report.blocks import choice, choices
+from single_directions.report.checklist import checklist
+from single_directions.report.page import page_of
+from single_directions.report.render import html
+from single_directions.report.views import Figure
+from single_directions.runs.config import composed
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.identity import record_of
+from single_directions.runs.run import execute
+
+QUICK = ("tracking=off", "progress=false", "trainer.max_epochs=1", "ablation.orderings=2", "data.train_samples=100")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Of an experiment that no file of this project knows: two widths x two optimizers x two seeds."""
+    root = tmp_path_factory.mktemp("own")
+    for width in (8, 16):
+        for optimizer in ("sgd", "adam"):
+            for seed in (0, 1):
+                keys = (f"network.hidden=[{width}]", f"optimizer={optimizer}", f"seed={seed}")
+                config = {**composed([*QUICK, *keys]), "experiment": "mine"}
+                folder = RunFolder(root / "mine" / "demo-digits" / ",".join(sorted(keys)))
+                execute(config, folder, record_of(config, keys))
+    return read_tables([root])
+
+
+def test_whatever_sets_the_runs_apart_is_a_condition(tables):
+    assert set(variants(tables.runs)) == {""}
+    assert own_conditions(tables.runs) == ("config.network.hidden", "config.optimizer._target_")
+    [section] = sections_of(tables, [])
+    assert [one.label for one in section.conditions()] == [
+        "hidden [16], Adam", "hidden [16], SGD", "hidden [8], Adam", "hidden [8], SGD",
+    ]  # fmt: skip
+    assert [len(one.runs) for one in section.conditions()] == [2, 2, 2, 2]
+
+
+def test_section_has_figures_by_key_and_a_table(tables):
+    [section] = sections_of(tables, [])
+    shown = list(pictures(section))
+    names = [picture.name for picture in shown]
+    assert {"figure_mine_by_network.hidden", "figure_mine_by_network.hidden_auc", "figure_mine_by_optimizer",
+            "figure_mine_by_optimizer_auc", "figure_mine_auc"} <= set(names)  # fmt: skip
+    by_width = shown[names.index("figure_mine_by_network.hidden")].figure
+    assert [text.get_text() for text in by_width.legends[0].get_texts()] == ["hidden [16]", "hidden [8]"]
+    text = html(page_of(tables, [section], [[Figure(picture.name, picture.caption, "<svg/>") for picture in shown]]))
+    assert "Own experiment: mine" in text
+    assert "If settings were chosen without a test set" in text
+    for other in ("Other runs", "the paper", "Morcos", "main claims", "Not run yet"):
+        assert other not in text
+
+
+def test_choices_are_of_the_extremes_of_each_seed():
+    runs = pd.DataFrame(
+        {
+            "seed": [0, 0, 0, 1, 1, 1, 2],
+            "lr": [1, 2, 3, 1, 2, 3, 1],
+            "test_accuracy": [0.9, 0.8, 0.1, 0.7, 0.95, 0.2, 1.0],
+            "auc": [0.5, 0.6, 0.1, 0.4, 0.7, 0.1, 0.9],
+            "auc_normalized": [0.5, 0.6, 1.0, 0.4, 0.7, np.nan, 0.9],
+            "train_loss": [0.1, 0.2, 2.3, 0.1, 0.2, 2.3, 0.1],
+        }
+    )
+    found = choices(runs, ["lr"])
+    assert list(found.index) == [0, 1]  # the third seed lacks settings
+    assert list(found["highest test accuracy"]) == [0.9, 0.95]
+    assert list(found["highest AUC"]) == [0.8, 0.95]
+    assert list(found["highest normalized AUC"]) == [0.1, 0.95]
+    assert list(found["least training loss"]) == [0.9, 0.7]
+    assert list(found["at random"]) == pytest.approx([0.6, 1.85 / 3])
+
+
+def test_the_checklist_says_nothing_of_the_papers_experiments(tables):
+    def answers(runs):
+        return " ".join(fact.text for fact in checklist(runs, sections_of(tables, [])))
+
+    seen = answers(tables.runs.assign(data="mine"))
+    for told in ("MLP", "trained on"):
+        assert told in seen
+    for other in ("ResNet-50", "tuning.yaml", "Digits", "Figures 2 and 3", "nine figures", "the paper"):
+        assert other not in seen
+    assert "Digits: 500 of the images are for testing" in answers(tables.runs)
+    assert "MNIST: the training and test images" in answers(tables.runs.assign(data="mnist"))
+
+
+def test_nothing_is_chosen_among_trainings_on_different_labels(tables):
+    [section] = sections_of(tables, [])
+    assert choice(section) is not None
+    section.runs.loc[section.runs.index[0], "label_hash"] = "another"
+    assert choice(section) is None

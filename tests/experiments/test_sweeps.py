@@ -1,0 +1,82 @@
+"""Which runs are compared with each other."""
+
+import json
+
+from single_directions.experiments.sweeps import conditions, overrides, said, sweeps, swept_keys
+from single_directions.experiments.tables import read_tables
+from single_directions.runs.folder import write_json
+
+
+def test_an_experiment_sweeps_what_its_file_says():
+    assert swept_keys("memorization") == ("data.corruption", "seed")
+    assert set(swept_keys("early_stopping_grid")) == {"optimizer", "data.train_samples", "seed"}
+    assert swept_keys("single") == swept_keys("an experiment of one's own") == ("seed",)
+
+
+def test_overrides_are_those_that_a_run_recorded(made):
+    runs = read_tables([made(corruption=0.5, variant="network=mlp,network.hidden=[128,128],~scheduler", seed=1)]).runs
+    found = {"data.corruption": "0.5", "network": "mlp", "network.hidden": "[128,128]", "seed": "1", "~scheduler": ""}
+    assert said(runs.iloc[0]) == found
+    assert said({"run": "a/b/seed=1"}) == said({"overrides": float("nan")}) == {}  # of older code
+
+
+def test_settings_are_read_from_a_variant():
+    assert overrides("network=mlp,network.hidden=[8,8,8],~scheduler") == {
+        "network": "mlp", "network.hidden": "[8,8,8]", "~scheduler": "",
+    }  # fmt: skip
+    assert overrides("") == {}
+
+
+def test_variant_is_what_an_experiment_does_not_sweep(made):
+    made(corruption=0.5)
+    made(variant="data.train_samples=100,network.hidden=[8,8,8]", config={"network": {"hidden": [8, 8]}})
+    runs = read_tables([made(seed=1)]).runs
+    assert sorted(set(runs["variant"])) == ["", "data.train_samples=100,network.hidden=[8,8]"]
+    assert [len(sweep) for _, sweep in sweeps(runs)] == [2, 1]
+
+
+def test_runs_of_older_code_are_told_apart_by_their_configurations(made):
+    for seed in (0, 1):
+        root = made(seed=seed, variant="batch_size=32", config={"batch_size": 64 + seed})
+    for file in root.rglob("summary.json"):
+        summary = json.loads(file.read_text())
+        write_json(file, {key: value for key, value in summary.items() if key not in ("overrides", "command")})
+    runs = read_tables([root]).runs
+    assert list(runs["variant"]) == ["batch_size=64", "batch_size=65"]
+    assert list(runs["run"].str.rpartition("/")[2]) == [f"data.corruption=0,batch_size=32,seed={n}" for n in (0, 1)]
+    assert runs["overrides"].isna().all()
+
+
+def test_runs_on_several_devices_are_kept_apart(made):
+    made(seed=0, config={"trainer": {"devices": 1}})
+    made(seed=1, config={"trainer": {"devices": [3]}})
+    assert set(read_tables([made(seed=2)]).runs["variant"]) == {""}
+    runs = read_tables([made(seed=3, config={"trainer": {"devices": 2}})]).runs
+    assert "trainer.devices=2" in set(runs["variant"])
+
+
+def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):
+    made(seed=0)  # by code that had no such key yet
+    made(seed=1, config={"ablation": {"orderings": 3}})
+    made(seed=2, config={"ablation": {"orderings": 10}, "threads": 7})  # changes nothing
+    runs = read_tables([made(seed=3)]).runs
+    assert list(runs["variant"]) == [f"ablation.orderings={orderings}" for orderings in (10, 3, 10, 10)]
+
+
+def test_conditions_are_what_is_swept_save_the_seed(made):
+    made(corruption=0.5)
+    runs = read_tables([made(seed=1)]).runs
+    assert list(conditions(runs)) == ["data.corruption=0", "data.corruption=0.5"]
+    choices = runs.assign(experiment="early_stopping_grid", overrides=['["optimizer=adam_slow"]', None])
+    choices["config.optimizer._target_"] = "torch.optim.SGD"
+    assert [text.split(",")[0] for text in conditions(choices)] == ["optimizer=adam_slow", "optimizer=sgd"]
+    assert list(conditions(runs.assign(experiment="ensemble"))) == ["", ""]
+    assert len(conditions(runs.iloc[:0])) == 0
+
+
+def test_runs_from_before_there_was_a_key_of_the_data_are_no_variant(made):
+    made(seed=0)
+    runs = read_tables([made(seed=1, config={"data": {"normalize": True}})]).runs
+    assert set(runs["variant"]) == {""}
+    runs = read_tables([made(seed=2, config={"data": {"normalize": False}})]).runs
+    assert sorted(runs["variant"]) == ["data.normalize=False", "data.normalize=True", "data.normalize=True"]
