@@ -1,6 +1,6 @@
 """Two networks on scikit-learn's digits, one with true and one with shuffled labels: which relies more on single units?
 
-Both reach 100 % training accuracy. The network that had to memorize its labels falls sooner (Figure 1a of the paper).
+Both learn their training labels. The network that had to memorize them falls sooner (Figure 1a of the paper).
 Writes compare_networks.png, or the file named on the command line.
 """
 
