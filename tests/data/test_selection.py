@@ -131,7 +131,7 @@ def test_bad_keys_are_refused_before_there_are_labels(keys: dict, message: str) 
 
 
 def test_samples_over_the_set_are_refused_by_the_name_of_their_key() -> None:
-    with pytest.raises(BadInput, match=r"data\.train_samples .* 200, all there are: not 201"):
+    with pytest.raises(BadInput, match=r"data\.train_samples .* 200, all images: not 201"):
         Selection(train_samples=201).train(LABELS)
     with pytest.raises(BadInput, match=r"data\.test_samples must lie between 4, one for each class"):
         Selection(test_samples=3).test(LABELS)
