@@ -1,4 +1,4 @@
-"""Runs whose processes are killed count as failures; the other runs of the sweep are not affected."""
+"""Runs whose processes die without a word end as failures beside the others, as Ray and submitit would not have it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run's folder: its name, its files, and what it refuses."""
+"""A run's folder: its name, its files, what it refuses."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A sweep: what it launches, what it returns, and what it leaves in its folder."""
+"""A sweep as one thing: what is launched, what is returned to, what it leaves for those who look."""
 
 import json
 import time
