@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from single_directions import resolve_sites
 from single_directions.errors import BadInput
 from single_directions.networks import ConvNet
 
@@ -39,10 +40,19 @@ def test_a_bias_stands_in_for_batch_norm() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
 
 
-@pytest.mark.parametrize("head", ["flatten", "pool"])
+@pytest.mark.parametrize("head", ["flatten", "hidden", "pool"])
 def test_heads_fit_images_that_are_neither_square_nor_even(head: str) -> None:
     network = ConvNet((2, 9, 14), 3, width=0.1, head=head)
     assert network(torch.randn(2, 2, 9, 14)).shape == (2, 3)
+
+
+def test_the_hidden_head_has_256_relus_before_the_logits() -> None:
+    network = ConvNet((3, 32, 32), 10, width=0.25, head="hidden")
+    names = [name for name, _ in network.named_children()][-4:]
+    assert names == ["flatten", "fc", "relu12", "head"]
+    assert (network.fc.in_features, network.head.in_features) == (128 * 4 * 4, 256)
+    sites = resolve_sites(network, None, torch.randn(2, 3, 32, 32))
+    assert [site.name for site in sites] == ["relu9", "relu10", "relu11"]
 
 
 def test_the_pooled_head_reads_the_mean_of_each_feature_map() -> None:
@@ -60,7 +70,7 @@ def test_impossible_width_is_refused(width: object) -> None:
 
 
 def test_unknown_head_is_refused_with_the_ones_there_are() -> None:
-    with pytest.raises(BadInput, match=r"network\.head must be one of flatten, pool, not mean"):
+    with pytest.raises(BadInput, match=r"network\.head must be one of flatten, hidden, pool, not mean"):
         ConvNet((3, 32, 32), 10, head="mean")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from scipy import stats
 
 from single_directions.report.claims.claim import LEVEL
 from single_directions.report.statistics import least_decisive
@@ -210,40 +209,6 @@ def test_every_number_of_the_guides_findings_is_that_of_the_results(claims):
     assert days == (runs["finished"].min()[:10], runs["finished"].max()[:10])
     assert "memorization_imagenet" not in set(runs["experiment"])
     assert prose.numbers_left(r"Figure 1[ac]|CIFAR-10|of 3a|\(3b\)|bfloat16") == []
-
-
-RULES = {
-    "the corrected AUC": "auc_corrected",
-    "the normalized AUC (the paper's)": "auc_normalized",
-    "the raw AUC": "auc",
-    "loss on a held-out tenth of the training images": "held_out",
-    "first minimum of changed predictions (Label Wave)": "label_wave_first",
-    "nothing": "none",
-}
-
-
-def test_the_guides_table_of_stopping_signals_is_that_of_the_study():
-    text = part("docs/callback.md", "stopping signals")
-    table = pd.read_csv(RESULTS / "stopping" / "stopping.csv")
-    condition = ["corruption", "optimizer", "images"]
-    found = re.findall(rf"^\| (.*?) \| {INTERVAL} \| {NUMBER} \|$", text, flags=re.MULTILINE)
-    assert [name for name, *_ in found] == list(RULES)
-    for name, mean, low, high, worst in found:
-        losses = 100 * table[table["rule"] == RULES[name]].groupby(condition)["loss"].mean()
-        half = stats.t.ppf(0.975, len(losses) - 1) * losses.sem()
-        assert agrees(
-            (mean, low, high), {"value": losses.mean(), "low": losses.mean() - half, "high": losses.mean() + half}
-        )
-        assert float(worst) == pytest.approx(losses.max(), abs=0.0501)  # 3.85 is 3.8 or 3.9
-    prose = Prose(text)
-    conditions, *levels = prose.take(r"(\d+) conditions on MNIST: (\d+), (\d+) or (\d+) % of the labels shuffled")
-    assert int(conditions) == len(table[condition].drop_duplicates())
-    assert [int(level) / 100 for level in levels] == sorted(table["corruption"].unique())
-    images = prose.take(r"([\d,]+) or ([\d,]+) images, n = 4 each")
-    assert [int(number.replace(",", "")) for number in images] == sorted(table["images"].unique())
-    assert set(table.groupby([*condition, "rule"]).size()) == {4}
-    prose.take("with patience 10")
-    assert prose.numbers_left("") == []
 
 
 def test_what_readme_says_without_numbers_holds(claims):

@@ -11,16 +11,19 @@ from single_directions.networks.fit import check_fit
 # The paper says only "11-layer"; channels and strides are those of its later version.
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
 STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1)
-HEADS = ("flatten", "pool")
+HEADS = ("flatten", "hidden", "pool")
+HIDDEN = 256
+"""Units of the hidden layer of `head="hidden"`, as in the paper's later version."""
 
 
 class ConvNet(nn.Module):
     """Eleven 3 x 3 convolutions, each with batch norm and ReLU, and a linear head: conv1 bn1 relu1 ... relu11 head.
 
     Inputs are (N, C, H, W) with H and W of at least 8, outputs logits (N, classes). `width` multiplies every layer's
-    number of feature maps. `head="flatten"` reads every position of the last layer, `"pool"` each feature map's mean;
-    the paper states neither. Default sites are the last three layers (Figure 1b). Raises `BadInput` for what does not
-    fit.
+    number of feature maps. `head="flatten"` reads every position of the last convolution, `"hidden"` does so through
+    256 ReLUs (fc relu12 head), and `"pool"` reads the mean of each feature map. The paper does not state its head; its
+    later version has `"hidden"`. Default sites are the last three convolutions (Figure 1b). Raises `BadInput` for an
+    argument that does not fit.
     """
 
     default_sites = ("relu9", "relu10", "relu11")
@@ -55,7 +58,12 @@ class ConvNet(nn.Module):
             self.add_module("pool", nn.AdaptiveAvgPool2d(1))
             height = breadth = 1
         self.add_module("flatten", nn.Flatten())
-        self.add_module("head", nn.Linear(fan_in * height * breadth, classes))
+        features = fan_in * height * breadth
+        if head == "hidden":
+            self.add_module("fc", nn.Linear(features, HIDDEN))
+            self.add_module("relu12", nn.ReLU())
+            features = HIDDEN
+        self.add_module("head", nn.Linear(features, classes))
         self._initialize()
 
     def _initialize(self) -> None:
