@@ -1,4 +1,4 @@
-"""Committed files against those that another machine makes of the same tables: floats differ in the last digit."""
+"""Compares committed files with files that another machine makes of the same tables, where last digits differ."""
 
 import re
 from itertools import islice, zip_longest

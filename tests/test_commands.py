@@ -1,4 +1,4 @@
-"""Commands start quickly where they can, and end quietly whenever they are interrupted."""
+"""Commands start quickly, and end quietly when they are interrupted."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What counts as rounding when committed files are compared with rebuilt ones."""
+"""What counts as rounding when committed files are compared with files made again."""
 
 import pytest
 from rounding import differences

@@ -1,4 +1,4 @@
-"""The rules that stop a training, by hand-computed series, and the committed result by its own table."""
+"""The rules that stop a training on series worked out by hand, and the committed result against its own table."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Random networks for property tests: chains, residual and branching blocks, with any of their nodes as sites."""
+"""Random networks for property tests: chains, residual and branching blocks; any of their nodes can be sites."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

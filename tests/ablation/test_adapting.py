@@ -1,4 +1,4 @@
-"""Networks and batches of another form are measured like those of the usual one, or refused before any work."""
+"""Networks and batches of another form are measured like those of the usual form, or refused before any work."""
 
 from collections import namedtuple
 

@@ -1,4 +1,4 @@
-"""Small members of today's families with default sites, against masked forward passes by plain hooks."""
+"""Small members of common families with default sites, compared with forward passes under plain hooks."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""Which activation functions are default sites, in which dimension their units lie, and under which names."""
+"""Which activation functions are default sites, in which dimension their units lie, and what they are called."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""The fast path on networks chosen to trip it; random ones are in test_drawn_networks.py."""
+"""The fast path on difficult networks; random ones are in test_drawn_networks.py."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The benchmark: that its records are whole and its arithmetic right; never that anything is fast."""
+"""The benchmark: its records are complete and its arithmetic is right. No test is about speed."""
 
 import json
 import sys

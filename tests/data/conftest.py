@@ -1,4 +1,4 @@
-"""Small data sets in the formats that the package reads, and the real ones where they are at hand."""
+"""Small data sets in the formats that the package reads, and the real ones if they are on this machine."""
 
 import gzip
 import subprocess

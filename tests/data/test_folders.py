@@ -41,7 +41,7 @@ def test_a_missing_part_is_refused_by_its_key(class_folders: Callable[..., Path]
 
 def test_fewer_than_two_classes_are_refused(class_folders: Callable[..., Path]) -> None:
     class_folders("train", classes=["ant"])
-    with pytest.raises(BadInput, match="holds 1 class folders, at least 2 are needed"):
+    with pytest.raises(BadInput, match="holds 1 class folders, but at least 2 are needed"):
         train_and_test(class_folders("test"), "train", "test")
 
 
@@ -53,7 +53,7 @@ def test_a_class_without_images_is_named(two_parts: Path) -> None:
 
 def test_a_class_in_one_part_only_is_named(class_folders: Callable[..., Path]) -> None:
     class_folders("train", classes=("ant", "bee", "cow"))
-    with pytest.raises(BadInput, match="must hold the same classes, cow is in one only"):
+    with pytest.raises(BadInput, match="must hold the same classes, but cow is in one only"):
         train_and_test(class_folders("test"), "train", "test")
 
 

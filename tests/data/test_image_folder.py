@@ -68,7 +68,7 @@ def test_image_size_resizes_and_keeps_the_centre(
 def test_the_first_image_of_another_size_is_named(two_parts: Path) -> None:
     for name in ("train/bee/2.png", "test/ant/1.png"):
         Image.new("RGB", (6, 7)).save(two_parts / name)
-    message = r"train/bee/2\.png has 7 x 6 pixels, the images before it 5 x 6: set data\.image_size"
+    message = r"train/bee/2\.png has 7 x 6 pixels, but the images before it have 5 x 6: set data\.image_size"
     with pytest.raises(BadInput, match=message):
         image_folder(two_parts)
 
@@ -88,7 +88,7 @@ def test_a_broken_file_is_named(two_parts: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"train_samples": 9}, r"data\.train_samples must lie between 2, one a class, and 8"),
+        ({"train_samples": 9}, r"data\.train_samples must lie between 2, one for each class, and 8"),
         ({"test_samples": 1}, r"data\.test_samples must lie between 2"),
         ({"image_size": 0}, r"data\.image_size must be at least 1 pixel"),
         ({"image_size": 2.5}, r"data\.image_size must be at least 1 pixel"),

@@ -94,7 +94,7 @@ def test_a_broken_file_is_named_when_it_is_read(root: Path) -> None:
 
 
 def test_without_folders_of_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"train is not a folder: put one folder of images a class there"):
+    with pytest.raises(BadInput, match=r"train is not a folder: put one folder of images for each class there"):
         imagenet(tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_without_folders_of_classes_is_refused(tmp_path: Path) -> None:
         ({"image_size": 0}, r"data\.image_size must be at least 1 pixel"),
         ({"image_size": 22.4}, r"data\.image_size must be at least 1 pixel"),
         ({"workers": -1}, r"data\.workers must be a whole number"),
-        ({"train_samples": 9}, r"data\.train_samples must lie between 2, one a class, and 8"),
+        ({"train_samples": 9}, r"data\.train_samples must lie between 2, one for each class, and 8"),
         ({"corruption_kind": "swap"}, r"data\.corruption_kind"),
     ],
 )

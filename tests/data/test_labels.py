@@ -127,7 +127,7 @@ def test_every_image_is_as_likely_as_any_other() -> None:
 
 @pytest.mark.parametrize("samples", [9, 1001])
 def test_a_subset_smaller_than_the_classes_or_larger_than_the_set_is_refused(samples: int) -> None:
-    message = rf"data\.train_samples must lie between 10, one a class, and 1000, all there are: not {samples}"
+    message = rf"data\.train_samples must lie between 10, one for each class, and 1000, all images: not {samples}"
     with pytest.raises(BadInput, match=message):
         class_balanced_subset(LABELS, samples, key="data.train_samples")
 

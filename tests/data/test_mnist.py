@@ -72,7 +72,7 @@ def test_an_image_without_a_label_is_refused(write_mnist: Callable[..., Path], t
     file = write_mnist() / "t10k-labels-idx1-ubyte"
     magic, labels = file.read_bytes()[:4], file.read_bytes()[8:-1]
     file.write_bytes(magic + len(labels).to_bytes(4, "big") + labels)
-    with pytest.raises(BadInput, match=r"incomplete or broken \(10 images, 9 labels"):
+    with pytest.raises(BadInput, match=r"incomplete or broken \(10 images but 9 labels"):
         mnist(tmp_path)
 
 

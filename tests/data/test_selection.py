@@ -94,7 +94,7 @@ def test_held_out_images_move_with_the_others() -> None:
 @pytest.mark.parametrize(
     ("labels", "held_out", "message"),
     [
-        (LABELS, 0.01, r"data\.held_out=0\.01 of 200 training images are 2: at least 4 are needed, one a class"),
+        (LABELS, 0.01, r"data\.held_out=0\.01 of 200 training images are 2: at least 4 are needed, one for each class"),
         (LABELS, 0.99, r"data\.held_out=0\.99 leaves some class without a training image: hold out fewer"),
         (torch.tensor([0] * 9 + [1]), 0.2, r"data\.held_out=0\.2 leaves some class without a training image"),
     ],
@@ -131,9 +131,9 @@ def test_bad_keys_are_refused_before_there_are_labels(keys: dict, message: str) 
 
 
 def test_samples_over_the_set_are_refused_by_the_name_of_their_key() -> None:
-    with pytest.raises(BadInput, match=r"data\.train_samples .* 200, all there are: not 201"):
+    with pytest.raises(BadInput, match=r"data\.train_samples .* 200, all images: not 201"):
         Selection(train_samples=201).train(LABELS)
-    with pytest.raises(BadInput, match=r"data\.test_samples must lie between 4, one a class"):
+    with pytest.raises(BadInput, match=r"data\.test_samples must lie between 4, one for each class"):
         Selection(test_samples=3).test(LABELS)
 
 

@@ -1,4 +1,4 @@
-"""Intervals, tests and correlations: worked out by hand, and on data whose truth is known."""
+"""Intervals, tests and correlations: against numbers worked out by hand, and on data whose truth is known."""
 
 import math
 

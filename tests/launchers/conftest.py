@@ -1,4 +1,4 @@
-"""Sweeps started as a user starts them, by launchers that are really there."""
+"""Sweeps started as a user starts them, by real launchers."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""A Slurm of one node on loopback, out of Debian's packages, with two pretended GPUs; for tests alone, as root.
+"""A Slurm of one node on loopback, from Debian's packages, with two pretended GPUs. For tests only, as root.
 
 `python slurm.py FOLDER` starts it, prints the line that a shell needs to use it, and ends it with itself.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a launcher, or with what is asked of it, is told before a sweep starts."""
+"""What is wrong with a launcher or its settings is said before a sweep starts."""
 
 import json
 import os

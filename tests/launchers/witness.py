@@ -1,4 +1,4 @@
-"""What each run of a sweep saw, written down by a callback of Hydra's in whatever process the run has."""
+"""What each run of a sweep saw. A callback of Hydra's writes it down in the process of the run."""
 
 import json
 import os

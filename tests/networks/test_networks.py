@@ -1,4 +1,4 @@
-"""What all three architectures promise: shapes, sites, seeds, and one clear line for what does not fit."""
+"""All three architectures: shapes, sites, seeds, and one clear line for arguments that do not fit."""
 
 from collections.abc import Callable
 

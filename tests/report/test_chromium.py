@@ -1,4 +1,4 @@
-"""A real browser opens the page: no error, and no request to anywhere."""
+"""A real browser opens the page: no error, and no request to the outside."""
 
 import json
 import re

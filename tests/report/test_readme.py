@@ -1,4 +1,4 @@
-"""README's numbers on results, against what the report of these results says."""
+"""The numbers on results in README and guide, against the committed results."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from single_directions.experiments.claim import LEVEL
 from single_directions.experiments.statistics import least_decisive
@@ -21,15 +22,17 @@ def claims():
     return {claim["id"]: claim for claim in json.loads((RESULTS / "claims.json").read_text())}
 
 
+def part(file, name):
+    """The marked parts of a file, on one line for each paragraph or row."""
+    parts = re.findall(rf"<!-- {name}:.*?-->(.*?)<!-- end of {name} -->", (ROOT / file).read_text(), flags=re.DOTALL)
+    assert parts, file
+    return re.sub(r"(?<!\|)\n(?![\n|])", " ", "\n".join(parts))
+
+
 @pytest.fixture(scope="module")
 def told():
-    """README's part on results, on one line for each paragraph or row."""
-    text = (ROOT / "README.md").read_text()
-    part = text[text.index("<!-- results:") : text.index("<!-- end of results -->")]
-    # What the study of stopping signals says is checked beside its own table.
-    part = re.sub(r"<!-- stopping signals.*?<!-- end of stopping signals -->", "", part, flags=re.DOTALL)
-    part = re.sub(r"<!--.*?-->", "", part)
-    return re.sub(r"(?<!\|)\n(?![\n|])", " ", part)
+    """What README says about results."""
+    return part("README.md", "results")
 
 
 def same(text, value):
@@ -43,8 +46,22 @@ def agrees(numbers, estimate):
 
 
 def rows(told):
-    found = re.findall(r"^\| (\d[abc]): (.*?) \| (.*?) \| (.*?) \|$", told, flags=re.MULTILINE)
-    return {figure: (said, number, verdict) for figure, said, number, verdict in found}
+    found = re.findall(r"^\| (\d[abc]): (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", told, flags=re.MULTILINE)
+    return {figure: row for figure, *row in found}
+
+
+def asked_for(experiment):
+    """How many runs an experiment's file asks for at paper scale."""
+    params = yaml.safe_load((ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text())["hydra"]["sweeper"][
+        "params"
+    ]
+    number = 1
+    for values in map(str, params.values()):
+        at_scale = re.fullmatch(r'\$\{at_scale:"(.*)","(.*)"\}', values)
+        values = at_scale[2] if at_scale else values
+        interval = re.fullmatch(r"range\((\d+),(\d+)\)", values)
+        number *= int(interval[2]) - int(interval[1]) if interval else len(values.split(","))
+    return number
 
 
 def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims):
@@ -54,10 +71,13 @@ def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims
         for claim in claims.values()
         if claim["role"] == "main" and claim["experiment"] not in beyond
     }
+    runs = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
     assert set(rows(told)) == set(main)
-    for figure, (said, number, verdict) in rows(told).items():
+    for figure, (said, number, done, verdict) in rows(told).items():
         claim = main[figure]
         assert verdict == claim["verdict"]
+        own = runs[(runs["experiment"] == claim["experiment"]) & (runs["state"] == "done")]
+        assert done == f"{len(own)} of {asked_for(claim['experiment'])}", figure
         [numbers] = re.findall(INTERVAL, number)
         assert agrees(numbers, claim), (figure, numbers)
         assert re.findall(r"n = (\d+)", number) == [str(claim["n"])]
@@ -88,10 +108,58 @@ def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims
         )
 
 
-def test_every_other_number_is_that_of_the_results(told, claims):
-    prose = re.sub(r"^\|.*\|$", "", told, flags=re.MULTILINE)
+class Prose:
+    """A text out of which the passages that were checked are taken."""
+
+    def __init__(self, text):
+        self.rest = re.sub(r"^\|.*\|$|!\[.*?\]\(.*?\)", "", text, flags=re.MULTILINE)
+
+    def take(self, pattern):
+        """The groups of a passage that the text must have."""
+        [match] = re.finditer(pattern, self.rest)
+        self.rest = self.rest[: match.start()] + self.rest[match.end() :]
+        return match.groups()
+
+    def numbers_left(self, names):
+        return re.findall(r"\S*\d\S*", re.sub(names, "", self.rest))
+
+
+def check_reduction(prose, runs):
+    """How the experiments are smaller than the paper's."""
+    [reduced, accuracy] = prose.take(
+        r"reduced: ([\d,]+) training images, and on CIFAR-10 .* trained to (\d+) % training"
+    )
+    judged = runs[~runs["experiment"].isin(["single", "tuning", "early_stopping_grid"])]
+    assert set(judged["config.data.train_samples"]) == {int(reduced.replace(",", ""))}
+    convolutional = runs[runs["experiment"].isin(["memorization_cifar10", "batch_norm"])]
+    assert set(convolutional["config.stop_at_train_accuracy"]) == {int(accuracy) / 100}
+    assert set(convolutional["config.network.width"]) == {0.25}
+
+
+def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
+    prose = Prose(told)
     runs = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
     own = runs[runs["experiment"] == "memorization"]
+    [images] = prose.take(r"\(([\d,]+) training images\), an MLP of 2 x 512, 100 epochs, every network at 100 %")
+    assert set(own["config.data.train_samples"]) == {int(images.replace(",", ""))}
+    assert set(own["config.network.hidden"]) == {"[512, 512]"}
+    assert set(own["epochs"]) == {100}
+    assert own["train_accuracy"].min() == 1
+    networks, orderings = prose.take(r"means over (\d+) networks x (\d+) orderings")
+    assert set(own.groupby("corruption").size()) == {int(networks)}
+    assert set(own["orderings"]) == {int(orderings)}
+    assert {claim["family"] for claim in claims.values()} >= {9}
+    prose.take(
+        r"Intervals are 95 %, and p is corrected for all nine main claims \(that of 1c, which was not run, included\)"
+    )
+    assert "memorization_imagenet" not in set(runs["experiment"])
+    check_reduction(prose, runs)
+    assert prose.numbers_left(r"Figure 1a|CIFAR-10") == []
+
+
+def test_every_number_of_the_guides_findings_is_that_of_the_results(claims):
+    prose = Prose(part("docs/findings.md", "results"))
+    runs = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
     equal = (RESULTS / "memorization.md").read_text()
     [(loss, true, shuffled, *gap, n)] = re.findall(
         rf"At training loss ([\d.]+), the least that all reach, the normalized AUC is {NUMBER} with true labels and "
@@ -104,46 +172,23 @@ def test_every_other_number_is_that_of_the_results(told, claims):
         setting["condition"]: {by: setting["means"][by]["test_accuracy"] for by in ("auc", "nothing")}
         for setting in claims["early_stopping_corrupted.stopping"]["details"]["settings"]
     }
-
-    def take(pattern):
-        """The groups of a passage that README must have; it is taken out of the text."""
-        nonlocal prose
-        [match] = re.finditer(pattern, prose)
-        prose = prose[: match.start()] + prose[match.end() :]
-        return match.groups()
-
-    [images] = take(r"\(([\d,]+) training images\), an MLP of 2 x 512, 100 epochs, every network at 100 %")
-    assert set(own["config.data.train_samples"]) == {int(images.replace(",", ""))}
-    assert set(own["config.network.hidden"]) == {"[512, 512]"}
-    assert set(own["epochs"]) == {100}
-    assert own["train_accuracy"].min() == 1
-    networks, orderings = take(r"means over (\d+) networks x (\d+) orderings")
-    assert set(own.groupby("corruption").size()) == {int(networks)}
-    assert set(own["orderings"]) == {int(orderings)}
-    assert {claim["family"] for claim in claims.values()} >= {9}
-    take(r"Intervals are 95 %, and p is corrected for all nine main claims \(that of 1c, which was not run, included\)")
-    assert "memorization_imagenet" not in set(runs["experiment"])
-    [reduced, accuracy] = take(r"reduced: ([\d,]+) training images, and on CIFAR-10 .* trained to (\d+) % training")
-    judged = runs[~runs["experiment"].isin(["single", "tuning", "early_stopping_grid"])]
-    assert set(judged["config.data.train_samples"]) == {int(reduced.replace(",", ""))}
-    convolutional = runs[runs["experiment"].isin(["memorization_cifar10", "batch_norm"])]
-    assert set(convolutional["config.stop_at_train_accuracy"]) == {int(accuracy) / 100}
-    assert set(convolutional["config.network.width"]) == {0.25}
-
-    numbers = take(
+    check_reduction(prose, runs)
+    numbers = prose.take(
         rf"loss of {NUMBER} the normalized AUC is {NUMBER} with true labels and {NUMBER} with half of them shuffled, "
         rf"lower by {INTERVAL}, n = (\d+)\."
     )
     assert numbers[-1] == n
     paired = zip(numbers[:-1], (loss, true, shuffled, *gap), strict=True)
     assert all(same(text, float(number)) for text, number in paired)
-    numbers = take(rf"Spearman {INTERVAL} with SGD and {INTERVAL} with Adam, n = (\d+) each")
+    numbers = prose.take(rf"Spearman {INTERVAL} with SGD and {INTERVAL} with Adam, n = (\d+) each")
     assert agrees(numbers[:3], correlation["parts"][sgd])
     assert agrees(numbers[3:6], correlation["parts"][adam])
     assert {part["n"] for part in correlation["parts"].values()} == {int(numbers[6])}
-    stopped, low, high = take(rf"a test accuracy of {NUMBER}, where training to the end leaves {NUMBER} to {NUMBER}\.")
+    stopped, low, high = prose.take(
+        rf"a test accuracy of {NUMBER}, where training to the end leaves {NUMBER} to {NUMBER}\."
+    )
     assert all(same(stopped, kept[optimizer]["auc"]) for optimizer in (sgd, adam))
-    first, last, *losses = take(
+    first, last, *losses = prose.take(
         rf"it keeps epochs (\d+) to (\d+), and stopping by test loss keeps networks that are as accurate, with a lower "
         rf"test loss: {NUMBER} in place of {NUMBER}\."
     )
@@ -157,13 +202,13 @@ def test_every_other_number_is_that_of_the_results(told, claims):
     ends = sorted(kept[optimizer]["nothing"] for optimizer in (sgd, adam))
     assert same(low, ends[0])
     assert same(high, ends[1])
-    raw = take(rf"its correlations are {NUMBER} and {NUMBER}")
+    raw = prose.take(rf"its correlations are {NUMBER} and {NUMBER}")
     assert same(raw[0], correlation["by_raw_auc"][sgd]["value"])
     assert same(raw[1], correlation["by_raw_auc"][adam]["value"])
-    days = take(r"2 cores of an AMD EPYC, (\S+) to (\S+)\)")
+    days = prose.take(r"2 cores of an AMD EPYC, (\S+) to (\S+)\.")
     assert days == (runs["finished"].min()[:10], runs["finished"].max()[:10])
-    names = r"Figure 1[ac]|CIFAR-10|of 3a|\(3b\)|bfloat16"
-    assert re.findall(r"\S*\d\S*", re.sub(names, "", prose)) == []
+    assert "memorization_imagenet" not in set(runs["experiment"])
+    assert prose.numbers_left(r"Figure 1[ac]|CIFAR-10|of 3a|\(3b\)|bfloat16") == []
 
 
 def test_what_readme_says_without_numbers_holds(claims):

@@ -1,4 +1,4 @@
-"""Commands run in processes of their own, which tests may kill; forked from one that has imported everything."""
+"""Commands run in their own processes, which tests may kill. They are forked from one that has imported everything."""
 
 import contextlib
 import multiprocessing

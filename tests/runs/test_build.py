@@ -1,4 +1,4 @@
-"""A run's parts, and the bad input that is found in them before training."""
+"""A run's parts, and bad input that is found in them before training."""
 
 import pytest
 

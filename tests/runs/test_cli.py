@@ -1,4 +1,4 @@
-"""The command line, run in this process as a user would run it."""
+"""The command line, run in this process as a user runs it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a user of the command line brings along or asks for: it has its effect, or is refused in one line."""
+"""What a user brings along on the command line has its effect, or is refused in one line."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What happens to long sweeps, done to short ones: afterwards the same command finishes them as if nothing had been."""
+"""Faults of long sweeps, tried on short ones: afterwards the same command finishes them with the same results."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What makes a training faster leaves its results, and names in its checkpoint, as they are."""
+"""Settings that make a training faster change neither its results nor the names in its checkpoint."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, freed by his death, whatever clocks and process numbers do."""
+"""Leases: one holder at a time; a lease is free when its holder is dead, whatever clocks and process numbers do."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A run returns the number that a search asks for, by a name that is checked before it is trained."""
+"""A run returns the number that a search asks for; its name is checked before training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whole runs, small and real: what they leave, that they repeat, and that they survive being cut off."""
+"""Whole small runs: what they leave, that they can be repeated, and that they survive an interruption."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A search by Optuna: its trials are runs, each in its folder, and the same command goes on where it was."""
+"""A search by Optuna: each trial is a run in its own folder, and the same command continues."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""scripts/status.py: what became of each run, and whether all are done."""
+"""scripts/status.py: the state of each run, and whether all are done."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A run's folder of unknown origin: nothing that its configuration names is executed unless its user says so."""
+"""A run's folder of unknown origin: nothing that its configuration names is executed unless the user says so."""
 
 import pytest
 from omegaconf import OmegaConf

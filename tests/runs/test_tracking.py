@@ -1,4 +1,4 @@
-"""Trackers: W&B offline by default, others beside it or instead, and all of them out of the way where they are off."""
+"""Trackers: W&B offline by default, others beside it or instead of it, and none where tracking is off."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A training in two processes; each leaves what its callbacks measured. Run by a test, as Lightning starts it twice."""
+"""A training in two processes; each writes what its callbacks measured. A test runs it; Lightning starts it twice."""
 
 import sys
 from pathlib import Path

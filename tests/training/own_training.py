@@ -1,4 +1,4 @@
-"""A LightningModule as anybody might write it, and its training, for tests in this process and in several."""
+"""A LightningModule as a user might write it, and its training, for tests in one process and in several."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""The callback in anybody's training: what it measures and when, and that training does not notice."""
+"""The callback in any Lightning training: what it measures and when, and that it does not change the training."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""What a measurement of the callback takes, of the arithmetic of an epoch."""
+"""How much of an epoch's arithmetic a measurement of the callback takes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the callback ablates in the networks that people train today."""
+"""What the callback ablates in common networks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is measured after an epoch, and that training is what it should be."""
+"""What is measured after an epoch, and that training is as configured."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Batches: their order, and what they hold."""
+"""Batches: their order and their content."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What stock callbacks do with the values that are logged, and which of it is warned of."""
+"""What stock callbacks do with the logged values, and what the user is warned of."""
 
 from pathlib import Path
 

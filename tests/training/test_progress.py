@@ -1,4 +1,4 @@
-"""The line that tells how far a training is."""
+"""The line that shows the progress of a training."""
 
 import io
 import re

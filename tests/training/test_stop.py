@@ -1,4 +1,4 @@
-"""Stopping once the training set is known."""
+"""Training stops when the training set is learnt."""
 
 import copy
 

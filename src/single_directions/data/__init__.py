@@ -1,4 +1,4 @@
-"""The data sets: one function each, all with the same keys for corruption and subsets."""
+"""The data sets: one function each. All have the same keys for corruption and subsets."""
 
 from single_directions.data.cifar10 import cifar10
 from single_directions.data.digits import digits

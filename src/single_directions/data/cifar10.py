@@ -25,7 +25,7 @@ def cifar10(
 ) -> DataSet:
     """50,000 training and 10,000 test images of 3 x 32 x 32, from the files in `root`/cifar-10-batches-py.
 
-    Downloads them only if `download` is set. Raises `BadInput` where they are missing or broken.
+    Downloads them only if `download` is set. Raises `BadInput` if they are missing or broken.
     """
     selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     return in_memory("cifar10", _decode(Path(root).expanduser().resolve(), download), 10, selection)

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: embedded, so that everything runs without a download."""
+"""scikit-learn's handwritten digits, which come with the package and need no download."""
 
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ def digits(
 
 @lru_cache(maxsize=1)
 def _decode() -> Decoded:
-    from sklearn.datasets import load_digits  # takes most of a second, which other data sets do not need
+    from sklearn.datasets import load_digits  # this import takes most of a second
 
     pixels, targets = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels * 15).to(torch.uint8).view(-1, 1, 8, 8)  # 0..16 in the source

@@ -1,4 +1,4 @@
-"""Folders of class folders, <root>/<part>/<class>/*.jpg, and the image files in them."""
+"""The image files in folders of class folders, <root>/<part>/<class>/*.jpg."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from single_directions.errors import BadInput
 
 
 class ImageFiles(NamedTuple):
-    """The image files of a folder, sorted, and the class of each as its place among the sorted class names."""
+    """The image files of a folder, sorted. The target of a file is the index of its class in the sorted `classes`."""
 
     files: tuple[str, ...]
     targets: tuple[int, ...]
@@ -26,26 +26,26 @@ class ImageFiles(NamedTuple):
 
 
 def train_and_test(root: str | Path, train_folder: str, test_folder: str) -> tuple[ImageFiles, ImageFiles]:
-    """The image files of both parts; raises `BadInput` where a folder is missing or empty or their classes differ."""
+    """The image files of both parts. Raises `BadInput` if a folder is missing or empty, or if their classes differ."""
     folder = Path(root).expanduser().resolve()
     train = class_folders(folder / train_folder, "data.train_folder")
     test = class_folders(folder / test_folder, "data.test_folder")
     odd = sorted(set(train.classes) ^ set(test.classes))
     if odd:
         raise BadInput(
-            f"{folder}: {train_folder} and {test_folder} must hold the same classes, {odd[0]} is in one only"
+            f"{folder}: {train_folder} and {test_folder} must hold the same classes, but {odd[0]} is in one only"
         )
     return train, test
 
 
 def class_folders(folder: Path, key: str) -> ImageFiles:
-    """The image files below each class folder in `folder`; `key` is where the configuration names it."""
-    wanted = f"put one folder of images a class there, or name another with data.root or {key}"
+    """The image files below each class folder in `folder`, which the configuration names with `key`."""
+    wanted = f"put one folder of images for each class there, or name another folder with data.root or {key}"
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder: {wanted}")
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
-        raise BadInput(f"{folder} holds {len(classes)} class folders, at least 2 are needed: {wanted}")
+        raise BadInput(f"{folder} holds {len(classes)} class folders, but at least 2 are needed: {wanted}")
     files: list[str] = []
     targets: list[int] = []
     for target, name in enumerate(classes):
@@ -60,7 +60,7 @@ def class_folders(folder: Path, key: str) -> ImageFiles:
 
 
 def _images_below(folder: Path) -> list[str]:
-    """All image files at any depth (Tiny ImageNet has a folder more than most)."""
+    """All image files at any depth (Tiny ImageNet has one more level of folders)."""
     return [
         os.path.join(parent, name)
         for parent, _, names in os.walk(folder, followlinks=True)
@@ -70,9 +70,9 @@ def _images_below(folder: Path) -> list[str]:
 
 
 def open_image(file: str) -> Image.Image:
-    """The image in a file as RGB; raises `BadInput`, which names the file, if it cannot be read."""
+    """The image in a file, as RGB. Raises `BadInput` with the file's name if it cannot be read."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
-    except Exception as error:  # each format's decoder has its own kinds
+    except Exception as error:  # each format's decoder raises its own kinds of errors
         raise BadInput(f"{file} cannot be read as an image ({error}): replace or remove it") from error

@@ -1,4 +1,4 @@
-"""Any folder of class folders, decoded once into memory."""
+"""A folder of class folders, decoded once into memory."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +32,14 @@ def image_folder(
 ) -> DataSet:
     """The RGB images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>; classes are sorted by name.
 
-    `image_size` resizes each image's shorter side and crops its centre, in pixels; None keeps the images' own size,
-    which must be the same for all. Raises `BadInput` for missing folders, broken files and sizes that differ.
+    `image_size`, in pixels, resizes the shorter side of each image and crops its centre. None keeps the images as they
+    are; all must then have one size. Raises `BadInput` for missing folders, broken files and different sizes.
     """
     selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
         raise BadInput(f"data.image_size must be at least 1 pixel, or null for the images' own size: not {image_size}")
     train, test = train_and_test(root, train_folder, test_folder)
-    # Whether there are enough images is known before they are decoded.
+    # Raises before anything is decoded if there are too few images.
     selection.train(train.labels)
     selection.test(test.labels)
     return in_memory("image_folder", _decode(train, test, image_size), len(train.classes), selection)
@@ -64,13 +64,13 @@ def _pixels(files: tuple[str, ...], image_size: int | None) -> Tensor:
             image = _sized(open_image(file), image_size)
             if image.size != (width, height):
                 raise BadInput(
-                    f"{file} has {image.height} x {image.width} pixels, the images before it {height} x {width}: "
-                    "set data.image_size to bring all to one size"
+                    f"{file} has {image.height} x {image.width} pixels, but the images before it have "
+                    f"{height} x {width}: set data.image_size to bring all images to one size"
                 )
             images.append(np.asarray(image))
         pixels[start : start + 256] = np.stack(images).transpose(0, 3, 1, 2)
 
-    # Threads that decode small images mostly wait for Python's lock, and are slower together than one alone.
+    # With small images the threads mostly wait for Python's lock; one alone is faster.
     threads = 1 if max(first.size) <= 128 else os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(decode, range(0, len(files), 256)):  # raises the first error in the files' order

@@ -1,4 +1,4 @@
-"""ImageNet, or any set too large for memory: a folder of class folders, read through workers as training goes."""
+"""ImageNet, or any other folder of class folders that is too large for memory. Workers read it during training."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,7 +19,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class StreamedImages(LabelledImages):
-    """Images decoded from their files each time they are read: (float32 (3, H, W), label)."""
+    """Images that are decoded from their files each time they are read: (float32 (3, H, W), label)."""
 
     def __init__(self, files: Sequence[str], labels: Tensor, transform: Callable[[Image.Image], Tensor]) -> None:
         self.files, self.labels, self.transform = files, labels, transform
@@ -45,9 +45,8 @@ def imagenet(
 ) -> DataSet:
     """The images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>, read by `workers` processes.
 
-    `augment` trains on random crops and mirror images; leave it off at every level of a corruption sweep, so that the
-    levels differ in their labels only. Raises `BadInput` for missing folders at once, for a broken file when it is
-    read.
+    `augment` trains on random crops and mirror images. Leave it off in a corruption sweep, so that its levels differ
+    only in their labels. Raises `BadInput` for missing folders at once, and for a broken file when it is read.
     """
     selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     if not isinstance(image_size, int) or image_size < 1:
@@ -78,7 +77,7 @@ def imagenet(
 
 @lru_cache(maxsize=1)
 def _files(root: Path, train_folder: str, test_folder: str) -> tuple[ImageFiles, ImageFiles]:
-    """The file names, listed once a process: over a million take a while."""
+    """The file names, listed once in each process: ImageNet has over a million."""
     return train_and_test(root, train_folder, test_folder)
 
 

@@ -1,4 +1,4 @@
-"""Images and labels: the in-memory data set, and the training and test sets that an experiment takes together."""
+"""Images and labels: images held in memory, and the training and test images of an experiment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +21,11 @@ class LabelledImages(Dataset[Batch]):
 
 
 class Images(LabelledImages):
-    """Images held in memory, normalized as they are read: (image / 255 - mean) / std.
+    """Images held in memory and normalized when they are read: (image / 255 - mean) / std.
 
-    `images` is uint8 (n, C, H, W), `labels` int64 (n,); `mean` and `std` have one number a channel. A `DataLoader` with
-    this module's `collate` reads a whole batch at once, (B, C, H, W) float32 and (B,), at nearly the cost of indexing.
+    `images` is uint8 (n, C, H, W), `labels` int64 (n,); `mean` and `std` have a number for each channel. With
+    this module's `collate` a `DataLoader` reads a whole batch at once, (B, C, H, W) float32 and (B,), about as fast as
+    indexing.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -43,11 +44,11 @@ class Images(LabelledImages):
         return self._normalized(self.images[index]), self.labels[index]
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        """The batch of these images, ready made: a `DataLoader` asks for all indices of a batch at once."""
+        """The batch of these images. A `DataLoader` calls this with all indices of a batch at once."""
         at = torch.as_tensor(indices)
-        if self.images.is_cuda:  # a plain copy would wait for all that the device still has to do
+        if self.images.is_cuda:  # an ordinary copy would wait until the device has finished its work
             at = at.pin_memory().to(self.images.device, non_blocking=True)
-        # Several times faster than self.images[at], which copies a byte at a time.
+        # Several times faster than self.images[at], which copies single bytes.
         return self._normalized(self.images.index_select(0, at)), self.labels.index_select(0, at)
 
     def _normalized(self, pixels: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class Images(LabelledImages):
 
 
 def collate(batch: Any) -> Any:
-    """A batch for a `DataLoader`: one that `Images` made passes through, a list of samples is stacked."""
+    """For a `DataLoader`: returns a batch that `Images` made as it is, and stacks a list of samples."""
     return default_collate(batch) if isinstance(batch, list) else batch
 
 
@@ -67,10 +68,17 @@ def collate(batch: Any) -> Any:
 class DataSet:
     """The training and test images of an experiment, and the labels trained with.
 
-    `train_plain` holds the images and labels of `train` without augmentation, for measuring; it is `train` itself where
-    nothing is augmented. `label_hash` stands for the training subset and its labels, `corrupted` counts the training
-    labels that differ from the true ones; `workers` is the number of processes that a `DataLoader` should read with.
-    `held_out` holds the images kept out of training, plain, with labels corrupted like the rest; None without such.
+    Attributes:
+        name: of the data set.
+        train: the images to train on.
+        train_plain: the same images and labels without augmentation, for measuring; `train` itself if it has none.
+        test: the images to test on.
+        classes: how many classes there are.
+        input_shape: (channels, height, width) of an image.
+        label_hash: identifies the training subset and its labels.
+        corrupted: how many training labels differ from the true ones.
+        workers: how many processes a `DataLoader` should read with.
+        held_out: images kept out of training, without augmentation, their labels corrupted like the rest; or None.
     """
 
     name: str
@@ -85,7 +93,7 @@ class DataSet:
     held_out: LabelledImages | None = None
 
     def to(self, device: torch.device | str) -> "DataSet":
-        """The same data set, with images that are held in memory held on another device."""
+        """The same data set with its in-memory images on another device."""
         parts = (self.train, self.train_plain, self.test, self.held_out)
         kinds = {id(images): images for images in parts}
         moved: Any = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}

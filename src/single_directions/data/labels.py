@@ -1,4 +1,4 @@
-"""Which images are used and what they are labelled: pure functions of labels, int64 (n,), and a seed."""
+"""Subsets of images and corruption of labels: pure functions of labels, int64 (n,), and a seed."""
 
 import hashlib
 
@@ -11,12 +11,12 @@ KINDS = ("shuffle", "uniform")
 
 
 def corrupt(labels: Tensor, corruption: float, kind: str = "shuffle", seed: int = 0) -> Tensor:
-    """Labels of which round(corruption * n), chosen at random, are corrupted (section 2, "Partially corrupted labels").
+    """Corrupts round(corruption * n) of the labels, chosen at random (section 2, "Partially corrupted labels").
 
-    "shuffle" permutes the chosen labels among themselves, so that class counts stay as they are; "uniform" replaces
-    each by a class drawn uniformly from those that occur. Either way a label may come out true by chance. Under one
-    seed the labels chosen at a lower corruption are among those chosen at a higher one. Raises `BadInput` for a
-    corruption outside 0..1 or an unknown kind.
+    "shuffle" permutes the chosen labels among themselves, which keeps the class counts; "uniform" replaces each by a
+    class drawn uniformly from those that occur. In both cases a label can be true by chance. With the same seed, the
+    labels chosen at a lower corruption are also chosen at a higher one. Raises `BadInput` for a corruption outside
+    0..1 or an unknown kind.
     """
     check_corruption(corruption, kind)
     chosen = torch.randperm(len(labels), generator=_generator(seed, "chosen"))[: round(corruption * len(labels))]
@@ -26,7 +26,7 @@ def corrupt(labels: Tensor, corruption: float, kind: str = "shuffle", seed: int 
         corrupted[chosen] = labels[chosen[torch.randperm(len(chosen), generator=generator)]]
     else:
         classes = labels.unique()
-        # Drawn for every label, so that one chosen at two levels is replaced alike at both.
+        # Drawn for every label: one that is chosen at two levels gets the same class at both.
         drawn = classes[torch.randint(len(classes), labels.shape, generator=generator)]
         corrupted[chosen] = drawn[chosen]
     return corrupted
@@ -43,20 +43,20 @@ def check_corruption(corruption: float, kind: str) -> None:
 def class_balanced_subset(
     labels: Tensor, samples: int, seed: int = 0, key: str = "samples", purpose: str = "subset"
 ) -> Tensor:
-    """Sorted indices of `samples` random images, as many of each class as there can be.
+    """Sorted indices of `samples` random images, equally many of each class where possible.
 
-    The classes' counts differ by at most 1, save that a class too small for its share gives all it has and the others
-    share the rest. Under one seed and purpose a smaller subset lies within a larger one. Raises `BadInput`, which names
-    `key`, for fewer samples than classes or more than there are.
+    The counts of the classes differ by at most 1. A class that is smaller than its share gives all its images, and the
+    other classes share the rest. With the same seed and purpose a smaller subset lies within a larger one. Raises
+    `BadInput`, which names `key`, for fewer samples than classes or more than there are images.
     """
     counts = labels.unique(return_counts=True)[1]
     if not len(counts) <= samples <= len(labels):
         raise BadInput(
-            f"{key} must lie between {len(counts)}, one a class, and {len(labels)}, all there are: not {samples}"
+            f"{key} must lie between {len(counts)}, one for each class, and {len(labels)}, all images: not {samples}"
         )
     order = torch.randperm(len(labels), generator=_generator(seed, purpose))
     by_class = labels[order].argsort(stable=True)
-    # A label's turn: how many of its class come before it in the random order. All classes' first come first.
+    # The turn of a label: how many of its class come before it in the random order. The lowest turns are taken first.
     starts = counts.cumsum(0) - counts
     turn = torch.empty_like(order)
     turn[by_class] = torch.arange(len(labels)) - starts.repeat_interleave(counts)
@@ -69,6 +69,6 @@ def label_hash(labels: Tensor) -> str:
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that what one draws never shifts what another does."""
+    """A separate generator for each purpose: what one draws never changes what another draws."""
     digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

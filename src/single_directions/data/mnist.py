@@ -24,7 +24,7 @@ def mnist(
 ) -> DataSet:
     """60,000 training and 10,000 test images of 1 x 28 x 28, from the files in `root`/MNIST/raw.
 
-    Downloads them only if `download` is set. Raises `BadInput` where they are missing or broken.
+    Downloads them only if `download` is set. Raises `BadInput` if they are missing or broken.
     """
     selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
     return in_memory("mnist", _decode(Path(root).expanduser().resolve(), download), 10, selection)

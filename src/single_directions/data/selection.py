@@ -1,4 +1,4 @@
-"""The keys that every data set shares, and what they make of decoded images."""
+"""The keys that all data sets share, and how they apply to decoded images."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class Decoded(NamedTuple):
 
 
 class TrainingLabels(NamedTuple):
-    """The labels trained with, int64 (samples,), the indices of their images, how many are untrue, and a hash.
+    """The labels trained with, int64 (samples,), the indices of their images, how many are wrong, and a hash.
 
-    `held_out_labels` and `held_out_indices` are those of the images kept out of training.
+    `held_out_labels` and `held_out_indices` belong to the images kept out of training.
     """
 
     labels: Tensor
@@ -40,11 +40,18 @@ class TrainingLabels(NamedTuple):
 class Selection:
     """Which images are used, how training labels are corrupted, and how pixels are scaled.
 
-    `train_samples` and `test_samples` take class-balanced subsets (None: all images). `held_out` is the fraction of the
-    training images, class-balanced, that is kept out of training, with labels corrupted like the rest. `seed` draws
-    subsets and corruption; which images are trained on and held out does not depend on the corruption. With `normalize`
-    each channel has mean 0 and standard deviation 1 over all training images; without it pixels are 0 to 1. Raises
-    `BadInput` before anything is decoded.
+    Attributes:
+        corruption: the fraction of the training labels that is corrupted.
+        corruption_kind: ``"shuffle"`` or ``"uniform"``.
+        train_samples, test_samples: sizes of class-balanced subsets; None for all images.
+        seed: draws subsets and corruption. Which images are used does not depend on the corruption.
+        normalize: whether each channel gets mean 0 and standard deviation 1 over all training images; else pixels are
+            0 to 1.
+        held_out: the fraction of the training images that is kept out of training, class-balanced, with labels
+            corrupted like the rest.
+
+    Raises:
+        BadInput: a value is out of range; before anything is decoded.
     """
 
     corruption: float = 0.0
@@ -67,7 +74,7 @@ class Selection:
         check_held_out(self.held_out)
 
     def train(self, labels: Tensor) -> TrainingLabels:
-        """The labels to train with, out of the true ones, int64 (n,)."""
+        """The labels to train with, made from the true ones, int64 (n,)."""
         indices = _subset(labels, self.train_samples, self.seed, "data.train_samples")
         true = labels[indices]
         corrupted = corrupt(true, self.corruption, self.corruption_kind, self.seed)
@@ -75,24 +82,24 @@ class Selection:
         kept = torch.ones(len(true), dtype=torch.bool)
         kept[held_out] = False
         trained, used = corrupted[kept], indices[kept]
-        # Hashed in their places among all images, so that other images with the same labels have another hash.
+        # The hash covers the place of each label among all images: other images with the same labels have another hash.
         placed = torch.full_like(labels, -1).scatter(0, used, trained)
         untrue = int((trained != true[kept]).sum())
         return TrainingLabels(trained, used, untrue, label_hash(placed), corrupted[held_out], indices[held_out])
 
     def test(self, labels: Tensor) -> Tensor:
-        """The indices of the images to test with, out of the true labels, int64 (n,)."""
+        """The indices of the images to test with, from the true labels, int64 (n,)."""
         return _subset(labels, self.test_samples, self.seed, "data.test_samples")
 
     def _held_out(self, labels: Tensor) -> Tensor:
-        """The places of the images to keep out of training among the training subset, by its true labels."""
+        """The indices, within the training subset, of the images to keep out of training."""
         if self.held_out == 0:
             return torch.empty(0, dtype=torch.long)
         samples, classes = round(self.held_out * len(labels)), len(labels.unique())
         if samples < classes:
             raise BadInput(
                 f"data.held_out={self.held_out} of {len(labels)} training images are {samples}: at least {classes} are "
-                "needed, one a class"
+                "needed, one for each class"
             )
         chosen = class_balanced_subset(labels, samples, self.seed, "data.held_out", "held out")
         counts, taken = (part.bincount(minlength=int(labels.max()) + 1) for part in (labels, labels[chosen]))
@@ -108,19 +115,19 @@ def check_held_out(fraction: float) -> None:
 
 
 def decoded(train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor) -> Decoded:
-    """Images and labels with the mean and standard deviation of each channel over all training images, in 0..1."""
+    """The images and labels, with the mean and standard deviation (0..1) of each channel over all training images."""
     levels = torch.arange(256, dtype=torch.float64) / 255
-    # Counting grey levels is exact, and needs no floating-point copy of the images.
+    # Counting grey levels is exact and needs no floating-point copy of the images.
     counts = torch.stack([c.flatten().bincount(minlength=256) for c in train_images.unbind(1)]).double()
     shares = counts / counts.sum(1, keepdim=True)
     mean = shares @ levels
     std = (shares * (levels - mean[:, None]) ** 2).sum(1).sqrt()
-    std[std == 0] = 1  # a channel that is the same everywhere
+    std[std == 0] = 1  # a channel that is constant
     return Decoded(train_images, train_labels, test_images, test_labels, tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def in_memory(name: str, images: Decoded, classes: int, selection: Selection) -> DataSet:
-    """The `DataSet` of decoded images, normalized by all training images, whichever of them are selected."""
+    """The `DataSet` of decoded images. All training images, not only those selected, give the mean and deviation."""
     chosen, test = selection.train(images.train_labels), selection.test(images.test_labels)
     _, channels, height, width = images.train_images.shape
     scaling = (images.mean, images.std) if selection.normalize else ([0.0] * channels, [1.0] * channels)
@@ -144,5 +151,5 @@ def _subset(labels: Tensor, samples: int | None, seed: int, key: str) -> Tensor:
 
 
 def _taken(images: Tensor, indices: Tensor) -> Tensor:
-    """The images at sorted indices; all of them are not copied, because runs of one process share them."""
+    """The images at sorted indices. If these are all images, there is no copy: the runs of a process share them."""
     return images if len(indices) == len(images) else images.index_select(0, indices)

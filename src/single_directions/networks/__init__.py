@@ -1,4 +1,4 @@
-"""The three architectures of the paper: plain modules, each of which knows the sites that the paper ablates."""
+"""The three architectures of the paper. Each names the sites that the paper ablates in `default_sites`."""
 
 from single_directions.networks.convnet import ConvNet
 from single_directions.networks.mlp import MLP

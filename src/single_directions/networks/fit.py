@@ -1,4 +1,4 @@
-"""Does a network fit the images and classes it is built for?"""
+"""Checks that a network fits its images and classes."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -12,10 +12,10 @@ def is_count(value: object) -> bool:
 
 
 def check_fit(network: str, input_shape: Sequence[int], classes: int, least: int = 1) -> tuple[int, int, int]:
-    """The input shape (C, H, W) as a tuple of ints, once it is known to fit.
+    """Checks the input shape and the number of classes, and returns the shape (C, H, W) as a tuple of ints.
 
-    `least` is the height and width in pixels that the network needs at least. Raises `BadInput` for a shape that is
-    not (C, H, W), for smaller images and for fewer than 2 classes.
+    `least` is the smallest height and width in pixels. Raises `BadInput` for a shape that is not (C, H, W), for smaller
+    images and for fewer than 2 classes.
     """
     shape = tuple(input_shape)
     if len(shape) != 3 or not all(map(is_count, shape)):

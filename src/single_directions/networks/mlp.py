@@ -11,11 +11,16 @@ from single_directions.networks.fit import check_fit, is_count
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU, ended by a linear head: flatten fc1 relu1 (dropout1) fc2 relu2 (dropout2) ... head.
+    """Dense layers with ReLU and a linear head: flatten fc1 relu1 (dropout1) fc2 relu2 (dropout2) ... head.
 
-    Inputs are (N, C, H, W), outputs logits (N, classes). `hidden` gives the width of each hidden layer, `dropout` the
+    Inputs are (N, C, H, W), outputs logits (N, classes). `hidden` is the width of each hidden layer. `dropout` is the
     fraction of each hidden layer that is dropped in training; with 0 there are no dropout modules. The default sites
-    are all hidden layers (Figure 1a). Raises `BadInput` for what does not fit.
+    are all hidden layers (Figure 1a). Raises `BadInput` for arguments that do not fit.
+
+    >>> import torch
+    >>> network = MLP(input_shape=(1, 28, 28), classes=10, hidden=(512, 512))
+    >>> network.default_sites, tuple(network(torch.zeros(2, 1, 28, 28)).shape)
+    (('relu1', 'relu2'), (2, 10))
     """
 
     def __init__(
@@ -46,8 +51,8 @@ class MLP(nn.Module):
 
 
 def _widths(hidden: Sequence[int]) -> list[int]:
-    """The widths of the hidden layers as a list, once each is known to be a whole number of at least 1."""
+    """Checks the widths of the hidden layers and returns them as a list."""
     widths = [] if isinstance(hidden, (int, float, str)) else list(hidden)
     if not widths or not all(map(is_count, widths)):
-        raise BadInput(f"network.hidden must list one width of at least 1 a hidden layer, such as [512, 512]: {hidden}")
+        raise BadInput(f"network.hidden must list a width of at least 1 for each hidden layer, as [512, 512]: {hidden}")
     return widths

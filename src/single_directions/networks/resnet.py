@@ -10,17 +10,18 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from single_directions.errors import BadInput
 from single_directions.networks.fit import check_fit
 
-# Least height and width: the network halves images five times behind the one stem, three times behind the other.
+# Least height and width: images are halved five times with the first stem, three times with the second.
 STEMS = {"imagenet": 32, "small": 8}
 
 
 class ResNet50(ResNet):
     """torchvision's ResNet-50, with the usual stem or one for small images.
 
-    Inputs are (N, C, H, W), outputs logits (N, classes). `stem="imagenet"` opens with a 7 x 7 convolution of stride 2
-    and a max pool (32 pixels or more, made for 224), `"small"` with a 3 x 3 convolution of stride 1 (8 pixels or more,
-    made for 64 or fewer). `width` multiplies every block's number of feature maps. Default sites are the three ReLUs of
-    the last block (Figure 1c), which are one module: hence the node names. Raises `BadInput` for what does not fit.
+    Inputs are (N, C, H, W), outputs logits (N, classes). `stem="imagenet"` begins with a 7 x 7 convolution of stride 2
+    and a max pool (at least 32 pixels, made for 224), `"small"` with a 3 x 3 convolution of stride 1 (at least 8
+    pixels, made for 64 or fewer). `width` multiplies the number of feature maps of every block. The default sites are
+    the three ReLUs of the last block (Figure 1c). These are one module, so their names are those of graph nodes. Raises
+    `BadInput` for arguments that do not fit.
     """
 
     default_sites = ("layer4.2.relu", "layer4.2.relu_1", "layer4.2.relu_2")
@@ -40,7 +41,7 @@ class ResNet50(ResNet):
             self.maxpool = nn.Identity()
         elif channels != 3:
             self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
-        # As torchvision initializes every convolution.
+        # torchvision initializes every convolution so.
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
     def _make_layer(self, block: type[Bottleneck], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
