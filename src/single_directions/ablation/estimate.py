@@ -113,15 +113,18 @@ class RepeatedEstimate:
     >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> repeated = RepeatedEstimate(network, [(torch.randn(100, 4), torch.randint(3, (100,)))], masks=1000)
     >>> first = repeated()
-    >>> network[2].weight.data.mul_(2)  # doctest: +SKIP
-    >>> change = repeated().change_from(first)["auc"]
+    >>> for parameter in network[2].parameters():
+    ...     _ = parameter.data.mul_(2)
+    >>> repeated().change_from(first)["auc"]
+    Value(value=0.0, se=0.0)
 
     Args:
         network, batches, settings: as `ablation_auc`. `batches` are read at each call.
     """
 
     def __init__(self, network: nn.Module, batches: Batches, **settings: Any) -> None:
-        self.network, self.batches, self.settings = network, batches, settings
+        self.network = with_logits(network, settings.pop("output", None))
+        self.batches, self.settings = batches, settings
         self._kept: Prepared | None = None
 
     def __call__(self) -> AblationEstimate:

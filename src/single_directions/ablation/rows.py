@@ -150,7 +150,9 @@ class Stages:
         self.border = [
             node
             for node in flow.needed
-            if node in flow.site_of or any(self.stage.get(user, 0) > self.seen[node] for user in node.users)
+            if node in flow.site_of
+            or node is flow.output
+            or any(self.stage.get(user, 0) > self.seen[node] for user in node.users)
         ]
         self.fixed_nodes = [node for node in self.border if self.stage[node] == 0]
         # What depends on the images must have a row for each; a parameter is shared.
