@@ -9,10 +9,11 @@ import torch
 from single_directions.benchmark import ablation as cases
 from single_directions.benchmark import training as ways
 from single_directions.benchmark.ablation import CASES, Case, ablation
-from single_directions.benchmark.callback import TRAININGS, Training, callback
+from single_directions.benchmark.callback import TRAININGS, Training, callback, precision
 from single_directions.benchmark.cli import benchmark
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
+from single_directions.training.budget import MOST
 
 TINY = Case(lambda: MLP((1, 4, 4), 3, hidden=(8, 8)), (1, 4, 4), 12, 2, 5, (6, 12), classes=3)
 
@@ -87,8 +88,17 @@ def test_the_callback_is_timed_against_an_epoch(monkeypatch):
     monkeypatch.setitem(TRAININGS, "tiny", tiny)
     ((record,),) = callback(["tiny"], repeats=1)
     assert record["callback_of_epoch"] == pytest.approx(record["callback_seconds"] / record["epoch_seconds"])
-    assert 1000 <= record["masks"] <= 15_100
+    assert 1000 <= record["masks"] <= 1.01 * MOST
     assert 0 < record["auc_se"] < 0.05
     assert list(TRAININGS)[:3] == ["mlp", "convnet", "resnet18"]
-    with pytest.raises(BadInput, match="'mpl': one of mlp, convnet"):
+    with pytest.raises(BadInput, match=r"'mpl': one of mlp, convnet, resnet18, .*trained"):
         list(callback(["mpl"]))
+
+
+def test_precision_is_that_of_a_training(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where there is no MNIST
+    first, second = precision(epochs=2)
+    assert (first["case"], first["epoch"], second["epoch"]) == ("mlp on digits", 1, 2)
+    assert 0.3 < first["accuracy"] <= second["accuracy"] <= 1
+    assert first["change_se"] != first["change_se"]
+    assert 0 < second["change_se"] < 2 * second["auc_se"] < 0.05

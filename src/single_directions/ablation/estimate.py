@@ -5,21 +5,20 @@ same for all images. Here each image has a few masks of its own. They are indepe
 gives a smaller error, and the error can be read off the answers themselves.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import correct
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
-from single_directions.ablation.masks import Masks, draw_masks, weights
+from single_directions.ablation.estimated import AblationEstimate
+from single_directions.ablation.masks import Block, Masks, draw_masks
 from single_directions.ablation.measurement import (
     MEMORY_BUDGET,
     Batches,
@@ -32,262 +31,16 @@ from single_directions.ablation.measurement import (
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Cost, Rows, choose_rows
-from single_directions.ablation.sites import Site, as_written
+from single_directions.ablation.sites import Site, as_written, undisturbed
+from single_directions.ablation.structure import structure
 from single_directions.errors import BadInput
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DEFAULT_MASKS = 10_000
 ROW_METHODS = ("auto", "prefix", "reference")
 _LEAST = 4
 """Masks that each point should have at least."""
-NAMES = ("auc", "auc_normalized", "auc_corrected", "accuracy")
-
-
-class Value(NamedTuple):
-    """A number and its standard error."""
-
-    value: float
-    se: float
-
-
-@dataclass(frozen=True, eq=False)
-class AblationEstimate:
-    """An estimate of the area under the cumulative ablation curve, with standard errors.
-
-    The numbers are those of `AblationCurve`, averaged over all orderings: `auc`, `auc_normalized`, `auc_corrected` and
-    `accuracy`. Each has a standard error: `auc_se` and so on. NaN where a number is not defined.
-
-    Attributes:
-        intact, ablated: bool, (images,), whether each image is answered right with nothing and with all units clamped.
-        right: bool, (images, masks), whether it is with each of its masks.
-        points: int64, (images, masks), the point of each mask.
-        cluster: int64, (images,), images of one number share their masks; all different as a rule.
-        units_ablated: int64, (points,), how many units are clamped.
-        units: of all sites together.
-        population: how many images the AUC is about. Those measured were drawn from them. If they are all of them, the
-            standard error counts the masks alone; else it counts which images were drawn too.
-        seed, sites, clamp, top_k: as asked.
-        method, why: how the network was run, and why so.
-        passes: what it cost, in forward passes of the whole network for one image.
-    """
-
-    intact: Tensor
-    ablated: Tensor
-    right: Tensor
-    points: Tensor
-    cluster: Tensor
-    units_ablated: Tensor
-    units: int
-    population: float = math.inf
-    seed: int = 0
-    sites: tuple[Site, ...] = ()
-    clamp: Clamp = "zero"
-    top_k: int = 1
-    method: str = ""
-    why: str = ""
-    passes: float = field(default=math.nan)
-
-    @property
-    def images(self) -> int:
-        """How many images were measured."""
-        return len(self.intact)
-
-    @property
-    def masks(self) -> int:
-        """How many pairs of an image and a mask were measured."""
-        return self.right.numel()
-
-    @property
-    def fraction_ablated(self) -> Tensor:
-        """float64, (points,), 0 to 1."""
-        return self.units_ablated.double() / self.units
-
-    @cached_property
-    def curve(self) -> Tensor:
-        """float64, (points,), accuracy at each point: the mean over orderings of an `AblationCurve`."""
-        inner = self._sums(self.right.double()) / self._counts
-        return torch.cat([self.intact.double().mean()[None], inner, self.ablated.double().mean()[None]])
-
-    @property
-    def curve_se(self) -> Tensor:
-        """float64, (points,), the standard error of `curve`."""
-        points = range(len(self.units_ablated))
-        return torch.tensor([self._error(self._influence(point)) for point in points], dtype=torch.float64)
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy with nothing clamped."""
-        return self._values["accuracy"].value
-
-    @property
-    def accuracy_se(self) -> float:
-        """Its standard error: 0 if all images of the population were measured."""
-        return self._values["accuracy"].se
-
-    @property
-    def auc(self) -> float:
-        """The trapezoid area under accuracy against the fraction ablated, 0 to 1, mean over orderings."""
-        return self._values["auc"].value
-
-    @property
-    def auc_se(self) -> float:
-        """Its standard error."""
-        return self._values["auc"].se
-
-    @property
-    def auc_normalized(self) -> float:
-        """`auc` over `accuracy`: the paper's quantity (captions of Figures 2 and 3)."""
-        return self._values["auc_normalized"].value
-
-    @property
-    def auc_normalized_se(self) -> float:
-        """Its standard error."""
-        return self._values["auc_normalized"].se
-
-    @property
-    def auc_corrected(self) -> float:
-        """(`auc` - floor) / (`accuracy` - floor), where floor is the accuracy with all units clamped."""
-        return self._values["auc_corrected"].value
-
-    @property
-    def auc_corrected_se(self) -> float:
-        """Its standard error."""
-        return self._values["auc_corrected"].se
-
-    def change_from(self, earlier: AblationEstimate) -> dict[str, Value]:
-        """How far each number is above that of an earlier estimate of the same images and masks, and how sure that is.
-
-        The standard error is that of paired differences: most of what the two have in common falls out.
-
-        Raises:
-            BadInput: the two were not measured on the same pairs.
-        """
-        same = (self.seed, self.units, self.images) == (earlier.seed, earlier.units, earlier.images)
-        if not same or not torch.equal(self.points, earlier.points):
-            raise BadInput("change_from: the other estimate has other images or masks; measure both with one seed")
-        return {
-            name: Value(self._values[name].value - earlier._values[name].value, self._error(own - other))
-            for name, own, other in ((name, self._influences[name], earlier._influences[name]) for name in NAMES)
-        }
-
-    def to_frame(self) -> pd.DataFrame:
-        """A table with a row for each point: units_ablated, fraction_ablated, accuracy, accuracy_se."""
-        import pandas as pd
-
-        columns = {
-            "units_ablated": self.units_ablated,
-            "fraction_ablated": self.fraction_ablated,
-            "accuracy": self.curve,
-            "accuracy_se": self.curve_se,
-        }
-        return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
-
-    @classmethod
-    def joined(cls, parts: Sequence[AblationEstimate]) -> AblationEstimate:
-        """The estimate of the images of several, as of the processes of one training, all of one population."""
-        first = parts[0]
-        offsets = torch.tensor([0, *(int(part.cluster.max()) + 1 for part in parts)]).cumsum(0).tolist()
-        clusters = [part.cluster + offset for part, offset in zip(parts, offsets, strict=False)]
-        together: dict[str, Any] = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name in ("intact", "ablated", "right", "points")
-        }
-        passes = sum(part.passes for part in parts)
-        return replace(first, **together, cluster=torch.cat(clusters), passes=passes)
-
-    @cached_property
-    def _counts(self) -> Tensor:
-        """Masks at each point between the ends, float64, (points - 2,)."""
-        return self._sums(torch.ones_like(self.right, dtype=torch.float64))
-
-    def _sums(self, values: Tensor) -> Tensor:
-        sums = torch.zeros(len(self.units_ablated), dtype=torch.float64)
-        return sums.index_add_(0, self.points.flatten(), values.flatten())[1:-1]
-
-    @cached_property
-    def _values(self) -> dict[str, Value]:
-        auc = float(weights(self.units_ablated, self.units) @ self.curve)
-        accuracy, floor = float(self.curve[0]), float(self.curve[-1])
-        values = {
-            "auc": auc,
-            "auc_normalized": auc / accuracy if accuracy > 0 else math.nan,
-            "auc_corrected": (auc - floor) / (accuracy - floor) if accuracy > floor else math.nan,
-            "accuracy": accuracy,
-        }
-        return {name: Value(value, self._error(self._influences[name])) for name, value in values.items()}
-
-    @cached_property
-    def _influences(self) -> dict[str, _Influence]:
-        """How much each answer adds to the error of each number, to first order."""
-        share = weights(self.units_ablated, self.units)
-        accuracy, floor = self._influence(0), self._influence(-1)
-        auc = accuracy * float(share[0]) + floor * float(share[-1])
-        if self.right.numel():
-            auc += _Influence(torch.zeros_like(accuracy.image), share[self.points] * self._residuals)
-        level, bottom = float(self.curve[0]), float(self.curve[-1])
-        area = float(share @ self.curve)
-        normalized = (auc - accuracy * (area / level)) * (1 / level) if level > 0 else auc * math.nan
-        corrected = auc * math.nan
-        if level > bottom:
-            ratio = (area - bottom) / (level - bottom)
-            corrected = (auc - floor - (accuracy - floor) * ratio) * (1 / (level - bottom))
-        return dict(zip(NAMES, (auc, normalized, corrected, accuracy), strict=True))
-
-    def _influence(self, point: int) -> _Influence:
-        """That of the accuracy at one point."""
-        none = torch.zeros_like(self.right, dtype=torch.float64)
-        if point % len(self.units_ablated) in (0, len(self.units_ablated) - 1):
-            right = (self.intact if point == 0 else self.ablated).double()
-            return _Influence((right - right.mean()) / len(right), none)
-        return _Influence(none.sum(1), torch.where(self.points == point, self._residuals, none))
-
-    @cached_property
-    def _residuals(self) -> Tensor:
-        """What each answer differs by from the mean at its point, over the masks there, float64, (images, masks)."""
-        counts = self._counts[self.points - 1]
-        drawn = counts * ((int(self.cluster.max()) + 1) / self.images)  # masks, of which some are shared
-        exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
-        return (self.right.double() - self.curve[self.points]) / counts * exact
-
-    def _error(self, influence: _Influence) -> float:
-        """The standard error that influences add up to.
-
-        Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
-        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image lie in
-        neighbouring parts of the curve, so their squared differences tell the latter.
-        """
-        clusters = int(self.cluster.max()) + 1
-        masks = influence.mask.shape[1]
-
-        def squares(totals: Tensor) -> float:
-            return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
-
-        between = squares(influence.image + influence.mask.sum(1)) * clusters / max(1, clusters - 1)
-        if masks < 2:  # masks cannot be told from images
-            within = squares(influence.mask.sum(1))
-        else:  # images of a cluster have the same masks, so their influences add up
-            shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
-            within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
-        fraction = self.images / self.population
-        return math.sqrt((1 - fraction) * between + fraction * within)
-
-
-class _Influence(NamedTuple):
-    """Of each image, (images,), and of each of its masks, (images, masks), float64."""
-
-    image: Tensor
-    mask: Tensor
-
-    def __add__(self, other: _Influence) -> _Influence:  # type: ignore[override]
-        return _Influence(self.image + other.image, self.mask + other.mask)
-
-    def __sub__(self, other: _Influence) -> _Influence:
-        return self + other * -1.0
-
-    def __mul__(self, factor: float) -> _Influence:  # type: ignore[override]
-        return _Influence(self.image * factor, self.mask * factor)
+_COMPARED = 8
+"""Images by whose logits a network is known again."""
 
 
 def ablation_auc(
@@ -344,14 +97,133 @@ def ablation_auc(
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
     """
+    with _prepared(
+        *(network, batches, sites, masks, points, clamp, top_k, seed, passes, masks_per_image, population, method),
+        *(memory_budget, batch_to_xy, output, unit_dim),
+    ) as prepared:
+        return prepared.estimate(progress)
+
+
+class RepeatedEstimate:
+    """`ablation_auc` of one network again and again, as its weights change: what they do not change is kept.
+
+    Kept are the sites, the traced graph, the way to run it and the masks. At each call a few images tell whether the
+    network still gives the logits that the graph gives. If not, or if its `structure` has changed, all is made anew.
+
+    >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> repeated = RepeatedEstimate(network, [(torch.randn(100, 4), torch.randint(3, (100,)))], masks=1000)
+    >>> first = repeated()
+    >>> for parameter in network[2].parameters():
+    ...     _ = parameter.data.mul_(2)
+    >>> repeated().change_from(first)["auc"]
+    Value(value=0.0, se=0.0)
+
+    Args:
+        network, batches, settings: as `ablation_auc`. `batches` are read at each call.
+    """
+
+    def __init__(self, network: nn.Module, batches: Batches, **settings: Any) -> None:
+        self.network = with_logits(network, settings.pop("output", None))
+        self.batches, self.settings = batches, settings
+        self._kept: Prepared | None = None
+
+    def __call__(self) -> AblationEstimate:
+        """The estimate with the weights of now; errors as `ablation_auc`."""
+        network = as_written(self.network)
+        with undisturbed(network):
+            if self._kept is not None and self._kept.fits(network):
+                return self._kept.estimate()
+        with _prepared(self.network, self.batches, **self.settings) as self._kept:
+            return self._kept.estimate()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that an estimate needs and that does not depend on the weights.
+
+    Attributes:
+        rows, why: the way to run the network, and why this one.
+        ablated: int64, (points,), units clamped.
+        masks: draws them.
+        chosen: bool, which images to measure; None is all.
+        population: of images; None is those that there are.
+    """
+
+    measured: Measurement
+    rows: Rows
+    why: str
+    ablated: Tensor
+    masks: Masks
+    chosen: Tensor | None
+    population: float | None
+    seed: int
+    clamp: Clamp
+    top_k: int
+    structure: tuple[Hashable, ...]
+
+    def fits(self, network: nn.Module) -> bool:
+        """Whether it is of this network, in eval mode, with other weights at most."""
+        if self.clamp == "mean" or network is not self.measured.network.network or structure(network) != self.structure:
+            return False
+        inputs = self.measured.first[:_COMPARED]
+        self.rows.renew()
+        self.rows.start(inputs)
+        plain, own = network(inputs), self.rows.logits(*self.masks.ends(len(inputs)))[0, 0]
+        return plain.shape == own.shape and bool((plain - own).abs().max() <= 1e-3 * plain.abs().max().clamp_min(1e-3))
+
+    def estimate(self, progress: bool = False) -> AblationEstimate:
+        """Measure; within `undisturbed`."""
+        answers = _Answers(self)
+        with self.measured.bar(1, progress) as bar:
+            for inputs, targets in self.measured.images():
+                answers.add(inputs, targets)
+                bar.update(len(targets))
+        answers.finish()
+        tensors = answers.tensors()
+        return AblationEstimate(
+            **tensors,
+            units_ablated=self.ablated,
+            units=self.measured.network.units,
+            population=max(answers.seen, self.population or 0),
+            seed=self.seed,
+            sites=self.measured.network.sites,
+            clamp=self.clamp,
+            top_k=self.top_k,
+            method=self.rows.name,
+            why=self.why,
+            passes=self.rows.cost.passes(len(tensors["intact"]), self.masks.per_image),
+        )
+
+
+@contextmanager
+def _prepared(
+    network: nn.Module,
+    batches: Batches,
+    sites: Sequence[str] | None = None,
+    masks: int = DEFAULT_MASKS,
+    points: Points = None,
+    clamp: Clamp = "zero",
+    top_k: int = 1,
+    seed: int = 0,
+    passes: float | None = None,
+    masks_per_image: int | None = None,
+    population: float | None = None,
+    method: str = "auto",
+    memory_budget: int = MEMORY_BUDGET,
+    batch_to_xy: BatchToXY | None = None,
+    output: Output | None = None,
+    unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
+) -> Iterator[Prepared]:
+    """What `ablation_auc` prepares; within it the network is undisturbed."""
     _check(masks, passes, masks_per_image, population, seed)
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(network, batches, sites, clamp, top_k, "reference", memory_budget, unit_dim) as measured:
-        ablated = grid(measured.network.units, points)
-        if ablated[0] != 0 or ablated[-1] != measured.network.units:
-            raise BadInput(f"points: an area needs points from 0 to {measured.network.units} units: {points}")
+        units, device = measured.network.units, measured.values.device
+        ablated = grid(units, points)
+        if ablated[0] != 0 or ablated[-1] != units:
+            raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, method, memory_budget)
         available = counted(batches)
         if passes is not None:
@@ -360,28 +232,11 @@ def ablation_auc(
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
             images = len(batches) if isinstance(batches, Sized) else None
-        masks_of = draw_masks(
-            measured.network.units, tuple(ablated.tolist()), images, per_image, seed, measured.values.device
+        drawn = draw_masks(
+            *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
-        answers = _Answers(measured, rows, masks_of, chosen, top_k)
-        with measured.bar(1, progress) as bar:
-            for inputs, targets in measured.images():
-                answers.add(inputs, targets)
-                bar.update(len(targets))
-        answers.finish()
-    estimate = AblationEstimate(
-        **answers.tensors(),
-        units_ablated=ablated,
-        units=measured.network.units,
-        population=max(answers.seen, population or 0),
-        seed=seed,
-        sites=measured.network.sites,
-        clamp=clamp,
-        top_k=top_k,
-        method=rows.name,
-        why=why,
-    )
-    return replace(estimate, passes=rows.cost.passes(estimate.images, per_image))
+        kind = structure(measured.network.network)
+        yield Prepared(measured, rows, why, ablated, drawn, chosen, population, seed, clamp, top_k, kind)
 
 
 @dataclass(frozen=True)
@@ -488,19 +343,16 @@ def _drawn(available: int | None, images: int | None, seed: int) -> Tensor | Non
 class _Answers:
     """Collects the answers to images with their masks, batch by batch."""
 
-    def __init__(
-        self,
-        measured: Measurement,
-        rows: Rows,
-        masks: Masks,
-        chosen: Tensor | None,
-        top_k: int,
-    ) -> None:
-        self.rows, self.masks, self.chosen, self.top_k, self.seen, self.done = rows, masks, chosen, top_k, 0, 0
+    def __init__(self, prepared: Prepared) -> None:
+        self.rows, self.masks, self.chosen, self.top_k = (
+            *(prepared.rows, prepared.masks, prepared.chosen),
+            prepared.top_k,
+        )
+        self.seen = self.done = 0
         self.floor: Tensor | None = None
-        if rows.constant:
-            rows.start(measured.first[:1])
-            self.floor = rows.logits(masks.block(0).clamped[-1:, :1])[0]
+        if self.rows.constant:
+            self.rows.start(prepared.measured.first[:1])
+            self.floor = self.rows.logits(*self.masks.ends(1, everything=True))
         self.answers: list[Tensor] = []
         self.points: list[Tensor] = []
         self.cluster: list[Tensor] = []
@@ -537,7 +389,7 @@ class _Answers:
             self._images(inputs[:number], targets[:number])
             inputs, targets = inputs[number:], targets[number:]
 
-    def tensors(self) -> dict[str, Any]:
+    def tensors(self) -> dict[str, Tensor]:
         """The fields of an `AblationEstimate`."""
         answers = torch.cat(self.answers, dim=1).cpu()
         points = torch.cat(self.points, dim=1).t().contiguous()
@@ -548,8 +400,8 @@ class _Answers:
                 "or fewer points"
             )
         return {
-            "intact": answers[0],
-            "ablated": answers[-1],
+            "intact": answers[0].bool(),
+            "ablated": answers[-1].bool(),
             "right": answers[1:-1].t().contiguous(),
             "points": points,
             "cluster": torch.cat(self.cluster),
@@ -562,29 +414,31 @@ class _Answers:
 
     def _images(self, inputs: Tensor, targets: Tensor) -> None:
         """Images with masks of their own."""
-        start, images = self.done % self.masks.size, len(targets)
-        block = self.masks.block(self.done // self.masks.size)
-        own = slice(start, start + images)
-        self.cluster.append(torch.arange(self.done, self.done + images))
-        self._measure(inputs, targets, block.points[:, own], block.clamped[:, own])
+        start = self.done % self.masks.size
+        own = slice(start, start + len(targets))
+        points, early, late = self.masks.block(self.done // self.masks.size)
+        self.cluster.append(torch.arange(self.done, self.done + len(targets)))
+        self._measure(inputs, targets, Block(points[:, own], early[:, own], late[:, :, own]))
 
     def _batch(self, inputs: Tensor, targets: Tensor) -> None:
         """A batch whose images have to share their masks."""
         number, place = divmod(len(self.answers), self.masks.size)
-        block = self.masks.block(number)
+        points, early, late = self.masks.block(number)
         self.cluster.append(torch.full((len(targets),), len(self.cluster)))
-        points = block.points[:, place : place + 1].expand(-1, len(targets))
-        self._measure(inputs, targets, points, block.clamped[:, place : place + 1])
+        own = slice(place, place + 1)
+        self._measure(inputs, targets, Block(points[:, own].expand(-1, len(targets)), early[:, own], late[:, :, own]))
 
-    def _measure(self, inputs: Tensor, targets: Tensor, points: Tensor, clamped: Tensor) -> None:
-        images = len(targets)
+    def _measure(self, inputs: Tensor, targets: Tensor, masks: Block) -> None:
         self.rows.start(inputs)
-        if self.floor is not None:
-            clamped = clamped[:-1]
-        at_once = max(1, (self.rows.images_at_once or images) // images)
-        right = [correct(self.rows.logits(some), targets, self.top_k) for some in clamped.split(at_once)]
-        if self.floor is not None:
-            right.append(correct(self.floor.expand(1, images, -1), targets, self.top_k))
-        self.answers.append(torch.cat(right))
-        self.points.append(points)
-        self.done += images
+        at_once = max(1, (self.rows.images_at_once or len(targets)) // len(targets))
+        shared = masks.early.shape[1]
+        logits = [self.rows.logits(*self.masks.ends(shared))]
+        if len(masks.early):  # a network of one unit has nothing to draw
+            logits += map(self.rows.logits, masks.early.split(at_once), masks.late.split(at_once))
+        if self.floor is None:
+            logits.append(self.rows.logits(*self.masks.ends(shared, everything=True)))
+        else:
+            logits.append(self.floor.expand(-1, -1, len(targets), -1))
+        self.answers.append(torch.cat([correct(one, targets, self.top_k).float().mean(1) for one in logits]))
+        self.points.append(masks.points)
+        self.done += len(targets)

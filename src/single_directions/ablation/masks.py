@@ -25,11 +25,13 @@ class Block(NamedTuple):
 
     Attributes:
         points: int64, (masks, images), on the CPU.
-        clamped: bool, (masks + 2, images, units): nothing clamped, the masks, everything clamped.
+        early: bool, (masks, images, units - late).
+        late: bool, (masks, variants, images, late).
     """
 
     points: Tensor
-    clamped: Tensor
+    early: Tensor
+    late: Tensor
 
 
 class Masks:
@@ -39,18 +41,30 @@ class Masks:
     one image lie in different parts of the curve, and each part is spread evenly over the images of a block. At a point
     with k units each set of k units is equally likely.
 
+    A mask may have variants, which clamp other units of the `late` last ones, as many. In each variant, too, each set
+    of k units is equally likely.
+
     Attributes:
         size: images in a block, but for the last one.
     """
 
     def __init__(
-        self, units: int, ablated: tuple[int, ...], images: int | None, per_image: int, seed: int, device: torch.device
+        self,
+        units: int,
+        ablated: tuple[int, ...],
+        images: int | None,
+        per_image: int,
+        seed: int,
+        device: torch.device,
+        late: int = 0,
+        variants: int = 1,
     ) -> None:
         self.units, self.seed, self.device, self.per_image = units, seed, device, per_image
+        self.late, self.variants = late, variants
         self.ablated = torch.tensor(ablated)
         shares = weights(self.ablated, units)[1:-1].cumsum(0)
         self.edges = shares[:-1] / shares[-1:]
-        largest = max(1, min(256, _KEYS // max(1, units * per_image)))
+        largest = max(1, min(256, _KEYS // max(1, (units + variants * late) * per_image)))
         self.size = min(largest, images or largest)
         self._kept: dict[int, Block] = {}
 
@@ -59,9 +73,14 @@ class Masks:
         block = self._kept.get(number)
         if block is None:
             block = self._drawn(number)
-            if (number + 1) * block.clamped.numel() <= _KEPT:
+            if (number + 1) * (block.early.numel() + block.late.numel()) <= _KEPT:
                 self._kept[number] = block
         return block
+
+    def ends(self, images: int, everything: bool = False) -> tuple[Tensor, Tensor]:
+        """Masks of some images that clamp nothing, or everything, in the form of a block's `early` and `late`."""
+        one = torch.full((1, 1, 1, 1), everything, device=self.device)
+        return one[0].expand(1, images, self.units - self.late), one.expand(1, 1, images, self.late)
 
     def _drawn(self, number: int) -> Block:
         generator = torch.Generator().manual_seed(self._seed(number, 0))
@@ -71,14 +90,25 @@ class Masks:
         position = (torch.arange(self.per_image)[:, None] + within) / max(1, self.per_image)
         points = 1 + torch.searchsorted(self.edges, position, right=True)
         generator = torch.Generator(self.device).manual_seed(self._seed(number, 1))
-        keys = torch.rand(*shape, self.units, generator=generator, device=self.device, dtype=torch.float64)
-        # The k units with the smallest keys. NumPy sorts rows of numbers many times faster than torch on a CPU.
-        by_size = torch.from_numpy(np.sort(keys.numpy())) if self.device.type == "cpu" else keys.sort(-1).values
-        last = by_size.gather(-1, (self.ablated[points] - 1).unsqueeze(-1).to(self.device))
-        clamped = torch.empty(self.per_image + 2, *keys.shape[1:], dtype=torch.bool, device=self.device)
-        clamped[0], clamped[-1] = False, True
-        torch.le(keys, last, out=clamped[1:-1])
-        return Block(points, clamped)
+        clamped = self._parts(self.ablated[points].unsqueeze(-1).to(self.device), self.units, generator)
+        early, late = clamped.split([self.units - self.late, self.late], dim=-1)
+        late = late.unsqueeze(1)
+        if self.variants > 1:
+            sizes = late.sum(-1, keepdim=True).expand(-1, self.variants, -1, -1)
+            late = self._parts(sizes.flatten(0, 1), self.late, generator).unflatten(0, sizes.shape[:2])
+        return Block(points, early.contiguous(), late.contiguous())
+
+    def _parts(self, sizes: Tensor, units: int, generator: torch.Generator) -> Tensor:
+        """Sets of units, (sets, images, units), of such sizes (sets, images, 1).
+
+        Those of one image are parts of one random circular ordering, each of which starts where the one before ended.
+        So they clamp each unit about equally often, which makes the error smaller than if they were independent.
+        """
+        keys = torch.rand(1, self.size, units, generator=generator, device=self.device)
+        # NumPy sorts rows of numbers several times faster than torch on a CPU.
+        order = torch.from_numpy(np.argsort(keys.numpy())) if self.device.type == "cpu" else keys.argsort(-1)
+        starts = sizes.cumsum(0) - sizes
+        return (order - starts) % units < sizes
 
     def _seed(self, *key: int) -> int:
         return int(np.random.SeedSequence([self.seed, *key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -86,7 +116,14 @@ class Masks:
 
 @lru_cache(maxsize=4)
 def draw_masks(
-    units: int, ablated: tuple[int, ...], images: int | None, per_image: int, seed: int, device: torch.device
+    units: int,
+    ablated: tuple[int, ...],
+    images: int | None,
+    per_image: int,
+    seed: int,
+    device: torch.device,
+    late: int = 0,
+    variants: int = 1,
 ) -> Masks:
     """`Masks`; those of the last calls are kept."""
-    return Masks(units, ablated, images, per_image, seed, device)
+    return Masks(units, ablated, images, per_image, seed, device, late, variants)

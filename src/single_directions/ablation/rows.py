@@ -1,44 +1,28 @@
-"""Logits of images that each have a mask of their own, and what they cost."""
+"""Logits of images that each have masks of their own, and what they cost."""
 
 import math
 import warnings
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-from single_directions.ablation.cost import operations
-from single_directions.ablation.dataflow import Dataflow, images_at_once
+from single_directions.ablation.cost import OPERATIONS_A_BYTE, operations
+from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
 from single_directions.ablation.measurement import MIXED
-from single_directions.ablation.prefix import Prefix
+from single_directions.ablation.operations import NARROW, Linear, dense, folded, recognise
+from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork
 
-_WORTH_CACHING = 0.05
-"""Share of a forward pass before the first site from which on it pays to keep its result for several masks."""
 _MASKS_TO_IMAGES = 10.0
 """Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 4 (MLP, MNIST)
 to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
 _MOST_MASKS_AN_IMAGE = 32
-
-
-class Rows(Protocol):
-    """A way to run a network on images with a mask each. All give the same, at different cost."""
-
-    name: str
-    images_at_once: int | None
-    """Rows (images times masks) in one forward pass; ``None``: as many images as there are in a batch."""
-    together: bool
-    """All images of a batch share one mask, since the output of one depends on the others."""
-    constant: bool
-    """With all units clamped all images are known to be answered alike."""
-    cost: "Cost"
-
-    def start(self, inputs: Tensor) -> None:
-        """Take the images (images, ...) that the next calls measure on."""
-
-    def logits(self, masks: Tensor) -> Tensor:
-        """(masks, images, classes) for masks (masks, images, units), bool."""
+_MOST_VARIANTS = 8
+_CHEAP = 0.1
+"""What a variant costs at most, by what a mask costs. With a late part of half of a ResNet-18 errors grew."""
 
 
 @dataclass(frozen=True)
@@ -48,67 +32,239 @@ class Cost:
     Attributes:
         image: of each image once: what lies before the first site, and the passes without a mask and with all units
             clamped.
-        mask: of each further mask.
+        mask: of each further mask, with its variants.
+        masks_to_images: variance of the answer to a mask over masks, by that of an image's mean answer over images.
     """
 
     image: float
     mask: float
+    masks_to_images: float = _MASKS_TO_IMAGES
 
     def masks_an_image(self) -> int:
         """How many masks an image make the standard error smallest for a given cost."""
-        return max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(_MASKS_TO_IMAGES * self.image / self.mask))))
+        return max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(self.masks_to_images * self.image / self.mask))))
 
     def passes(self, images: int, per_image: int) -> float:
         """The cost of a measurement."""
         return images * (self.image + per_image * self.mask)
 
 
+@dataclass(frozen=True)
+class Split:
+    """Which sites are late ones, those from number `early_sites` on, and what follows.
+
+    Attributes:
+        variants: of each mask, which differ in the late sites.
+        late_cost: of each variant.
+        error: variance of the answer to a mask, averaged over its variants, times what it costs.
+    """
+
+    early_sites: int
+    variants: int
+    late_cost: float
+    cost: Cost
+    error: float
+    why: str
+
+
+class Rows(Protocol):
+    """A way to run a network on images with masks of their own. All give the same, at different cost."""
+
+    name: str
+    images_at_once: int | None
+    """Rows (images times masks) in one forward pass; ``None``: as many images as there are in a batch."""
+    together: bool
+    """All images of a batch share one mask, since the output of one depends on the others."""
+    constant: bool
+    """With all units clamped all images are known to be answered alike."""
+    cost: Cost
+    late: int
+    """How many units, the last ones, a mask clamps in several variants."""
+    variants: int
+    """How many variants."""
+
+    def renew(self) -> None:
+        """Take in what the network has learned since the last call."""
+
+    def start(self, inputs: Tensor) -> None:
+        """Take the images (images, ...) that the next calls measure on."""
+
+    def logits(self, early: Tensor, late: Tensor) -> Tensor:
+        """(masks, variants, images, classes).
+
+        Args:
+            early: bool, (masks, images, units - late).
+            late: bool, (masks, variants, images, late).
+        """
+
+
 class WholePasses:
     """A forward pass of the whole network for each image and mask. Takes any network, traced or not."""
 
     name = "reference"
+    late, variants, constant = 0, 1, False
+    images_at_once: int | None = None
 
-    def __init__(
-        self,
-        network: SitedNetwork,
-        values: Tensor,
-        constant: bool,
-        together: bool,
-        cost: Cost,
-        images_at_once: int | None = None,
-    ) -> None:
-        self.network, self.values, self.constant, self.together = network, values, constant, together
-        self.cost, self.images_at_once = cost, images_at_once
+    def __init__(self, network: SitedNetwork, values: Tensor, together: bool) -> None:
+        self.network, self.values, self.together = network, values, together
+        self.cost = Cost(image=2.0, mask=1.0)
+
+    def renew(self) -> None:
+        """As `Rows.renew`."""
 
     def start(self, inputs: Tensor) -> None:
         """As `Rows.start`."""
         self.inputs = inputs
 
-    def logits(self, masks: Tensor) -> Tensor:
+    def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
+        masks = torch.cat([early.unsqueeze(1).expand(-1, late.shape[1], -1, -1), late], dim=-1).flatten(0, 1)
         if self.together:  # a batch with a mask is a batch
-            return torch.stack([self.network.clamped(self.inputs, mask[0], self.values) for mask in masks])
-        rows = self.inputs.repeat(len(masks), *[1] * (self.inputs.dim() - 1))
-        return self.network.clamped(rows, masks.flatten(0, 1), self.values).unflatten(0, masks.shape[:2])
+            logits = torch.stack([self.network.clamped(self.inputs, mask[0], self.values) for mask in masks])
+        else:
+            rows = self.inputs.repeat(len(masks), *[1] * (self.inputs.dim() - 1))
+            logits = self.network.clamped(rows, masks.flatten(0, 1), self.values).unflatten(0, masks.shape[:2])
+        return logits.unflatten(0, late.shape[:2])
 
 
-class CachedPrefix:
-    """What lies before the first site once an image, the rest for each mask. For traced networks."""
+class Stages:
+    """A traced network in three stages: once an image, once a mask, once a variant of a mask.
+
+    A node runs in the first stage that it can: in the first if no clamp changes what it reads, in the second if no
+    clamp of a late site does, else in the third. Batch norm that follows a layer is folded into it.
+    """
 
     name = "prefix"
     together = False
 
-    def __init__(self, prefix: Prefix, constant: bool, cost: Cost) -> None:
-        self.prefix, self.constant, self.cost = prefix, constant, cost
-        self.images_at_once = prefix.images_at_once
+    def __init__(
+        self, network: SitedNetwork, flow: Dataflow, values: Tensor, inputs: Tensor, split: Split, memory_budget: int
+    ) -> None:
+        self.flow, self.split, self.zero = flow, split, not values.any()
+        self.places, self.values = network.sites, network.split(values)
+        self.sizes = [site.units for site in network.sites]
+        self.late, self.variants, self.cost = sum(self.sizes[split.early_sites :]), split.variants, split.cost
+        self.constant = is_cut(flow)
+        self.stage, self.seen = stages(flow, split.early_sites)
+        self.first = [node for node in flow.needed if self.stage[node] == 0]
+        self.border = [
+            node
+            for node in flow.needed
+            if node in flow.site_of
+            or node is flow.output
+            or any(self.stage.get(user, 0) > self.seen[node] for user in node.users)
+        ]
+        self.fixed_nodes = [node for node in self.border if self.stage[node] == 0]
+        # What depends on the images must have a row for each; a parameter is shared.
+        self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
+        pair = inputs[:1].expand(2, *inputs.shape[1:])
+        example = flow.run(flow.needed, pair, keep=flow.needed)
+        alone = flow.run(flow.needed, inputs[:1], keep=self.rows)
+        self.stackable = all(_has_rows(example[node], 2) and _has_rows(alone[node], 1) for node in self.rows)
+        self.shapes = {node: value.shape if isinstance(value, Tensor) else None for node, value in example.items()}
+        self.last_use = {source: node for node in flow.needed for source in node.all_input_nodes}
+        portions = [
+            images_at_once([example[n] for n in flow.needed if self.stage[n] == stage], 1, inputs.device, memory_budget)
+            for stage in range(3)
+        ]
+        self.images_at_once: int | None = max(1, min(portions[1], portions[2] // self.variants))
+        self.fixed_at_once = portions[0]
+        self.renew()
+
+    def renew(self) -> None:
+        """As `Rows.renew`: batch norms are folded anew."""
+        self.instead = _instead(self.flow, self.shapes, self.first)
 
     def start(self, inputs: Tensor) -> None:
-        """As `Rows.start`."""
-        self.prefix.start(inputs)
+        """As `Rows.start`: runs the first stage."""
+        self.images = len(inputs)
+        needed = ancestors(self.fixed_nodes)
+        parts = [self.flow.run(needed, some, self.fixed_nodes) for some in inputs.split(self.fixed_at_once)]
+        self.fixed = {
+            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.rows else value
+            for node, value in parts[0].items()
+        }
 
-    def logits(self, masks: Tensor) -> Tensor:
+    def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
-        return self.prefix.logits(masks)
+        masks = [*early.unsqueeze(1).split(self.sizes[: self.split.early_sites], dim=-1)] if early.shape[-1] else []
+        masks += late.split(self.sizes[self.split.early_sites :], dim=-1) if late.shape[-1] else []
+        lead = [(1, 1), (len(late), 1), (len(late), late.shape[1])]  # masks and variants in each stage
+        values: dict[tuple[fx.Node, int], Any] = {}  # what is seen of a node in a stage
+
+        def keep(node: fx.Node, value: Any) -> None:
+            if node in self.flow.site_of:
+                rows = value.unflatten(0, (*lead[self.stage[node]], self.images))
+                value = self._clamped(rows, masks, self.flow.site_of[node]).flatten(0, 2)
+            values[node, self.seen[node]] = value
+
+        def read(node: fx.Node, stage: int) -> Any:
+            own = self.seen[node]
+            if (node, stage) not in values and node in self.rows:
+                rows = values[node, own].unflatten(0, (*lead[own], self.images))
+                values[node, stage] = rows.expand(*lead[stage], *rows.shape[2:]).flatten(0, 2)
+            return values.get((node, stage), values[node, own])
+
+        for node, value in self.fixed.items():
+            keep(node, value)
+        for node in self.flow.needed:
+            stage = self.stage[node]
+            if stage:
+                sources = {source: read(source, stage) for source in node.all_input_nodes}
+                instead = self.instead.get(node)
+                value = instead(*sources.values()) if instead else self.flow.apply(node, sources)
+                for source in sources:
+                    if self.last_use[source] is node:
+                        for at in range(3):
+                            values.pop((source, at), None)
+                keep(node, value)
+        logits: Tensor = read(self.flow.output, 2)
+        return logits.unflatten(0, (*lead[2], self.images))
+
+    def _clamped(self, rows: Tensor, masks: list[Tensor], site: int) -> Tensor:
+        """Rows (masks or 1, variants or 1, images, ...) with the units of the site's masks clamped."""
+        place, mask, values = self.places[site], masks[site], self.values[site].to(rows.dtype)
+        if place.block > 1:
+            mask, values = (vector.repeat_interleave(place.block, dim=-1) for vector in (mask, values))
+        shape = [1] * (rows.dim() - 3)
+        shape[place.dim - 1] = mask.shape[-1]
+        return select(mask.reshape(*mask.shape[:3], *shape), values.view(shape), rows, self.zero)
+
+
+def stages(flow: Dataflow, early_sites: int) -> tuple[dict[fx.Node, int], dict[fx.Node, int]]:
+    """The stage in which each node runs, and the one from which on others see its value, clamped if it is a site."""
+    runs: dict[fx.Node, int] = {}
+    seen: dict[fx.Node, int] = {}
+    for node in flow.needed:
+        runs[node] = max((seen[source] for source in node.all_input_nodes), default=0)
+        site = flow.site_of.get(node)
+        seen[node] = runs[node] if site is None else max(runs[node], 1 if site < early_sites else 2)
+    return runs, seen
+
+
+def _instead(
+    flow: Dataflow, shapes: dict[fx.Node, torch.Size | None], but: Container[fx.Node]
+) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
+    """Faster ways to run nodes: a layer with its batch norm folded in, then nothing for the norm; a narrow layer."""
+    modules = dict(flow.network.named_modules())
+    operations = {node: recognise(node, modules, shapes) for node in flow.needed if node not in but}
+    instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {}
+    for node, operation in operations.items():
+        source = next(iter(node.all_input_nodes), node)
+        layer = folded(operation, source, operations.get(source), flow.site_of)
+        if layer is not None:
+            instead[source], instead[node] = layer, _same
+        elif isinstance(operation, Linear) and operation.product is dense and len(operation.weight) <= NARROW:
+            instead[node] = operation
+    return instead
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _has_rows(value: Any, rows: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows
 
 
 def choose_rows(
@@ -120,32 +276,61 @@ def choose_rows(
         together: whether an image's output depends on the other images of its batch.
     """
     obstacle = MIXED if together else network.untraced and f"the network cannot be traced: {network.untraced}"
-    if obstacle:
-        if method not in ("auto", "reference"):
-            warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=3)
-        why = "as asked" if method == "reference" else f"since {obstacle}"
-        return WholePasses(network, values, False, together, Cost(image=2.0, mask=1.0)), why
-    flow = Dataflow(network)
-    constant, each = is_cut(flow), operations(flow, inputs[:1])
-    ends, whole = 1 if constant else 2, sum(each.values())
-    share = sum(each[node] for node in flow.fixed) / whole
-    # Of each site: the mask is spread over its output, both are read, and the result is written.
-    clamps = 3 * sum(each[node] for node in flow.site_of if node in each) / whole
-    why = "as asked"
-    if method != "reference":
-        prefix = Prefix(network, values, inputs, memory_budget)
-        why = f"since {share:.0%} of a forward pass lies before the first site"
-        if prefix.stackable and (method == "prefix" or share >= _WORTH_CACHING):
-            mask = 1 - share + clamps
-            return CachedPrefix(prefix, constant, Cost(image=share + ends * mask, mask=mask)), why
-        if not prefix.stackable:
-            why = "since what lies before the first site has no row for each image"
-            if method == "prefix":
-                warnings.warn(f"method='prefix' falls back to reference, {why}", stacklevel=3)
-    example = flow.run(flow.needed, inputs[:2], keep=flow.needed)
-    at_once = images_at_once(example.values(), 1, inputs.device, memory_budget)
-    cost = Cost(image=ends * (1 + clamps), mask=1 + clamps)
-    return WholePasses(network, values, constant, together, cost, at_once), why
+    if method == "reference":
+        return WholePasses(network, values, together), "as asked"
+    if not obstacle:
+        flow = Dataflow(network)
+        for split in _splits(network, flow, inputs[:1]):
+            rows = Stages(network, flow, values, inputs, split, memory_budget)
+            if rows.stackable:
+                return rows, split.why
+        obstacle = "what passes from one site to the next has no row for each image"
+    if method != "auto":
+        warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=3)
+    return WholePasses(network, values, together), f"since {obstacle}"
+
+
+def _splits(network: SitedNetwork, flow: Dataflow, image: Tensor) -> list[Split]:
+    """The best way to part the sites into early and late ones, and that without late ones.
+
+    What lies behind late sites is cheap to run again, so a mask is answered in variants that differ there. The more
+    units are late, the more of the variance over masks averages out. The share of units stands for that of the
+    variance.
+    """
+    each, units = operations(flow, image), [site.units for site in network.sites]
+    example = flow.run(flow.needed, image, keep=flow.site_of)
+    whole, ends = sum(each.values()), 1 if is_cut(flow) else 2
+    clamps = {node: OPERATIONS_A_BYTE * example[node].nbytes for node in flow.site_of if node in each}
+
+    def parted(early_sites: int) -> Split:
+        runs, seen = stages(flow, early_sites)
+        cost = [sum(each[node] for node in flow.needed if runs[node] == stage) / whole for stage in range(3)]
+        for node, written in clamps.items():
+            cost[seen[node]] += written / whole
+        share = sum(units[early_sites:]) / sum(units)
+        best = math.sqrt(share / (1 - share) * cost[1] / cost[2]) if share else 0.0
+        variants = max(1, min(_MOST_VARIANTS, math.ceil(best)))
+        mask = cost[1] + variants * cost[2]
+        variance = 1 - share + share / variants
+        why = f"since {cost[0]:.0%} of a forward pass lies before the first site"
+        if variants > 1:
+            why += f", and {cost[2]:.1%} behind {network.sites[early_sites].name}"
+        return Split(
+            early_sites,
+            variants,
+            cost[2],
+            Cost(cost[0] + ends * (cost[1] + cost[2]), mask, _MASKS_TO_IMAGES * variance),
+            variance * mask,
+            why,
+        )
+
+    plain = best = parted(len(units))
+    for early_sites in range(len(units) - 1, 0, -1):
+        split = parted(early_sites)
+        if split.late_cost > _CHEAP * plain.cost.mask:
+            break
+        best = min(best, split, key=lambda one: one.error)
+    return [best, plain]
 
 
 def is_cut(flow: Dataflow) -> bool:

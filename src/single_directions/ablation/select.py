@@ -20,7 +20,7 @@ def select(mask: Tensor, values: Tensor, otherwise: Tensor, zero: bool = False) 
     integer = _AS_INTEGERS.get(otherwise.dtype)
     if integer is None or otherwise.device.type != "cpu":
         return torch.where(mask, values, otherwise)
-    bits = otherwise.view(integer)
+    bits, clamped = otherwise.view(integer), mask.view(torch.int8)  # 1 where it is clamped, else 0
     if zero:
-        return (bits & (mask.to(integer) - 1)).view(otherwise.dtype)
-    return (bits ^ ((bits ^ values.view(integer)) & mask.to(integer).neg_())).view(otherwise.dtype)
+        return (bits & (clamped - 1)).view(otherwise.dtype)
+    return (bits ^ ((bits ^ values.view(integer)) & -clamped)).view(otherwise.dtype)

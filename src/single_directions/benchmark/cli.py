@@ -16,7 +16,8 @@ from single_directions.errors import BadInput
 _SHOWN = [
     *("case", "method", "chosen", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
     *("ratio_to_bare_loop", "ratio_to_single_directions"),
-    *("epoch_seconds", "callback_seconds", "callback_of_epoch", "images", "masks", "auc", "auc_se"),
+    *("epoch_seconds", "callback_seconds", "callback_of_epoch", "images", "masks"),
+    *("epoch", "accuracy", "auc", "auc_se", "change_se"),
 ]
 
 
@@ -24,7 +25,7 @@ def benchmark() -> None:
     """Print a table, and with `--json` write records."""
     parser = argparse.ArgumentParser(description="Times ablation methods, or ways to train, against each other.")
     parser.add_argument("what", choices=["ablation", "training", "callback"])
-    cases = f"of {', '.join(CASES)}; of callback mlp, convnet, resnet18"
+    cases = f"of {', '.join(CASES)}; of callback mlp, convnet, resnet18, trained"
     parser.add_argument("--cases", nargs="+", metavar="CASE", help=cases)
     parser.add_argument("--repeats", type=int, default=3, help="medians are over so many")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -52,9 +53,9 @@ def _run(arguments: Any) -> list[Record]:
 
         cases = training(arguments.repeats, device=arguments.device)
     elif arguments.what == "callback":
-        from single_directions.benchmark.callback import TRAININGS, callback
+        from single_directions.benchmark import callback as timed
 
-        cases = callback(arguments.cases or tuple(TRAININGS), arguments.repeats, arguments.device)
+        cases = timed.callback(arguments.cases or timed.CASES, arguments.repeats, arguments.device)
     else:
         cases = ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
     for case in cases:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from single_directions.ablation import AblationEstimate, ablation_auc
 from single_directions.ablation.adapting import Output, with_logits
-from single_directions.ablation.estimate import Plan
+from single_directions.ablation.estimate import Plan, RepeatedEstimate
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, mixes_images
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
@@ -106,7 +106,7 @@ class AblationAUC(Callback):
         self,
         sites: Sequence[str] | None = None,
         every_n_epochs: int = 1,
-        cost: float = 0.05,
+        cost: float = 0.06,
         samples: int | None = None,
         clamp: Clamp = "zero",
         top_k: int = 1,
@@ -152,6 +152,8 @@ class AblationAUC(Callback):
         self._known: dict[str, Any] = {}
         self._images: Images | None = None
         self._plan: Plan | None = None
+        self._network: nn.Module | None = None
+        self._repeated: RepeatedEstimate | None = None
         self._validated: int | None = None
         self._fresh: dict[str, float] | None = None
 
@@ -212,7 +214,7 @@ class AblationAUC(Callback):
         self._tell(trainer, images, plan)
         self._units = sum(site.units for site in plan.sites)
         self._units_ablated = grid(self._units)
-        self._images, self._plan = images, plan
+        self._images, self._plan, self._repeated = images, plan, None
         self._known = {"form": form, "indices": images.indices, "first": images.first}
 
     def on_validation_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
@@ -233,8 +235,8 @@ class AblationAUC(Callback):
             self._log(pl_module)
 
     def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
-        """Lets go of the images."""
-        self._images = None
+        """Lets go of the images, and of what was prepared."""
+        self._images = self._network = self._repeated = None
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured as tensors, numbers and strings, for which a checkpoint needs to run no code."""
@@ -328,7 +330,7 @@ class AblationAUC(Callback):
         epoch = trainer.current_epoch
         if is_due(epoch, self.every_n_epochs, self.values) and not _only_updates_averages(trainer):
             start = perf_counter()
-            self._keep(epoch, self._measure(trainer, with_logits(find_network(pl_module, self.network), self.output)))
+            self._keep(epoch, self._measure(trainer, find_network(pl_module, self.network)))
             self.seconds += perf_counter() - start
 
     def _log(self, pl_module: "pl.LightningModule") -> None:
@@ -343,28 +345,32 @@ class AblationAUC(Callback):
     def _measure(self, trainer: "pl.Trainer", network: nn.Module) -> AblationEstimate | None:
         """The estimate over the images of all processes; None where the network's answers are not finite."""
         assert self._images is not None
-        assert self._plan is not None
-        batches, each = self._images.batches, self._plan.masks_per_image
-        processes, seed = self._parts(trainer), self.seed
-        if processes > 1:  # else images of different processes would have the same masks
-            seed = derived_seed(self.seed, "masks", trainer.global_rank)
+        if self._repeated is None or self._network is not network:
+            self._network, self._repeated = network, self._prepared(trainer, network)
         with _aside(trainer.strategy.root_device):
-            own = None
-            if _finite(network, batches[0][0]):
-                own = ablation_auc(
-                    network,
-                    batches,
-                    self.sites,
-                    masks=max(1, each) * sum(len(targets) for _, targets in batches),
-                    masks_per_image=each or None,
-                    clamp=self.clamp,
-                    top_k=self.top_k,
-                    seed=seed,
-                    population=self._images.population,
-                    memory_budget=self.memory_budget,
-                    unit_dim=self.unit_dim,
-                )
-            return own if processes == 1 else estimate_of_all(own)
+            own = self._repeated() if _finite(self._repeated.network, self._images.batches[0][0]) else None
+            return own if self._parts(trainer) == 1 else estimate_of_all(own)
+
+    def _prepared(self, trainer: "pl.Trainer", network: nn.Module) -> RepeatedEstimate:
+        assert self._images is not None
+        assert self._plan is not None
+        each, images = self._plan.masks_per_image, sum(len(targets) for _, targets in self._images.batches)
+        seed = self.seed
+        if self._parts(trainer) > 1:  # else images of different processes would have the same masks
+            seed = derived_seed(self.seed, "masks", trainer.global_rank)
+        return RepeatedEstimate(
+            with_logits(network, self.output),
+            self._images.batches,
+            sites=self.sites,
+            masks=max(1, each) * images,
+            masks_per_image=each or None,
+            clamp=self.clamp,
+            top_k=self.top_k,
+            seed=seed,
+            population=self._images.population,
+            memory_budget=self.memory_budget,
+            unit_dim=self.unit_dim,
+        )
 
     def _keep(self, epoch: int, estimate: AblationEstimate | None) -> None:
         self.latest = estimate

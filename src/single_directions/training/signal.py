@@ -4,7 +4,7 @@ import math
 
 from scipy.special import log_ndtr, ndtri_exp
 
-from single_directions.ablation.estimate import NAMES, AblationEstimate
+from single_directions.ablation.estimated import NAMES, AblationEstimate
 
 LOGGED = (*NAMES, *(f"{name}_se" for name in NAMES), "fall")
 """The names logged, each after `ablation/`."""

@@ -1,0 +1,268 @@
+"""An AUC with its standard error, read off the answers to independent masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from single_directions.ablation.masks import weights
+from single_directions.ablation.measurement import Clamp
+from single_directions.ablation.sites import Site
+from single_directions.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("auc", "auc_normalized", "auc_corrected", "accuracy")
+
+
+class Value(NamedTuple):
+    """A number and its standard error."""
+
+    value: float
+    se: float
+
+
+@dataclass(frozen=True, eq=False)
+class AblationEstimate:
+    """An estimate of the area under the cumulative ablation curve, with standard errors.
+
+    The numbers are those of `AblationCurve`, averaged over all orderings: `auc`, `auc_normalized`, `auc_corrected` and
+    `accuracy`. Each has a standard error: `auc_se` and so on. NaN where a number is not defined.
+
+    Attributes:
+        intact, ablated: bool, (images,), whether each image is answered right with nothing and with all units clamped.
+        right: float32, (images, masks), whether it is with each of its masks: the share of the mask's variants.
+        points: int64, (images, masks), the point of each mask.
+        cluster: int64, (images,), images of one number share their masks; all different as a rule.
+        units_ablated: int64, (points,), how many units are clamped.
+        units: of all sites together.
+        population: how many images the AUC is about. Those measured were drawn from them. If they are all of them, the
+            standard error counts the masks alone; else it counts which images were drawn too.
+        seed, sites, clamp, top_k: as asked.
+        method, why: how the network was run, and why so.
+        passes: what it cost, in forward passes of the whole network for one image.
+    """
+
+    intact: Tensor
+    ablated: Tensor
+    right: Tensor
+    points: Tensor
+    cluster: Tensor
+    units_ablated: Tensor
+    units: int
+    population: float = math.inf
+    seed: int = 0
+    sites: tuple[Site, ...] = ()
+    clamp: Clamp = "zero"
+    top_k: int = 1
+    method: str = ""
+    why: str = ""
+    passes: float = field(default=math.nan)
+
+    @property
+    def images(self) -> int:
+        """How many images were measured."""
+        return len(self.intact)
+
+    @property
+    def masks(self) -> int:
+        """How many pairs of an image and a mask were measured."""
+        return self.right.numel()
+
+    @property
+    def fraction_ablated(self) -> Tensor:
+        """float64, (points,), 0 to 1."""
+        return self.units_ablated.double() / self.units
+
+    @cached_property
+    def curve(self) -> Tensor:
+        """float64, (points,), accuracy at each point: the mean over orderings of an `AblationCurve`."""
+        inner = self._sums(self.right.double()) / self._counts
+        return torch.cat([self.intact.double().mean()[None], inner, self.ablated.double().mean()[None]])
+
+    @property
+    def curve_se(self) -> Tensor:
+        """float64, (points,), the standard error of `curve`."""
+        points = range(len(self.units_ablated))
+        return torch.tensor([self._error(self._influence(point)) for point in points], dtype=torch.float64)
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy with nothing clamped."""
+        return self._values["accuracy"].value
+
+    @property
+    def accuracy_se(self) -> float:
+        """Its standard error: 0 if all images of the population were measured."""
+        return self._values["accuracy"].se
+
+    @property
+    def auc(self) -> float:
+        """The trapezoid area under accuracy against the fraction ablated, 0 to 1, mean over orderings."""
+        return self._values["auc"].value
+
+    @property
+    def auc_se(self) -> float:
+        """Its standard error."""
+        return self._values["auc"].se
+
+    @property
+    def auc_normalized(self) -> float:
+        """`auc` over `accuracy`: the paper's quantity (captions of Figures 2 and 3)."""
+        return self._values["auc_normalized"].value
+
+    @property
+    def auc_normalized_se(self) -> float:
+        """Its standard error."""
+        return self._values["auc_normalized"].se
+
+    @property
+    def auc_corrected(self) -> float:
+        """(`auc` - floor) / (`accuracy` - floor), where floor is the accuracy with all units clamped."""
+        return self._values["auc_corrected"].value
+
+    @property
+    def auc_corrected_se(self) -> float:
+        """Its standard error."""
+        return self._values["auc_corrected"].se
+
+    def change_from(self, earlier: AblationEstimate) -> dict[str, Value]:
+        """How far each number is above that of an earlier estimate of the same images and masks, and how sure that is.
+
+        The standard error is that of paired differences: most of what the two have in common falls out.
+
+        Raises:
+            BadInput: the two were not measured on the same pairs.
+        """
+        same = (self.seed, self.units, self.images) == (earlier.seed, earlier.units, earlier.images)
+        if not same or not torch.equal(self.points, earlier.points):
+            raise BadInput("change_from: the other estimate has other images or masks; measure both with one seed")
+        return {
+            name: Value(self._values[name].value - earlier._values[name].value, self._error(own - other))
+            for name, own, other in ((name, self._influences[name], earlier._influences[name]) for name in NAMES)
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table with a row for each point: units_ablated, fraction_ablated, accuracy, accuracy_se."""
+        import pandas as pd
+
+        columns = {
+            "units_ablated": self.units_ablated,
+            "fraction_ablated": self.fraction_ablated,
+            "accuracy": self.curve,
+            "accuracy_se": self.curve_se,
+        }
+        return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[AblationEstimate]) -> AblationEstimate:
+        """The estimate of the images of several, as of the processes of one training, all of one population."""
+        first = parts[0]
+        offsets = torch.tensor([0, *(int(part.cluster.max()) + 1 for part in parts)]).cumsum(0).tolist()
+        clusters = [part.cluster + offset for part, offset in zip(parts, offsets, strict=False)]
+        together: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name in ("intact", "ablated", "right", "points")
+        }
+        passes = sum(part.passes for part in parts)
+        return replace(first, **together, cluster=torch.cat(clusters), passes=passes)
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        """Masks at each point between the ends, float64, (points - 2,)."""
+        return self._sums(torch.ones_like(self.right, dtype=torch.float64))
+
+    def _sums(self, values: Tensor) -> Tensor:
+        sums = torch.zeros(len(self.units_ablated), dtype=torch.float64)
+        return sums.index_add_(0, self.points.flatten(), values.flatten())[1:-1]
+
+    @cached_property
+    def _values(self) -> dict[str, Value]:
+        auc = float(weights(self.units_ablated, self.units) @ self.curve)
+        accuracy, floor = float(self.curve[0]), float(self.curve[-1])
+        values = {
+            "auc": auc,
+            "auc_normalized": auc / accuracy if accuracy > 0 else math.nan,
+            "auc_corrected": (auc - floor) / (accuracy - floor) if accuracy > floor else math.nan,
+            "accuracy": accuracy,
+        }
+        return {name: Value(value, self._error(self._influences[name])) for name, value in values.items()}
+
+    @cached_property
+    def _influences(self) -> dict[str, _Influence]:
+        """How much each answer adds to the error of each number, to first order."""
+        share = weights(self.units_ablated, self.units)
+        accuracy, floor = self._influence(0), self._influence(-1)
+        auc = accuracy * float(share[0]) + floor * float(share[-1])
+        if self.right.numel():
+            auc += _Influence(torch.zeros_like(accuracy.image), share[self.points] * self._residuals)
+        level, bottom = float(self.curve[0]), float(self.curve[-1])
+        area = float(share @ self.curve)
+        normalized = (auc - accuracy * (area / level)) * (1 / level) if level > 0 else auc * math.nan
+        corrected = auc * math.nan
+        if level > bottom:
+            ratio = (area - bottom) / (level - bottom)
+            corrected = (auc - floor - (accuracy - floor) * ratio) * (1 / (level - bottom))
+        return dict(zip(NAMES, (auc, normalized, corrected, accuracy), strict=True))
+
+    def _influence(self, point: int) -> _Influence:
+        """That of the accuracy at one point."""
+        none = torch.zeros_like(self.right, dtype=torch.float64)
+        if point % len(self.units_ablated) in (0, len(self.units_ablated) - 1):
+            right = (self.intact if point == 0 else self.ablated).double()
+            return _Influence((right - right.mean()) / len(right), none)
+        return _Influence(none.sum(1), torch.where(self.points == point, self._residuals, none))
+
+    @cached_property
+    def _residuals(self) -> Tensor:
+        """What each answer differs by from the mean at its point, over the masks there, float64, (images, masks)."""
+        counts = self._counts[self.points - 1]
+        drawn = counts * ((int(self.cluster.max()) + 1) / self.images)  # masks, of which some are shared
+        exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
+        return (self.right.double() - self.curve[self.points]) / counts * exact
+
+    def _error(self, influence: _Influence) -> float:
+        """The standard error that influences add up to.
+
+        Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
+        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image lie in
+        neighbouring parts of the curve, so their squared differences tell the latter. They tell too much of it, since
+        the masks of an image balance each other (see `Masks`): where f is not small, the error is too large.
+        """
+        clusters = int(self.cluster.max()) + 1
+        masks = influence.mask.shape[1]
+
+        def squares(totals: Tensor) -> float:
+            return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
+
+        between = squares(influence.image + influence.mask.sum(1)) * clusters / max(1, clusters - 1)
+        if masks < 2:  # masks cannot be told from images
+            within = squares(influence.mask.sum(1))
+        else:  # images of a cluster have the same masks, so their influences add up
+            shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
+            within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
+        fraction = self.images / self.population
+        return math.sqrt((1 - fraction) * between + fraction * within)
+
+
+class _Influence(NamedTuple):
+    """Of each image, (images,), and of each of its masks, (images, masks), float64."""
+
+    image: Tensor
+    mask: Tensor
+
+    def __add__(self, other: _Influence) -> _Influence:  # type: ignore[override]
+        return _Influence(self.image + other.image, self.mask + other.mask)
+
+    def __sub__(self, other: _Influence) -> _Influence:
+        return self + other * -1.0
+
+    def __mul__(self, factor: float) -> _Influence:  # type: ignore[override]
+        return _Influence(self.image * factor, self.mask * factor)

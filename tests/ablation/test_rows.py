@@ -1,0 +1,95 @@
+"""All ways to run images with masks of their own give what the definition gives."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from single_directions.ablation.dataflow import Dataflow
+from single_directions.ablation.rows import Cost, Split, Stages, WholePasses, choose_rows, stages
+from single_directions.ablation.sites import locate
+from single_directions.networks import MLP
+
+
+class Branching(nn.Module):
+    """A late site that reads the images alone, a sum over a border, batch norm, and a size that `forward` reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.relu1 = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+        self.second, self.relu2 = nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()
+        self.side, self.relu3 = nn.Conv2d(2, 4, 1), nn.ReLU()
+        self.head = nn.Linear(4 * 9, 5)
+        self.scale = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        one = self.relu1(self.norm(self.first(images)))
+        two = self.relu2(self.second(one)) + one * self.scale
+        both = two + self.relu3(self.side(images))
+        return self.head(both.flatten(1))
+
+
+SITES = ["relu1", "relu2", "relu3"]
+
+
+def network() -> Branching:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        built = Branching()
+        built.norm.running_mean.normal_()
+        built.norm.running_var.uniform_(0.5, 2)
+    return built.eval()
+
+
+@pytest.mark.parametrize("early_sites", [3, 2, 1])
+@pytest.mark.parametrize("value", [0.0, 0.7])
+@torch.no_grad()
+def test_stages_give_what_whole_passes_give(early_sites: int, value: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(6, 2, 3, 3, generator=generator)
+    sited = locate(network(), SITES, inputs)
+    values = torch.full((sited.units,), value)
+    late, variants = 4 * (3 - early_sites), 3
+    early_masks = torch.rand(4, 6, 12 - late, generator=generator) < 0.5
+    late_masks = torch.rand(4, variants, 6, late, generator=generator) < 0.5
+    split = Split(early_sites, variants, 0.0, Cost(1.0, 1.0), 1.0, "")
+    rows = Stages(sited, Dataflow(sited), values, inputs, split, memory_budget=2**20)
+    definition = WholePasses(sited, values, together=False)
+    assert rows.stackable
+    for one in (rows, definition):
+        one.start(inputs)
+    found = rows.logits(early_masks, late_masks)
+    assert found.shape == (4, variants, 6, 5)
+    assert torch.allclose(found, definition.logits(early_masks, late_masks), atol=1e-5)
+    # Weights that change are taken in, also those of a batch norm that was folded.
+    sited.network.norm.weight.mul_(-2)
+    rows.renew()
+    for one in (rows, definition):
+        one.start(inputs)
+    after = rows.logits(early_masks, late_masks)
+    assert torch.allclose(after, definition.logits(early_masks, late_masks), atol=1e-5)
+    assert not torch.allclose(after, found, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_node_runs_in_the_first_stage_that_it_can() -> None:
+    sited = locate(network(), SITES, torch.zeros(2, 2, 3, 3) + torch.arange(3.0))
+    runs, seen = stages(Dataflow(sited), early_sites=2)
+    by_name = {node.name: stage for node, stage in runs.items()}
+    assert {name: by_name[name] for name in ("first", "relu1", "second", "relu2", "relu3", "add", "add_1", "head")} == {
+        **{"first": 0, "relu1": 0, "second": 1, "relu2": 1, "relu3": 0, "add": 1, "add_1": 2, "head": 2}
+    }
+    assert {node.name: stage for node, stage in seen.items() if node.name.startswith("relu")} == {
+        **{"relu1": 1, "relu2": 1, "relu3": 2}
+    }
+
+
+@torch.no_grad()
+def test_a_cheap_last_site_has_variants() -> None:
+    inputs = torch.rand(4, 1, 28, 28)
+    sited = locate(MLP((1, 28, 28), 10).eval(), None, inputs)
+    rows, why = choose_rows(sited, torch.zeros(sited.units), inputs, "auto", 2**30, together=False)
+    assert (rows.late, rows.variants) == (512, 4)
+    assert "behind relu2" in why
+    one_site = locate(MLP((1, 28, 28), 10, hidden=(512,)).eval(), None, inputs)
+    rows, _ = choose_rows(one_site, torch.zeros(512), inputs, "auto", 2**30, together=False)
+    assert (rows.late, rows.variants) == (0, 1)
