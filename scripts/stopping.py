@@ -73,10 +73,11 @@ def patience(values: Values, mode: str = "max", epochs: int = 10, threshold: flo
 
 
 def label_wave(changed: Values, epochs: int = 10, window: int = 3) -> Stop:
-    """Patience on the mean of the last `window` epochs' changed predictions, lowest (Yuan et al. 2024, Algorithm 1).
+    """Keep the epoch with the lowest mean of changed predictions over the last `window` epochs, with patience.
 
-    The first epoch has none (NaN); nothing stops before `window` epochs have some. With `epochs` = 1 the kept epoch is
-    the first local minimum (their equation 4).
+    This is Label Wave (Yuan et al. 2024), Algorithm 1; with `epochs` = 1 it keeps the first local minimum (their
+    equation 4). docs/results/stopping says which of its details could not be checked. The first epoch has no changed
+    predictions (NaN), and no training stops before `window` epochs have some.
     """
     if len(changed) <= window:
         return Stop(len(changed), len(changed))

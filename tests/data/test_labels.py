@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -15,12 +15,15 @@ LABELS = torch.arange(1000) % 10
 label_lists = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(torch.tensor)
 fractions = st.floats(0, 1)
 seeds = st.integers(-(2**40), 2**40)
+# How fast a machine draws and runs examples is no property of the code.
+on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def counts(labels: Tensor) -> list[int]:
     return labels.bincount(minlength=10).tolist()
 
 
+@on_any_machine
 @given(labels=label_lists, corruption=fractions, seed=seeds)
 def test_shuffling_keeps_class_counts_and_leaves_the_rest_alone(labels: Tensor, corruption: float, seed: int) -> None:
     before = labels.clone()
@@ -30,6 +33,7 @@ def test_shuffling_keeps_class_counts_and_leaves_the_rest_alone(labels: Tensor, 
     assert (corrupted != labels).sum() <= round(corruption * len(labels))
 
 
+@on_any_machine
 @given(labels=label_lists, corruption=fractions, seed=seeds)
 def test_replacing_draws_from_the_classes_there_are(labels: Tensor, corruption: float, seed: int) -> None:
     corrupted = corrupt(labels, corruption, "uniform", seed)
@@ -91,6 +95,7 @@ def test_unknown_kind_is_refused_with_the_ones_there_are() -> None:
         corrupt(LABELS, 0.5, "swap")
 
 
+@on_any_machine
 @given(labels=label_lists, data=st.data(), seed=seeds)
 def test_a_subset_takes_as_many_of_each_class_as_there_can_be(labels: Tensor, data: st.DataObject, seed: int) -> None:
     there = labels.bincount()

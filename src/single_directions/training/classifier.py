@@ -1,4 +1,4 @@
-"""How every network of the paper is trained: cross entropy, measured on training and test images after every epoch."""
+"""How networks are trained: on cross entropy, and measured on training and test images after every epoch."""
 
 from collections.abc import Callable, Iterable
 from math import isfinite
@@ -17,34 +17,33 @@ from single_directions.data.images import Batch
 from single_directions.training.seeds import derived_seed
 
 SPLITS = ("train", "test", "held_out")
-"""What the validation loaders hold, in their order; the last only where training images are held out."""
+"""What the validation loaders hold, in this order. The last exists only if training images are held out."""
 CHANGED = "train/changed_predictions"
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The measured training loss is infinite or not a number: the training has diverged."""
+    """The measured training loss is infinite or NaN: the training has diverged."""
 
 
 class Classifier(pl.LightningModule):
-    """Trains `network` to classify, and logs once an epoch what it measured in eval mode.
+    """Trains `network` to classify, and logs after each epoch what it measured in eval mode.
 
-    Logged are `train/loss`, `train/accuracy`, `test/loss`, `test/accuracy`, with `top_k` above 1 also
-    `train/accuracy_top5` and so on, and `epoch`, the number of epochs trained. It needs two validation loaders,
-    training images, then test images; a third, of held-out training images, gives `held_out/loss` and so on.
+    It logs `train/loss`, `train/accuracy`, `test/loss`, `test/accuracy`, and `epoch`, the number of epochs trained.
+    With `top_k=5` it also logs `train/accuracy_top5` and `test/accuracy_top5`. It needs two validation loaders:
+    training images, then test images. A third one, of held-out training images, gives `held_out/loss` and so on.
 
-    `train/changed_predictions` is the fraction of training images that are predicted otherwise than after the epoch
-    before (Yuan et al. 2024, arXiv:2502.07551, "prediction changes"). It is logged where the epoch before was measured
-    too. Predictions travel in checkpoints, but not those of several processes: the first epoch after these are resumed
-    lacks it.
+    `train/changed_predictions` is the fraction of training images whose predicted class differs from the epoch before
+    (after "prediction changes" in Yuan et al. 2024, arXiv:2502.07551). It is logged if the epoch before was measured
+    too. Checkpoints hold the predictions of one process; a resumed training of several processes lacks it at first.
 
-    Raises `NonFiniteLoss` at the end of an epoch that has diverged.
+    Raises `NonFiniteLoss` at the end of an epoch whose training loss is infinite or NaN.
 
     Args:
         network: any module that turns a batch of images into logits (images, classes).
-        optimizer: takes the parameters, gives the optimizer.
-        scheduler: takes the optimizer, gives the schedule of its learning rate, a step an epoch; or None.
+        optimizer: a function from the parameters to the optimizer.
+        scheduler: a function from the optimizer to its learning-rate schedule, which steps once an epoch; or None.
         top_k: also measure how often the label is among the `top_k` largest logits.
-        seed: what dropout and the like draw in each epoch follows from it.
+        seed: decides what dropout draws in each epoch.
     """
 
     def __init__(
@@ -59,8 +58,7 @@ class Classifier(pl.LightningModule):
         self.network = network
         self.optimizer, self.scheduler, self.seed = optimizer, scheduler, seed
         self.top_k = {"accuracy": 1} if top_k == 1 else {"accuracy": 1, f"accuracy_top{top_k}": top_k}
-        # Means are enough: which answers are correct follows the measurement's rule for ties, not torchmetrics'.
-        # A mean that is not finite is noticed once an epoch, not batch by batch.
+        # Not torchmetrics' accuracy: `correct` breaks ties as the measurement does. NaN is checked once an epoch.
         self.measured = nn.ModuleDict(
             {
                 f"{split}/{name}": MeanMetric(nan_strategy="disable")
@@ -70,25 +68,24 @@ class Classifier(pl.LightningModule):
         )
         self.changed = MeanMetric()
         self._predictions: list[Tensor] = []
-        # The training images' classes after the two epochs, counted from 0, that were measured last.
-        self._before: tuple[int, Tensor] | None = None
-        self._now: tuple[int, Tensor] | None = None
+        # The training images' predicted classes after the last two epochs, by epoch from 0, if these were measured.
+        self._classes: dict[int, Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (images, classes)."""
         return self.network(images)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and its schedule if there is one."""
+        """The optimizer, and the schedule if there is one."""
         optimizer = self.optimizer(self.network.parameters())
         return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
 
     def on_train_epoch_start(self) -> None:
-        """Seeds the global generators by the epoch, so that a resumed training draws what an uninterrupted one does."""
+        """Seeds the global generators, so that a resumed training draws the same as an uninterrupted one."""
         torch.manual_seed(derived_seed(self.seed, "dropout", self.current_epoch))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The mean cross entropy of a batch. Nothing is logged, which would cost more than a small network's step."""
+        """The mean cross entropy of a batch. It logs nothing: that would take longer than a small network's step."""
         images, labels = batch
         return cross_entropy(self.network(images), labels)
 
@@ -115,34 +112,30 @@ class Classifier(pl.LightningModule):
             raise NonFiniteLoss(
                 f"the training loss is {loss} after epoch {self.current_epoch + 1}: try a lower learning rate"
             )
-        # Lightning's own count, which loggers would get otherwise, starts from 0.
+        # Without it loggers get Lightning's count, which starts from 0.
         self.log_dict({"epoch": float(self.current_epoch + 1), **means})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the predictions along, unless each process has its own."""
-        if self._now is not None and self.trainer.world_size == 1:
-            epoch, predictions = self._now
-            checkpoint["predictions"] = {"epoch": epoch, "classes": predictions.cpu()}
+        """Saves the predictions, unless each process has its own."""
+        if self._classes and self.trainer.world_size == 1:
+            epoch = max(self._classes)
+            checkpoint["predictions"] = {"epoch": epoch, "classes": self._classes[epoch].cpu()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on with them."""
+        """Loads the predictions."""
         saved = checkpoint.get("predictions")
-        self._now = None if saved is None else (saved["epoch"], saved["classes"])
+        self._classes = {saved["epoch"]: saved["classes"]} if saved else {}
 
     def _changed_predictions(self) -> dict[str, Tensor]:
-        """The fraction of predictions that changed since the epoch before, if that is known."""
+        """The fraction of predictions that changed since the epoch before, if that was measured."""
         predictions, self._predictions = torch.cat(self._predictions), []
         if self.trainer.sanity_checking:
             return {}
-        if self._now is not None and self._now[0] < self.current_epoch:  # an epoch may be measured several times
-            self._before = self._now
-        self._now = self.current_epoch, predictions
-        if (
-            self._before is None
-            or self._before[0] != self.current_epoch - 1
-            or len(self._before[1]) != len(predictions)
-        ):
+        before = self._classes.get(self.current_epoch - 1)
+        self._classes = {self.current_epoch: predictions}
+        if before is None or len(before) != len(predictions):
             return {}
+        self._classes[self.current_epoch - 1] = before  # validation may run several times in an epoch
         self.changed.reset()
-        self.changed.update((self._before[1].to(predictions.device) != predictions).float())
+        self.changed.update((before.to(predictions.device) != predictions).float())
         return {CHANGED: self.changed.compute()}

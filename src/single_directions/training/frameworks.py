@@ -1,8 +1,7 @@
-"""Lightning under both of its names: `pytorch_lightning` and `lightning.pytorch` hold the same code, twice.
+"""Lightning's classes under both of its names, `pytorch_lightning` and `lightning.pytorch`.
 
-A callback of one is no callback of the other, and the same goes for modules and trainers. Here each class is looked up
-under both names, so that what is built on them serves both. `lightning` depends on `pytorch-lightning`, so the latter
-is always installed. Both are needed in version 2.6 or newer.
+The two packages hold the same code, but a callback, module or trainer of one is none of the other. So each class is
+looked up in both. `pytorch_lightning` is always installed, since `lightning` depends on it. Both must be 2.6 or newer.
 """
 
 from importlib import import_module
@@ -26,10 +25,10 @@ FRAMEWORKS = _installed()
 
 
 def in_each(module: str, name: str) -> tuple[type[Any], ...]:
-    """The class of this name in each installed framework, for `isinstance`: ``in_each("callbacks", "Timer")``."""
+    """The class of this name in each installed package, for `isinstance`: ``in_each("callbacks", "Timer")``."""
     return tuple(getattr(import_module(f"{framework.__name__}.{module}"), name) for framework in FRAMEWORKS)
 
 
 if not TYPE_CHECKING:
-    # One class that each framework's Trainer, LightningCLI and isinstance() take for a callback of its own.
+    # One class that is a subclass of the Callback of each package.
     Callback = type("Callback", in_each("callbacks", "Callback"), {"__module__": __name__})

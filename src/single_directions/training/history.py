@@ -1,4 +1,4 @@
-"""What every epoch measured, as a table that survives interruption."""
+"""The table of what was logged in each epoch. A resumed training continues it."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -14,15 +14,14 @@ Row = dict[str, float]
 
 
 class History(pl.Callback):
-    """Keeps a row an epoch of all that was logged, and hands all rows to `write` after each epoch, of
-    several processes in the first.
+    """Keeps a row for each epoch and calls `write` with all rows after it (in the first process only).
 
-    Its rows travel in the checkpoint, so that a resumed training goes on with the table of the one cut off. Columns are
-    `epoch` (1 is the first), then the names logged, `train/loss` and so on; empty in epochs that did not measure them.
+    The rows are saved in the checkpoint, so a resumed training continues the table. Columns are `epoch` (from 1) and
+    the names logged, such as `train/loss`. A cell is empty if the epoch did not measure it.
 
     Attributes:
-        rows: one a finished epoch.
-        seconds: spent training and measuring epochs, over all parts of a training that was cut off.
+        rows: one for each finished epoch.
+        seconds: time spent in epochs, over all parts of a training that was interrupted.
     """
 
     def __init__(self, write: Callable[[pd.DataFrame], None] | None = None) -> None:
@@ -40,7 +39,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch's row."""
-        # Lightning keeps what was logged last; an AUC or a loss of an earlier epoch is not one of this epoch.
+        # Lightning keeps the last value of each name, which may come from an earlier epoch.
         epoch = trainer.current_epoch + 1
         stale = tuple(
             f"{callback.name}/"
@@ -57,9 +56,9 @@ class History(pl.Callback):
             self.write(self.to_frame())
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows as plain numbers, which a checkpoint can be searched for without running code in it."""
+        """The rows as plain numbers, which `torch.load` reads without running code."""
         return {"rows": [dict(row) for row in self.rows], "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where a checkpoint ended."""
+        """Takes the rows of a checkpoint."""
         self.rows, self.seconds = [dict(row) for row in state_dict["rows"]], state_dict["seconds"]

@@ -1,4 +1,4 @@
-"""The images that `AblationAUC` measures on: drawn from the train data, or given."""
+"""The images that `AblationAUC` measures: drawn from the train data, or given."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,24 +20,24 @@ from single_directions.training.reading import Share, by_index, of_process, pair
 from single_directions.training.seeds import derived_seed
 
 _PROBED = 8
-"""Images that are read twice, to see whether they are the same."""
+"""Images that are read twice, to see whether augmentation changes them."""
 _ENDLESS = 2**40
-"""Images in a stream whose end is not known."""
+"""Stands for the number of images in a stream whose length is not known."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is measured after every epoch.
+    """The images that are measured after every epoch.
 
     Attributes:
-        batches: this process's share of them, on the CPU.
+        batches: this process's share, on the CPU.
         number: how many all processes have together.
-        indices: int64, (number,), those in the train data; None where `batches=` gave them.
-        population: how many there are where they were drawn from.
-        epoch: how many images an epoch trains on, 0 where that is not known.
-        source: where they come from, and what differs from what is trained on, for a reader.
-        random: whether a second reading with another seed gives other images.
-        first: float32, up to 256 values of the first image, by which to know the images again.
+        indices: their indices in the train data, int64, (number,); None if `batches=` gave the images.
+        population: how many images they were drawn from.
+        epoch: how many images an epoch trains on, 0 if that is not known.
+        source: for the user: where they come from, and how they differ from what is trained on.
+        random: whether reading them with another seed gives other images.
+        first: up to 256 values of the first image, float32, to recognize the images in a resumed training.
     """
 
     batches: list[Batch]
@@ -52,16 +52,16 @@ class Images:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which images to measure on.
+    """Which images to measure.
 
     Attributes:
-        enough: how many are wanted, from some of the inputs (images, ...), how many there can be, and `Images.epoch`.
-        samples: how many at most.
-        seed: which ones, and what their augmentation draws.
-        batches: where from, or None for the train data.
+        enough: the number wanted, a function of some inputs (images, ...), the most there can be, and `Images.epoch`.
+        samples: the most to measure, or None.
+        seed: decides which images, and their augmentation.
+        batches: their source, or None for the train data.
         batch_to_xy: turns a batch into (inputs, targets).
-        memory: bytes that the images of one process may take.
-        indices: those in the train data, where a checkpoint tells them.
+        memory: the most bytes for the images of one process.
+        indices: their indices in the train data, if a checkpoint says them.
     """
 
     enough: Callable[[Tensor, int, int], int]
@@ -74,13 +74,13 @@ class Wanted:
 
 
 def read(trainer: Any, wanted: Wanted, share: Share) -> Images:
-    """Reads this process's share; all processes call it together. The caller keeps the random states.
+    """Reads this process's share. All processes must call it at the same time. It seeds the global generators.
 
-    What the module or data module does to a batch before and after its transfer to the device is done: to the train
-    data as in training, to `batches` as in validation.
+    Calls the hooks of the module or data module before and after a batch's transfer to the device: in the training
+    stage for the train data, in the validation stage for `batches`.
 
     Raises:
-        BadInput: there are no such images, or a batch is no pair of tensors.
+        BadInput: there are too few images, or a batch is no pair of tensors.
     """
     torch.manual_seed(derived_seed(wanted.seed, "sampler"))
     return (_from_train_data if wanted.batches is None else _given)(trainer, wanted, share)
@@ -94,7 +94,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     chosen = pool.indices[torch.randperm(number, generator=generator)][: wanted.samples]
     notes = [pool.note] if pool.note else []
     if len(chosen) < share[1]:
-        raise BadInput(f"train data: {len(chosen)} images to measure on are fewer than the {share[1]} processes")
+        raise BadInput(f"train data: {len(chosen)} images to measure are fewer than the {share[1]} processes")
 
     def pairs(seed: int, images: int | None = None) -> Iterator[Batch]:
         loaded = by_index(loader, chosen[share[0] :: share[1]][:images], seed)
@@ -108,7 +108,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
         notes.append(_full(wanted))
     before = wanted.indices
     if before is not None and len(before) == len(chosen) and int(before.max()) < len(loader.dataset):
-        chosen = before  # a sampler that draws at random may have drawn others now
+        chosen = before  # a random sampler may draw others now
         probe = next(pairs(wanted.seed + 1, _PROBED))
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
@@ -133,10 +133,10 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     stream = pairs()
     first = next(stream, None)
     if first is None:
-        raise BadInput("batches: there are no images to measure on")
+        raise BadInput("batches: there are no images to measure")
     try:
         epoch = trained_on(trainer.train_dataloader, trainer.num_training_batches).epoch
-    except BadInput:  # data without an index, for which these batches are given
+    except BadInput:  # the train data cannot be read by index, so the user gave batches
         known = trainer.num_training_batches != inf
         epoch = int(trainer.num_training_batches) * len(first[1]) * share[1] if known else 0
     room = max(1, wanted.memory // _bytes(first))
@@ -144,7 +144,7 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))
     number = sum(len(targets) for _, targets in drawn)
     if number < share[1]:
-        raise BadInput(f"batches: {number} images to measure on are fewer than the {share[1]} processes")
+        raise BadInput(f"batches: {number} images to measure are fewer than the {share[1]} processes")
     note = f"; {_full(wanted)}" if number == room < min(enough, seen) else ""
     source = f"of the {seen:,} given by batches={note}"
     return Images(list(of_process(drawn, share)), number, None, seen, epoch, source, False, _values(drawn[0][0]))
@@ -155,7 +155,7 @@ def _full(wanted: Wanted) -> str:
 
 
 def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_trained: bool) -> Iterator[Batch]:
-    """(inputs, targets), on the CPU, as the network gets them."""
+    """(inputs, targets) on the CPU, prepared as for the network."""
     convert = trainer.precision_plugin.convert_input
     for number, batch in enumerate(batches):
         with _stage(trainer, as_trained):
@@ -168,7 +168,7 @@ def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_t
 
 @contextmanager
 def _stage(trainer: Any, as_trained: bool) -> Iterator[None]:
-    """Within it hooks see a training, or a validation."""
+    """Within it hooks see the training stage, or the validation stage."""
     stage = trainer.state.stage
     with torch.no_grad(), nullcontext() if as_trained else undisturbed(trainer.lightning_module):
         try:
@@ -180,7 +180,7 @@ def _stage(trainer: Any, as_trained: bool) -> Iterator[None]:
 
 
 def _bytes(batch: Batch) -> int:
-    """What an image takes."""
+    """The bytes of an image and its target."""
     return batch[0][0].nbytes + batch[1][0].nbytes
 
 

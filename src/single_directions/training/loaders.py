@@ -1,4 +1,4 @@
-"""Batches: a data set's training images in an order that depends on the epoch alone, and all images for measuring."""
+"""The loaders of a training: training images in an order that depends on the epoch alone, and images to measure."""
 
 from collections.abc import Iterator
 from math import ceil, prod
@@ -10,21 +10,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from single_directions.data import DataSet, collate
 from single_directions.data.images import Batch
+from single_directions.training.reading import Share
 from single_directions.training.seeds import derived_seed
 
 MEASURED_AT_ONCE = 2**21
-"""Pixels, times channels, of a batch that is only measured: it fills a device, and bounds the memory that it takes."""
-
-
-Share = tuple[int, int]
+"""Pixels x channels in a batch that is only measured: enough to use a device fully, few enough for its memory."""
 
 
 class EpochOrder(Sampler[int]):
-    """A random order of all images that follows from (seed, epoch) alone; Lightning calls `set_epoch`.
+    """All images in a random order that depends on (seed, epoch) alone. Lightning calls `set_epoch`.
 
-    `share` is (number of this process, processes): of the one order each process takes its part. All parts are of one
-    length, for which up to one image less than there are processes comes twice. `generator` is for the `DataLoader`,
-    which draws from it the seeds of its workers' augmentation.
+    Each process takes its `share` of the one order. All shares have the same length, so a few images come twice: up to
+    one fewer than there are processes. The `DataLoader` draws the seeds of its workers from `generator`.
     """
 
     def __init__(self, images: int, seed: int, share: Share = (0, 1)) -> None:
@@ -33,7 +30,7 @@ class EpochOrder(Sampler[int]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration that of this epoch, counted from 0."""
+        """Set the epoch, counted from 0, whose order the next iteration gives."""
         self.epoch = epoch
         self.generator.manual_seed(derived_seed(self.seed, "workers", epoch))
 
@@ -48,9 +45,9 @@ class EpochOrder(Sampler[int]):
 
 
 class Loaders(pl.LightningDataModule):
-    """The batches of a training: shuffled ones to train with; plain training, test and held-out images to measure.
+    """Shuffled training images to train on; plain training, test and held-out images to measure.
 
-    `batch_size` counts images, in each process where there are several; `seed` decides their order.
+    `batch_size` is the number of images in a batch, of each process if there are several. `seed` decides their order.
     """
 
     def __init__(self, data: DataSet, batch_size: int, seed: int) -> None:
@@ -59,9 +56,9 @@ class Loaders(pl.LightningDataModule):
         self.order = EpochOrder(len(data.train), seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training images in the order of the epoch that the trainer is at."""
+        """Training images in the order of the trainer's epoch."""
         if self.trainer is not None:
-            # Workers start to read before Lightning sets the epoch, which matters where a training is resumed.
+            # In a resumed training, workers start to read before Lightning sets the epoch.
             self.order.share = self._share()
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             self.order.set_epoch(progress.processed)
@@ -70,14 +67,14 @@ class Loaders(pl.LightningDataModule):
             self.data.train,
             batch_size=self.batch_size,
             sampler=self.order,
-            # Batch norm cannot train on a single image.
+            # Batch norm cannot train on one image.
             drop_last=images > self.batch_size and images % self.batch_size == 1,
             generator=self.order.generator,
             **_reading(self.data),
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """Plain training images, then test images, then those held out of training if there are any."""
+        """Plain training images, test images, and held-out training images if there are any."""
         parts = (self.data.train_plain, self.data.test, self.data.held_out)
         return [measuring_loader(self.data, images, self._share()) for images in parts if images is not None]
 
@@ -86,7 +83,7 @@ class Loaders(pl.LightningDataModule):
 
 
 def measuring_loader(data: DataSet, images: Dataset[Batch], share: Share = (0, 1)) -> DataLoader[Batch]:
-    """Batches of `images`, all or some of `data`'s, in their own order; of several processes each reads its share."""
+    """Batches of `images`, which are some of `data`'s, in their own order. Each process reads its share."""
     batch = min(2048, max(128, MEASURED_AT_ONCE // prod(data.input_shape)))
     number, processes = share
     indices = range(number, len(images), processes)  # type: ignore[arg-type]
@@ -95,7 +92,7 @@ def measuring_loader(data: DataSet, images: Dataset[Batch], share: Share = (0, 1
 
 def _reading(data: DataSet) -> dict[str, Any]:
     return {
-        # Not persistent: only workers that start anew in each epoch draw what follows from the epoch's seed.
+        # Not persistent: the epoch's seed reaches only workers that start in that epoch.
         "num_workers": data.workers,
         "collate_fn": collate,
         "pin_memory": data.workers > 0 and torch.cuda.is_available(),

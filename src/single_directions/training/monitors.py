@@ -1,4 +1,4 @@
-"""Lightning's callbacks that monitor what `AblationAUC` logs, and whether they do what their user will want."""
+"""Warns of Lightning's callbacks that monitor what `AblationAUC` logs in a way that cannot be meant."""
 
 from collections.abc import Iterator
 from math import ceil, inf, isfinite, lcm
@@ -14,7 +14,7 @@ MODEL_CHECKPOINT = in_each("callbacks", "ModelCheckpoint")
 
 
 def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> Iterator[str]:
-    """What to set in callbacks that monitor what is logged as `name/...`, but do not do what their user will want."""
+    """For each callback that monitors `name/...` in a way that cannot be meant: what is wrong and what to set."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitored = str(getattr(callback, "monitor", None))
         if not monitored.startswith(f"{name}/"):
@@ -32,7 +32,7 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
             if monitored == f"{name}/fall":
-                epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else inf
+                epochs = inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
                 if callback.divergence_threshold is None or patience < epochs * checks_an_epoch(callback, trainer):
                     yield (
                         f"{kind}: {monitored} is 0 or above, and 0 at first, so it never improves; to stop once it is "
@@ -57,7 +57,7 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
 
 
 def saves_stale_values(saver: Any, trainer: "pl.Trainer", every_n_epochs: int) -> bool:
-    """Whether a `ModelCheckpoint` may save weights under a value that was measured on those of an earlier epoch."""
+    """Whether a `ModelCheckpoint` may save an epoch's weights under a value that an earlier epoch's weights had."""
     if not saver.save_top_k:
         return False
     if saver._every_n_train_steps or saver._train_time_interval is not None:
@@ -65,18 +65,18 @@ def saves_stale_values(saver: Any, trainer: "pl.Trainer", every_n_epochs: int) -
     looks = saver._every_n_epochs
     if not saver._should_save_on_train_epoch_end(trainer):
         looks = lcm(looks, trainer.check_val_every_n_epoch or 1)
-    # Where it looks at once at each measurement and keeps one, a value that it has seen before is no improvement.
+    # If it looks after every epoch and keeps one checkpoint, a stale value is no improvement, so it saves nothing.
     return looks % every_n_epochs != 0 and not (looks == 1 and saver.save_top_k == 1)
 
 
 def checks_a_measurement(stopper: Any, trainer: "pl.Trainer", every_n_epochs: int) -> int:
-    """How often a stopper looks, from one epoch that is measured to the next: at the same value, if once an epoch."""
+    """How often a stopper looks between one epoch that is measured and the next."""
     between = 1 if stopper._check_on_train_epoch_end else trainer.check_val_every_n_epoch or 1
     return ceil(every_n_epochs / between) * checks_an_epoch(stopper, trainer)
 
 
 def checks_an_epoch(stopper: Any, trainer: "pl.Trainer") -> int:
-    """How often a stopper looks in an epoch that is validated: several times where validation runs several times."""
+    """How often a stopper looks in an epoch: as often as validation runs in it."""
     batches, interval = trainer.num_training_batches, trainer.val_check_batch
     if stopper._check_on_train_epoch_end or not trainer.enable_validation or not interval or not isfinite(batches):
         return 1

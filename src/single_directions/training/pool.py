@@ -1,4 +1,4 @@
-"""Which images a training trains on: the indices that its loader's sampler draws. The loader is never iterated."""
+"""Which images a training trains on: the indices that its loader's sampler draws. The loader itself is not iterated."""
 
 from collections.abc import Iterable, Sequence, Sized
 from copy import deepcopy
@@ -30,7 +30,7 @@ class Pool:
     Attributes:
         indices: int64, (images,), in the loader's data set.
         epoch: how many images an epoch trains on.
-        note: what a reader should know of them, "" if nothing.
+        note: what a user should know about them, "" if nothing.
     """
 
     indices: Tensor
@@ -39,14 +39,14 @@ class Pool:
 
 
 def trained_on(loader: Any, batches: float) -> Pool:
-    """The images that an epoch of `batches` batches trains on, in all processes together.
+    """The images that all processes together train on, if an epoch of each has `batches` batches.
 
-    Where each epoch shuffles all images anew, these are all images, even if an epoch ends before it has seen them all.
-    Else they are what a copy of the sampler draws in one epoch; an image drawn twice is there twice. The caller seeds
-    the global generators, which samplers may draw from, and all processes call this together.
+    If each epoch shuffles all images, these are all images, even if an epoch is too short to use them all. Otherwise
+    they are what a copy of the sampler draws in one epoch; an image that is drawn twice occurs twice. The caller seeds
+    the global generators, since samplers may draw from them. All processes must call this at the same time.
 
     Raises:
-        BadInput: images cannot be taken by index.
+        BadInput: images cannot be read by index.
     """
     check(loader)
     images = len(loader.dataset)
@@ -59,7 +59,7 @@ def trained_on(loader: Any, batches: float) -> Pool:
     note = ""
     try:
         indices = _epoch(loader, batches, images)
-    except (TypeError, RecursionError) as error:  # what copy and pickle raise of open files, locks, generators
+    except (TypeError, RecursionError) as error:  # an open file, a lock or a generator cannot be copied
         sampler = type(loader.batch_sampler or loader.sampler).__name__
         note = f"drawn from all images of the data set, as {sampler} cannot be copied ({error})"
         indices = torch.arange(images)
@@ -67,22 +67,22 @@ def trained_on(loader: Any, batches: float) -> Pool:
 
 
 def check(loader: Any) -> None:
-    """Raises `BadInput` unless images can be taken by index from the data set of a training's `DataLoader`."""
+    """Raises `BadInput` unless `loader` is a `DataLoader` whose data set can be read by index."""
     if not isinstance(loader, DataLoader):
-        raise BadInput(f"train data: they are {described(loader)}, not one DataLoader; {GIVE_BATCHES}")
+        raise BadInput(f"train data: {described(loader)}, not one DataLoader; {GIVE_BATCHES}")
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized) or not len(dataset):
         raise BadInput(f"train data: {type(dataset).__name__} has no images to take by index; {GIVE_BATCHES}")
 
 
 def _shuffled(loader: DataLoader[Any]) -> Tensor | None:
-    """The indices that each epoch draws from anew without replacement, or None where it is not known to."""
+    """The indices, if each epoch is known to shuffle them and to draw without replacement; else None."""
     if type(loader.batch_sampler) is not BatchSampler:
         return None
     sampler: Any = loader.sampler
     if type(sampler) is DistributedSampler and sampler.shuffle:
         return torch.arange(len(sampler.dataset))  # type: ignore[arg-type]
-    # Lightning's sampler for several processes wraps the user's own.
+    # With several processes Lightning wraps the user's sampler.
     sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
     if type(sampler) is SubsetRandomSampler and len(sampler.indices):
         return torch.as_tensor(sampler.indices, dtype=torch.int64)
@@ -92,24 +92,24 @@ def _shuffled(loader: DataLoader[Any]) -> Tensor | None:
 
 
 def _epoch(loader: DataLoader[Any], batches: float, images: int) -> Tensor:
-    """What a copy of the sampler draws in one epoch of this process; `images` at most where the epoch has no end."""
+    """What a copy of the sampler draws in one epoch of this process; about `images` if the epoch is endless."""
     sampler: Iterable[Any] = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
-    # The copy leaves the sampler's own generator as it is; a sampler that knows its data set does not copy that.
+    # A copy, so that the sampler's own generator does not advance. The data set is not copied.
     stream = iter(deepcopy(sampler, {id(loader.dataset): loader.dataset}))
     drawn: list[int] = []
     for batch in islice(stream, None if batches == float("inf") else int(batches)):
         if not isinstance(batch, Sequence | Tensor):
-            raise BadInput(f"train data: their DataLoader does not make batches (batch_size=None); {GIVE_BATCHES}")
+            raise BadInput(f"train data: the DataLoader makes no batches (batch_size=None); {GIVE_BATCHES}")
         drawn.extend(map(int, batch))
         if batches == float("inf") and len(drawn) >= images:
             break
     if not drawn:
-        raise BadInput(f"train data: their sampler draws no image; {GIVE_BATCHES}")
+        raise BadInput(f"train data: the sampler draws no image; {GIVE_BATCHES}")
     return torch.tensor(drawn)
 
 
 def _of_all_processes(indices: Tensor, note: str) -> Pool:
-    """The same on each process: once each index that no process draws twice, else all that are drawn; sorted."""
+    """The sorted indices of all processes, without repeats unless a process itself drew an index twice."""
     parts = [indices]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         parts = [indices] * torch.distributed.get_world_size()

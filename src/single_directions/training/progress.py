@@ -1,4 +1,4 @@
-"""One line that tells a person how far a training is."""
+"""A progress bar of a whole training, in one line."""
 
 import sys
 from time import monotonic
@@ -8,16 +8,16 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 LINES = 10
-"""Lines a training writes where there is no terminal."""
+"""Lines that a training writes, at most, if there is no terminal."""
 
 
 class Progress(pl.Callback):
-    """A bar over all epochs of a training; where `stream` is no terminal, about ten lines instead.
+    """A bar over all epochs of a training. If `stream` is no terminal, about ten lines instead.
 
     Args:
         title: what is trained.
-        stream: where to write, standard error by default.
-        least_seconds: between two lines, so that a short training writes few or none.
+        stream: where to write; standard error by default.
+        least_seconds: the least time between two lines, so that a short training writes few or none.
     """
 
     def __init__(self, title: str = "", stream: TextIO | None = None, least_seconds: float = 5.0) -> None:
@@ -25,7 +25,7 @@ class Progress(pl.Callback):
         self.bar: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Opens the bar, at the epoch a resumed training goes on from."""
+        """Opens the bar at the current epoch, which is not the first in a resumed training."""
         self._last_line, self._last_epoch = monotonic(), trainer.current_epoch
         if self.stream.isatty():
             batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
@@ -59,16 +59,13 @@ class Progress(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Closes the bar."""
-        self._close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Closes the bar, so that what is printed next starts on a line of its own."""
-        self._close()
-
-    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Closes the bar, so that the next output starts on a new line."""
+        self.on_train_end(trainer, pl_module)
 
 
 def _measured(trainer: pl.Trainer) -> str:
@@ -82,6 +79,6 @@ def _measured(trainer: pl.Trainer) -> str:
 
 
 def _when(trainer: pl.Trainer) -> str:
-    """Which epoch that was, where it was not this one."""
+    """The epoch that was measured last, if it is not this one."""
     measured = trainer.callback_metrics.get("epoch")
     return "" if measured is None or int(measured) == trainer.current_epoch + 1 else f" after epoch {int(measured)}"

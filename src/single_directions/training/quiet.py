@@ -1,4 +1,4 @@
-"""Lightning without its advice."""
+"""Lightning without its tips and announcements."""
 
 import logging
 import warnings
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from lightning_fabric.utilities.warnings import PossibleUserWarning
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
-"""Of both names of Lightning: if both are imported, each may log under the other's."""
+"""Of both packages of Lightning: if both are imported, each may log under the other's name."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it Lightning's advice and announcements are left out; warnings stay."""
+    """Within it Lightning gives no tips and announcements, but warnings."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -21,9 +21,9 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
-            # Lightning 2.6 with a torch newer than it.
+            # From Lightning 2.6 with a newer torch.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            # A checkpoint is gone on with in a folder that was moved, or with another number of epochs between two.
+            # A resumed run may have moved to another folder, or save checkpoints at other epochs.
             warnings.filterwarnings("ignore", "The dirpath has changed from")
             warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

@@ -1,4 +1,4 @@
-"""Reads the images that are measured, so that the training does not notice."""
+"""Reads the images that are measured, without any effect on the training."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,22 +16,22 @@ from single_directions.errors import BadInput
 from single_directions.training.seeds import derived_seed
 
 Share = tuple[int, int]
-"""(Number of this process, processes)."""
+"""(Number of this process, number of processes): each process reads its share of the images."""
 Keyed = tuple[Tensor, Tensor, Tensor]
-"""Some images: random keys (images,), inputs (images, ...), targets (images,)."""
+"""Images with a random key each: keys (images,), inputs (images, ...), targets (images,)."""
 
 
 class Seeded(Dataset):
-    """A data set whose augmentation, where it draws from the global generators, follows from `seed` and the image.
+    """A data set that seeds the global generators by `seed` and the image, so that augmentation repeats.
 
-    All else is that of `dataset`, as a worker's `worker_init_fn` may ask for it, or set it.
+    Attributes are read from `dataset` and set on it, since a `worker_init_fn` may use them.
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
         self.__dict__.update(dataset=dataset, seed=seed)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "dataset" not in self.__dict__:  # while it is copied or unpickled
+        if name.startswith("__") or "dataset" not in self.__dict__:  # as while it is copied or unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -54,26 +54,26 @@ class Seeded(Dataset):
         seed = derived_seed(self.seed, "augmentation", int(first))
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 what data sets draw from
+        np.random.seed(seed % 2**32)  # noqa: NPY002 data sets draw from it
 
 
 def by_index(loader: DataLoader[Any], indices: Tensor, seed: int) -> DataLoader[Any]:
-    """The images of a training's loader at `indices` (images,), batched as it batches.
+    """The images of a training's loader at `indices` (images,), in batches of the loader's kind.
 
-    Where the training reads in worker processes so does this: a data set that opens its file at the first read opens it
-    there, and no handle is left in this process, which the training's workers would inherit and share.
+    If the training reads in worker processes, so does this. A data set that opens its file at the first read then opens
+    it in a worker. Otherwise this process would hold the open file, and the training's workers would share it.
     """
     dataset = Seeded(loader.dataset, seed)
-    at_once = loader.batch_size or 128  # a loader with a batch sampler of its own does not know
+    at_once = loader.batch_size or 128  # None if the loader has its own batch sampler
     reading = {**_workers(loader, len(indices)), "collate_fn": loader.collate_fn}
-    if loader.batch_sampler is None:  # the sampler gives lists of indices, and the data set whole batches
+    if loader.batch_sampler is None:  # the sampler gives lists of indices, the data set whole batches
         lists = [part.tolist() for part in indices.split(at_once)]
         return DataLoader(dataset, batch_size=None, sampler=lists, **reading)
     return DataLoader(dataset, batch_size=at_once, sampler=indices.tolist(), **reading)
 
 
 def without_handles(batches: Iterable[Any], loader: Any) -> Iterable[Any]:
-    """`batches`; read in a worker if they are a loader of the data set that the training's workers read."""
+    """`batches`, read in a worker if they come from the data set that the training's workers read."""
     if not (isinstance(batches, DataLoader) and isinstance(loader, DataLoader) and loader.num_workers):
         return batches
     if batches.num_workers or batches.batch_sampler is None or _root(batches) is not _root(loader):
@@ -84,7 +84,7 @@ def without_handles(batches: Iterable[Any], loader: Any) -> Iterable[Any]:
 
 
 def _root(loader: Any) -> Any:
-    """The data set that a loader reads at last, below `Subset` and the like."""
+    """The data set below `Subset` and the like."""
     while hasattr(loader, "dataset"):
         loader = loader.dataset
     return loader
@@ -101,9 +101,9 @@ def _workers(loader: DataLoader[Any], images: int) -> dict[str, Any]:
 
 
 def some_of(pairs: Iterable[Batch], samples: int, seed: int) -> Iterator[Batch]:
-    """`samples` images drawn without replacement from all of `pairs`, or all where there are fewer, in their order.
+    """`samples` images drawn without replacement from `pairs`, in their order; all if there are fewer.
 
-    It goes through `pairs` once, and holds at most a batch more than twice as many images as it draws.
+    Reads `pairs` once and holds at most 2 x `samples` images and a batch.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "measured images"))
     kept: list[Keyed] = []
@@ -119,7 +119,7 @@ def some_of(pairs: Iterable[Batch], samples: int, seed: int) -> Iterator[Batch]:
 
 
 def of_process(pairs: Iterable[Batch], share: Share) -> Iterator[Batch]:
-    """Of each batch this process's images, so that processes together measure each image once."""
+    """This process's images of each batch. Together the processes have each image once."""
     number, processes = share
     seen = 0
     for inputs, targets in pairs:
@@ -130,13 +130,13 @@ def of_process(pairs: Iterable[Batch], share: Share) -> Iterator[Batch]:
 
 
 def _lowest(kept: list[Keyed], samples: int) -> list[Keyed]:
-    """Of all rows those with the `samples` lowest keys."""
+    """The images with the `samples` lowest keys."""
     highest = torch.cat([keys for keys, _, _ in kept]).kthvalue(samples).values
     return [(keys[keys <= highest], x[keys <= highest], y[keys <= highest]) for keys, x, y in kept]
 
 
 def pair(batch: Any, batch_to_xy: BatchToXY | None = None) -> Batch:
-    """The (inputs, targets) of a batch, copied to the CPU. Raises `BadInput` where it is no such pair."""
+    """The (inputs, targets) of a batch, on the CPU. Raises `BadInput` if the batch is no such pair."""
     if batch_to_xy is not None:
         inputs, targets = adapting.pair(batch, batch_to_xy)
     elif isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):

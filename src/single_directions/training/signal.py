@@ -1,4 +1,4 @@
-"""What `AblationAUC` logs of an estimate, made so that stock callbacks can act on it."""
+"""The numbers that `AblationAUC` logs, made so that stock callbacks can act on them."""
 
 import math
 
@@ -7,15 +7,15 @@ from scipy.special import log_ndtr, ndtri_exp
 from single_directions.ablation.estimate import NAMES, AblationEstimate
 
 LOGGED = (*NAMES, *(f"{name}_se" for name in NAMES), "fall")
-"""What is logged, each name after `ablation/`."""
+"""The names logged, each after `ablation/`."""
 
 
 def logged(estimate: AblationEstimate) -> dict[str, float]:
-    """The numbers of an estimate, and their standard errors.
+    """The numbers of an estimate and their standard errors.
 
-    `auc_corrected` divides by the accuracy that there is to lose, `auc_normalized` by accuracy. Where that is not above
-    0 by two standard errors, the ratio is not defined or only noise, and 0 is logged: the least that a network which
-    has something to lose would have. A stopper goes on, and takes no such epoch for the best.
+    `auc_normalized` divides by the accuracy, `auc_corrected` by the accuracy above the floor. If the divisor is not two
+    standard errors above 0, the ratio is undefined or mere noise, and 0 is logged. A network that has learned something
+    has a larger value, so no such epoch becomes the best.
     """
     values = {name: getattr(estimate, name) for name in LOGGED if name != "fall"}
     for name in NAMES:
@@ -25,12 +25,12 @@ def logged(estimate: AblationEstimate) -> dict[str, float]:
 
 
 def diverged() -> dict[str, float]:
-    """What is logged of a network whose answers are not finite: `EarlyStopping` stops at it."""
+    """NaN for each name: logged if the network's outputs are not finite. `EarlyStopping` stops at NaN."""
     return dict.fromkeys(LOGGED, math.nan)
 
 
 def is_defined(estimate: AblationEstimate, name: str) -> bool:
-    """Whether what a number divides by is more than noise."""
+    """Whether the divisor of a number is two standard errors above 0."""
     if name not in ("auc_normalized", "auc_corrected"):
         return True
     accuracy, floor = estimate.curve[[0, -1]].tolist()
@@ -40,11 +40,11 @@ def is_defined(estimate: AblationEstimate, name: str) -> bool:
 
 
 def fall(estimate: AblationEstimate, best: AblationEstimate | None, signal: str, measurements: int) -> float:
-    """How far a number is below its best value so far, in standard errors of that change; 0 where it is not below.
+    """How far a number is below its best so far, in standard errors of that change; 0 if it is not below.
 
-    `best` was measured on the same images and masks, so most of the noise is in both and falls out. It is the best of
-    so many `measurements`, in part by luck: the more pairs there are of them, the likelier is a fall by chance. So the
-    p value of the fall is multiplied by the number of pairs (Bonferroni); what is returned has that p value.
+    `best` was measured on the same images and masks, so most of the noise cancels. But it is the best of so many
+    `measurements`, in part by chance. So the p value of the fall is multiplied by the number of pairs of measurements
+    (Bonferroni), and the number of standard errors with that p value is returned.
 
     >>> round(corrected(4.0, measurements=1), 2), round(corrected(4.0, measurements=50), 2)
     (4.0, 1.76)
@@ -58,18 +58,18 @@ def fall(estimate: AblationEstimate, best: AblationEstimate | None, signal: str,
 
 
 def corrected(errors: float, measurements: int) -> float:
-    """A fall in standard errors, for the pairs that there are of some measurements; 0 at least."""
+    """A fall in standard errors, corrected for the number of pairs of measurements; at least 0."""
     pairs = max(1, measurements * (measurements - 1) // 2)
     log_p = min(float(log_ndtr(-errors)) + math.log(pairs), math.log(0.5))
     return max(0.0, -float(ndtri_exp(log_p)))
 
 
 def is_better(estimate: AblationEstimate, best: AblationEstimate | None, signal: str) -> bool:
-    """Whether an estimate is to be the best from now on."""
+    """Whether an estimate is better than the best so far."""
     above = best is None or getattr(estimate, signal) > getattr(best, signal)
     return above and _has_learned(estimate, signal)
 
 
 def _has_learned(estimate: AblationEstimate, signal: str) -> bool:
-    """Whether there is accuracy to lose: `auc_normalized` is near 1 if the network guesses, however it is ablated."""
+    """Whether accuracy is above the floor. `auc_normalized` needs this too: it is near 1 for a network that guesses."""
     return signal == "auc" or is_defined(estimate, "auc_corrected")
