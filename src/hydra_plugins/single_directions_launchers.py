@@ -59,17 +59,15 @@ class SlurmLauncher(HydraSlurmLauncher):
         class Job(submitit.SlurmJob):
             watcher = JobStates()
 
-        class Executor(submitit.SlurmExecutor):
-            job_class = Job
-
         given = {key: value for key, value in self.params.items() if value is not None}
-        executor = Executor(given.pop("submitit_folder"), max_num_timeout=given.pop("max_num_timeout"))
+        executor = submitit.SlurmExecutor(given.pop("submitit_folder"), max_num_timeout=given.pop("max_num_timeout"))
         executor.update_parameters(**executor._convert_parameters(given))
         jobs = [
             (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state())
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
-        return [result_of_slurm(job) for job in executor.map_array(self, *zip(*jobs, strict=True))]
+        submitted = executor.map_array(self, *zip(*jobs, strict=True))
+        return [result_of_slurm(Job(executor.folder, job.job_id)) for job in submitted]
 
 
 def result_of_ray(run: Any) -> JobReturn:

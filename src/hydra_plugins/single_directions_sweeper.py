@@ -1,4 +1,4 @@
-"""The sweepers `resume` (`conf/train.yaml` has it) and `optuna`; Hydra looks for plugins in packages of this name."""
+"""The sweepers `resume` (default in `conf/train.yaml`) and `optuna`. Hydra finds plugins in packages of this name."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from omegaconf import DictConfig
 
-# What is of this project is imported where it is needed: Hydra imports its plugins in every program.
+# Modules of this project are imported where they are needed: Hydra imports its plugins in every program.
 
 OPTUNA = {
     "defaults": [{"sampler": "tpe"}, "_self_"],  # or random, grid, cmaes, nsgaii
@@ -35,10 +35,10 @@ SAMPLERS = {
 
 
 class Choices(SearchPathPlugin):
-    """Makes `optuna` and its samplers choices, once all plugins were imported: what is stored last counts."""
+    """Stores `optuna` and its samplers as choices after all plugins were imported: the last one stored counts."""
 
     def manipulate_search_path(self, search_path: Any) -> None:
-        """Stores them; the path stays as it is."""
+        """Stores them; the search path stays as it is."""
         store = ConfigStore.instance().store
         store(group="hydra/sweeper", name="optuna", node=OPTUNA, provider=__name__)
         for name, sampler in SAMPLERS.items():
@@ -46,10 +46,10 @@ class Choices(SearchPathPlugin):
 
 
 class Sweeper(BasicSweeper):
-    """Hydra's own sweeper, which launches with any launcher only what is left to do of a sweep."""
+    """Hydra's own sweeper, but runs that are done are skipped (see `runs.queue`)."""
 
     def setup(self, *, config: DictConfig, **kwargs: Any) -> None:
-        """Look at the launcher before Hydra makes it."""
+        """Check the launcher before Hydra makes it."""
         from single_directions.runs.launchers import prepare
 
         prepare(config)
@@ -77,13 +77,13 @@ class Sweeper(BasicSweeper):
 
 
 class OptunaSweeper(HydraSweeper):
-    """The sweeper of hydra-optuna-sweeper, whose trials are runs like those of any sweep."""
+    """The sweeper of hydra-optuna-sweeper. Its trials are runs like those of any sweep."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, config: DictConfig, hydra_context: Any, task_function: Any) -> None:
-        """Look at the launcher and at Optuna before Hydra makes them."""
+        """Check the launcher and Optuna before Hydra makes them."""
         from single_directions.runs.launchers import prepare
         from single_directions.runs.search import search
 

@@ -1,4 +1,4 @@
-"""The commands, as scripts and entry points start them: Ctrl-C ends each quietly, even while it still imports."""
+"""The commands that scripts and entry points start. Ctrl-C ends each of them quietly, even while it imports."""
 
 import os
 import signal
@@ -13,40 +13,40 @@ def train() -> None:
 
 
 def status() -> None:
-    """Tell which runs are done, under way, failed or missing."""
+    """Print which runs are done, under way, failed or missing."""
     _run("runs.status", "status")
 
 
 def measure() -> None:
-    """Measure a network that exists already."""
+    """Measure a trained network."""
     _run("report.measure", "measure")
 
 
 def report() -> None:
-    """Make tables, figures and claims of runs."""
+    """Make the report of runs: tables, figures and claims."""
     _run("report.cli", "report")
 
 
 def benchmark() -> None:
-    """Tell how fast measuring and training are."""
+    """Measure how fast measuring and training are."""
     _run("benchmark.cli", "benchmark")
 
 
 def called(name: str) -> str:
-    """How a command is called here: by its script in a checkout, by its own name where a wheel was installed.
+    """How a command is called here: by its script in a checkout, by its own name where a wheel is installed.
 
     >>> called("train") in ("python scripts/train.py", "single-directions-train")
     True
     """
-    installed = (Path(__file__).parent / "conf").is_dir()  # which a wheel alone has there
+    installed = (Path(__file__).parent / "conf").is_dir()  # only a wheel has it there
     return f"single-directions-{name}" if installed else f"python scripts/{name}.py"
 
 
 def _run(module: str, name: str) -> None:
     """Import a module of this package and call what it has of this name."""
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not where whoever started the process has it ignored
-        # There is nothing yet to be put in order, and an exception in the midst of an import may get lost.
+    if before is signal.default_int_handler:  # not where the parent process chose to ignore the signal
+        # There is nothing to clean up yet, and an exception within an import may get lost.
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     command = getattr(import_module(f"single_directions.{module}"), name)
     signal.signal(signal.SIGINT, before)

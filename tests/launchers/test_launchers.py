@@ -16,8 +16,6 @@ from single_directions.runs import launchers
 from single_directions.runs.config import conf_folder
 
 ROOT = Path(__file__).parents[2]
-# Where Ray is installed, Hydra checks our preset against the schema of the same name, and warns; so does the command.
-pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/ray' is validated against ConfigStore schema")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from single_directions.ablation import AblationCurve
 from single_directions.errors import BadInput
 from single_directions.runs.build import build
 from single_directions.runs.folder import RunFolder
+from single_directions.runs.identity import identity
 from single_directions.runs.run import execute
 from single_directions.training import Classifier, NonFiniteLoss
 
@@ -49,9 +50,13 @@ def test_run_leaves_whole_files(settings, folders):
         "curves.csv",
         "last.ckpt",
         "metrics.csv",
+        "run.json",
         "status.json",
         "summary.json",
     ]
+    record = json.loads(folder.record.read_text())
+    assert {key: summary[key] for key in record} == record
+    assert record["identity"] == identity(config)
     assert folder.state() == "done"
     assert json.loads(folder.summary.read_text()) == summary
     assert folder.read_config() == config

@@ -31,6 +31,8 @@ def provenance(section: Section) -> Iterator[Fact]:
     yield Fact("Seeds", "; ".join(f"{what} {_values(runs, column)}" for what, column in _SEEDS.items()))
     yield Fact("Settings", ", ".join(f"`{text}`" for text in _settings(runs)))
     yield Fact("Measured", _measured(runs))
+    if "commit" in runs and runs["commit"].notna().any():
+        yield Fact("Code", f"commit {_values(runs, 'commit')}")
     yield Fact("Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions")))
     yield Fact("Compute", compute(runs))
     if days := finished(runs):
