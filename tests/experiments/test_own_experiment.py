@@ -1,11 +1,18 @@
 """An experiment of the user's own has a section with curves and areas by each key that it sweeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from single_directions.errors import BadInput
+from single_directions.experiments.claim import POSITIVE, Claim, Finding
+from single_directions.experiments.experiment import EXPERIMENTS, Experiment
+from single_directions.experiments.judge import judge
 from single_directions.experiments.pictures import pictures
 from single_directions.experiments.section import sections_of
+from single_directions.experiments.statistics import Estimate
 from single_directions.experiments.sweeps import own_conditions, variants
 from single_directions.experiments.tables import read_tables
 from single_directions.report.blocks import choice, choices
@@ -98,3 +105,19 @@ def test_nothing_is_chosen_among_trainings_on_different_labels(tables):
     assert choice(section) is not None
     section.runs.loc[section.runs.index[0], "label_hash"] = "another"
     assert choice(section) is None
+
+
+def failing_without_networks(tables):
+    return Finding({"first": Estimate(value=tables.runs["auc"].iloc[0], n=len(tables.runs))})
+
+
+def test_own_claims_that_fail_are_named_and_networks_below_99_told_apart(tables, monkeypatch):
+    claim = Claim("auc", "a sentence", "a number", "above 0", POSITIVE, failing_without_networks)
+    mine = Experiment("mine", "Mine", claims=(claim,))
+    monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+    with pytest.raises(BadInput, match=r"the claim mine\.auc: its function `find` fails on 0 runs: IndexError"):
+        judge(tables)  # after one epoch none has 99 % training accuracy
+    monkeypatch.setitem(EXPERIMENTS, "mine", replace(mine, claims=(replace(claim, find=lambda tables: Finding({})),)))
+    [judgement] = judge(tables)
+    [caveat] = [caveat for caveat in judgement.caveats if "below 99 %" in caveat]
+    assert "network.hidden=[16],optimizer=adam,seed=0; " in caveat

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from single_directions.errors import BadInput, first_line
 from single_directions.experiments.claim import (
     LEVEL,
     Claim,
@@ -236,13 +237,13 @@ def _sweeps(tables: Tables) -> Iterator[tuple[Experiment, Sweep, Tables, list[st
 
 
 def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Claim, caveats: Sequence[str]) -> Judgement:
-    finding = claim.find(tables)
+    finding = _found(experiment, claim, tables)
     result = outcome(finding, claim)
     number = result.estimate
     siblings = family(claim, experiment)
     p_corrected = min(1.0, siblings * result.p) if number.n >= LEAST_NETWORKS else nan
     undone = claim.role != "check" and p_corrected >= LEVEL
-    short, without, below = _below_99(claim, tables)
+    short, without, below = _below_99(experiment, claim, tables)
     caveats = [
         *caveats,
         *([REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []),
@@ -291,6 +292,19 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
         without_below_99=without,
         runs=len(tables.runs),
     )
+
+
+def _found(experiment: Experiment, claim: Claim, tables: Tables) -> Finding:
+    """What the claim's own function finds. A user's function that raises gives one clear error."""
+    try:
+        return claim.find(tables)
+    except Exception as error:
+        if experiment.figure:  # of the paper, and so ours
+            raise
+        raise BadInput(
+            f"the claim {experiment.name}.{claim.name}: its function `find` fails on {count(len(tables.runs), 'run')}: "
+            f"{first_line(error)}. It is also called without the networks below 99 % training accuracy"
+        ) from error
 
 
 def _part(estimate: Estimate, claim: Claim) -> Part:
@@ -345,7 +359,7 @@ def _undecidable(finding: Finding, claim: Claim, siblings: int) -> list[str]:
     return [f"{told.format('of each setting ')} that it holds, {to_refute} of one setting for one that it does not"]
 
 
-def _below_99(claim: Claim, tables: Tables) -> tuple[list[str], Part | None, list[str]]:
+def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[list[str], Part | None, list[str]]:
     """The networks below 99 % training accuracy, the claim's number without them, and both as a caveat."""
     column = accuracy_column(tables.runs, "train")
     if not claim.trained_to_the_end or column not in tables.runs:
@@ -353,20 +367,21 @@ def _below_99(claim: Claim, tables: Tables) -> tuple[list[str], Part | None, lis
     short = tables.runs[pd.to_numeric(tables.runs[column]) < LEAST_TRAIN_ACCURACY]
     if short.empty:
         return [], None, []
-    without = outcome(claim.find(tables.of(tables.runs.drop(short.index))), claim)
+    without = outcome(_found(experiment, claim, tables.of(tables.runs.drop(short.index))), claim)
     number = without.estimate
     told = "without them there is nothing to judge"
     if isfinite(number.value):
         interval = f" [{number.low:.3f}, {number.high:.3f}]" if isfinite(number.low) else ""
         told = f"without them the number is {number.value:.3f}{interval} from {number.n}"
     told += {True: ", as claimed", False: ", against the claim", None: ", which decides nothing"}[without.holds]
-    swept = swept_keys(short["experiment"].iloc[0])
-    names = some([_swept_part(row, swept) for row in short.to_dict("records")])
+    names = some(_swept_parts(short.to_dict("records"), swept_keys(experiment.name)))
     caveat = f"{len(short)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {told}"
     return list(short["run"]), Part(**asdict(number), holds=without.holds), [caveat]
 
 
-def _swept_part(run: Mapping[Any, Any], swept: Sequence[str]) -> str:
-    """The part of a run's name that tells it from the others of its sweep."""
-    own = [f"{key}={value}" for key, value in said(run).items() if key in swept]
-    return ",".join(own) or str(run["run"]).rpartition("/")[2]
+def _swept_parts(runs: Sequence[Mapping[Any, Any]], swept: Sequence[str]) -> list[str]:
+    """The part of each run's name that tells it from the others."""
+    each = [said(run) for run in runs]
+    keys = {key for one in each for key in one if key in swept or len({str(other.get(key)) for other in each}) > 1}
+    told = [",".join(f"{key}={value}" for key, value in one.items() if key in keys) for one in each]
+    return [own or str(run["run"]).rpartition("/")[2] for own, run in zip(told, runs, strict=True)]
