@@ -53,7 +53,7 @@ def test_stages_give_what_whole_passes_give(early_sites: int, value: float) -> N
     late_masks = torch.rand(4, variants, 6, late, generator=generator) < 0.5
     split = Split(early_sites, variants, 0.0, Cost(1.0, 1.0), 1.0, "")
     rows = Stages(sited, Dataflow(sited), values, inputs, split, memory_budget=2**20)
-    definition = WholePasses(sited, values, together=False)
+    definition = WholePasses(sited, values)
     assert rows.stackable
     for one in (rows, definition):
         one.start(inputs)
@@ -87,9 +87,9 @@ def test_a_node_runs_in_the_first_stage_that_it_can() -> None:
 def test_a_cheap_last_site_has_variants() -> None:
     inputs = torch.rand(4, 1, 28, 28)
     sited = locate(MLP((1, 28, 28), 10).eval(), None, inputs)
-    rows, why = choose_rows(sited, torch.zeros(sited.units), inputs, "auto", 2**30, together=False)
+    rows, why = choose_rows(sited, torch.zeros(sited.units), inputs, "auto", 2**30)
     assert (rows.late, rows.variants) == (512, 4)
     assert "behind relu2" in why
     one_site = locate(MLP((1, 28, 28), 10, hidden=(512,)).eval(), None, inputs)
-    rows, _ = choose_rows(one_site, torch.zeros(512), inputs, "auto", 2**30, together=False)
+    rows, _ = choose_rows(one_site, torch.zeros(512), inputs, "auto", 2**30)
     assert (rows.late, rows.variants) == (0, 1)

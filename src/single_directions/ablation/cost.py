@@ -5,10 +5,9 @@ kernel are counted in them too, since small networks spend most of their time wi
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, fx
-from torch.utils.flop_counter import FlopCounterMode
 
 from single_directions.ablation.dataflow import Dataflow
 
@@ -38,17 +37,12 @@ class Curve(NamedTuple):
         return self.orderings * len(self.fractions)
 
 
-def operations(flow: Dataflow, inputs: Tensor) -> dict[fx.Node, float]:
-    """What it takes to run each node on some inputs, once it is started."""
-    values: dict[fx.Node, Any] = {}
-    costs: dict[fx.Node, float] = {}
-    with FlopCounterMode(display=False) as counter:
-        for node in flow.needed:
-            before = counter.get_total_flops()
-            value = values[node] = inputs if node is flow.input else flow.apply(node, values)
-            written = value.nbytes if isinstance(value, Tensor) and node.all_input_nodes else 0
-            costs[node] = counter.get_total_flops() - before + OPERATIONS_A_BYTE * written
-    return costs
+def operations(flow: Dataflow) -> dict[fx.Node, float]:
+    """What it takes to run each node on one image, once it is started."""
+    seen = {node: flow.seen[node] for node in flow.needed}
+    return {
+        node: one.flops + (OPERATIONS_A_BYTE * one.bytes if node.all_input_nodes else 0.0) for node, one in seen.items()
+    }
 
 
 def reference_cost(costs: dict[fx.Node, float], curve: Curve) -> float:

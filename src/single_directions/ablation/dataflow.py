@@ -74,7 +74,18 @@ class Dataflow:
     ) -> int:
         """How many images to work on at once, if `copies` of the values of some nodes are held."""
         sizes = [self.seen[node].row for node in nodes]
-        return _at_once(sizes, copies, device, memory_budget)
+        most = memory_budget // max(1, copies * sum(sizes))
+        if device.type != "cuda":
+            most = min(most, _CACHE // max(sizes, default=1))
+        return max(1, most)
+
+    def one_row_an_image(self, nodes: Iterable[fx.Node], inputs: Tensor) -> bool:
+        """Whether the values of some nodes follow the number of images, for two such numbers."""
+        nodes = list(nodes)
+        if not all(self.seen[node].one_row_an_image for node in nodes):
+            return False
+        two = torch.cat([inputs[:1]] * 2)
+        return all(len(value) == 2 for value in self.run(ancestors(nodes), two, nodes).values())
 
     def run(self, nodes: Iterable[fx.Node], inputs: Tensor, keep: Iterable[fx.Node]) -> dict[fx.Node, Any]:
         """Run `nodes`, in order, with nothing clamped, and return the values of those to `keep`."""
@@ -104,19 +115,6 @@ class Dataflow:
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
         return getattr(self._interpreter, node.op)(node.target, args, kwargs)
-
-
-def images_at_once(values: Iterable[Any], copies: int, device: torch.device, memory_budget: int) -> int:
-    """How many images to work on at once: as many as fit into memory, if `copies` of some values are held."""
-    sizes = [value[0].nbytes for value in values if isinstance(value, Tensor) and value.dim() > 1]
-    return _at_once(sizes, copies, device, memory_budget)
-
-
-def _at_once(sizes: list[int], copies: int, device: torch.device, memory_budget: int) -> int:
-    most = memory_budget // max(1, copies * sum(sizes))
-    if device.type != "cuda":
-        most = min(most, _CACHE // max(sizes, default=1))
-    return max(1, most)
 
 
 def ancestors(nodes: Iterable[fx.Node]) -> list[fx.Node]:

@@ -26,7 +26,6 @@ from single_directions.ablation.measurement import (
     Measurement,
     counted,
     measurement,
-    mixes_images,
 )
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
@@ -291,8 +290,7 @@ def plan_auc(
 
 
 def _rows(measured: Measurement, method: str, memory_budget: int) -> tuple[Rows, str]:
-    together = mixes_images(measured.network.network, measured.first)
-    return choose_rows(measured.network, measured.values, measured.first, method, memory_budget, together)
+    return choose_rows(measured.network, measured.values, measured.first, method, memory_budget)
 
 
 def _check(masks: int, passes: float | None, masks_per_image: int | None, population: float | None, seed: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
@@ -19,6 +19,7 @@ from single_directions.ablation.cost import (
     OPERATIONS_A_BYTE,
     OPERATIONS_A_CALL,
     Curve,
+    operations,
     prefix_cost,
     reference_cost,
 )
@@ -343,7 +344,7 @@ def _choose(
         return Incremental(sited, values, inputs, memory_budget, flow), "as asked"
     if method == "prefix":
         return Prefix(sited, values, inputs, memory_budget, flow), "as asked"
-    each = {node: _operations(flow, node) for node in flow.needed}
+    each = operations(flow)
     definition = math.inf if curve is None else reference_cost(each, curve)
     small = "since for so small a curve no other method saves a tenth of the arithmetic"
     if definition < _PLANNING * OPERATIONS_A_CALL * len(flow.varying):
@@ -365,12 +366,6 @@ def _choose(
     ]
     cost, chosen, why = min(others, key=lambda other: other[0])
     return (chosen, why) if cost + folding <= _GAIN * definition else (Reference(sited, values), small)
-
-
-def _operations(flow: Dataflow, node: fx.Node) -> float:
-    """What it takes to run a node on one image, once it is started."""
-    seen = flow.seen[node]
-    return seen.flops + (OPERATIONS_A_BYTE * seen.bytes if node.all_input_nodes else 0.0)
 
 
 def counted(batches: Batches) -> int | None:

@@ -40,17 +40,9 @@ class Prefix:
         ]
         # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
         self.stacked_nodes = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
-        self.stackable = self._one_row_an_image(inputs)
+        self.stackable = flow.one_row_an_image(self.stacked_nodes, inputs)
         self.images_at_once: int | None = flow.images_at_once(flow.varying, inputs.device, memory_budget)
         self.fixed_at_once = flow.images_at_once(filter(flow.is_steady, flow.needed), inputs.device, memory_budget)
-
-    def _one_row_an_image(self, inputs: Tensor) -> bool:
-        """Whether all that can be stacked follows the number of images, for two such numbers."""
-        if not all(self.flow.seen[node].one_row_an_image for node in self.stacked_nodes):
-            return False
-        two = torch.cat([inputs[:1]] * 2)
-        rows = self.flow.run(ancestors(self.stacked_nodes), two, self.stacked_nodes).values()
-        return all(len(value) == 2 for value in rows)
 
     @cached_property
     def instead(self) -> dict[fx.Node, Callable[[Tensor], Tensor]]:

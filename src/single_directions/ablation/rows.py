@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from single_directions.ablation.cost import OPERATIONS_A_BYTE, operations
-from single_directions.ablation.dataflow import Dataflow, ancestors, images_at_once
+from single_directions.ablation.dataflow import Dataflow, ancestors
 from single_directions.ablation.measurement import MIXED
 from single_directions.ablation.operations import NARROW, Linear, dense, folded, recognise
 from single_directions.ablation.select import select
@@ -105,8 +105,8 @@ class WholePasses:
     late, variants, constant = 0, 1, False
     images_at_once: int | None = None
 
-    def __init__(self, network: SitedNetwork, values: Tensor, together: bool) -> None:
-        self.network, self.values, self.together = network, values, together
+    def __init__(self, network: SitedNetwork, values: Tensor) -> None:
+        self.network, self.values, self.together = network, values, network.mixes
         self.cost = Cost(image=2.0, mask=1.0)
 
     def renew(self) -> None:
@@ -157,14 +157,11 @@ class Stages:
         self.fixed_nodes = [node for node in self.border if self.stage[node] == 0]
         # What depends on the images must have a row for each; a parameter is shared.
         self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
-        pair = inputs[:1].expand(2, *inputs.shape[1:])
-        example = flow.run(flow.needed, pair, keep=flow.needed)
-        alone = flow.run(flow.needed, inputs[:1], keep=self.rows)
-        self.stackable = all(_has_rows(example[node], 2) and _has_rows(alone[node], 1) for node in self.rows)
-        self.shapes = {node: value.shape if isinstance(value, Tensor) else None for node, value in example.items()}
+        self.stackable = flow.one_row_an_image(self.rows, inputs)
+        self.shapes = {node: seen.shape for node, seen in flow.seen.items()}
         self.last_use = {source: node for node in flow.needed for source in node.all_input_nodes}
         portions = [
-            images_at_once([example[n] for n in flow.needed if self.stage[n] == stage], 1, inputs.device, memory_budget)
+            flow.images_at_once([n for n in flow.needed if self.stage[n] == stage], inputs.device, memory_budget)
             for stage in range(3)
         ]
         self.images_at_once: int | None = max(1, min(portions[1], portions[2] // self.variants))
@@ -263,44 +260,35 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _has_rows(value: Any, rows: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows
-
-
 def choose_rows(
-    network: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, together: bool
+    network: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int
 ) -> tuple[Rows, str]:
-    """The cheapest way by arithmetic, or the one asked for where it can be had, and why.
-
-    Args:
-        together: whether an image's output depends on the other images of its batch.
-    """
-    obstacle = MIXED if together else network.untraced and f"the network cannot be traced: {network.untraced}"
+    """The cheapest way by arithmetic, or the one asked for where it can be had, and why."""
+    obstacle = MIXED if network.mixes else network.untraced and f"the network cannot be traced: {network.untraced}"
     if method == "reference":
-        return WholePasses(network, values, together), "as asked"
+        return WholePasses(network, values), "as asked"
     if not obstacle:
         flow = Dataflow(network)
-        for split in _splits(network, flow, inputs[:1]):
+        for split in _splits(network, flow):
             rows = Stages(network, flow, values, inputs, split, memory_budget)
             if rows.stackable:
                 return rows, split.why
         obstacle = "what passes from one site to the next has no row for each image"
     if method != "auto":
         warnings.warn(f"method={method!r} falls back to reference, since {obstacle}", stacklevel=3)
-    return WholePasses(network, values, together), f"since {obstacle}"
+    return WholePasses(network, values), f"since {obstacle}"
 
 
-def _splits(network: SitedNetwork, flow: Dataflow, image: Tensor) -> list[Split]:
+def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
     """The best way to part the sites into early and late ones, and that without late ones.
 
     What lies behind late sites is cheap to run again, so a mask is answered in variants that differ there. The more
     units are late, the more of the variance over masks averages out. The share of units stands for that of the
     variance.
     """
-    each, units = operations(flow, image), [site.units for site in network.sites]
-    example = flow.run(flow.needed, image, keep=flow.site_of)
+    each, units = operations(flow), [site.units for site in network.sites]
     whole, ends = sum(each.values()), 1 if is_cut(flow) else 2
-    clamps = {node: OPERATIONS_A_BYTE * example[node].nbytes for node in flow.site_of if node in each}
+    clamps = {node: OPERATIONS_A_BYTE * flow.seen[node].bytes for node in flow.site_of if node in each}
 
     def parted(early_sites: int) -> Split:
         runs, seen = stages(flow, early_sites)
