@@ -265,7 +265,7 @@ def test_a_change_is_measured_on_the_same_pairs(batch: Batch) -> None:
         assert value == pytest.approx(getattr(after, name) - getattr(before, name))
         assert error <= math.hypot(getattr(after, f"{name}_se"), getattr(before, f"{name}_se"))
     assert 0 < change["auc"].se < after.auc_se / 2
-    with pytest.raises(BadInput, match="other images or masks"):
+    with pytest.raises(BadInput, match="other images, sites, points or masks"):
         ablation_auc(network, [batch], masks=600, seed=1).change_from(before)
 
 
@@ -502,3 +502,8 @@ def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> No
 def test_too_few_masks_for_known_images_are_refused_first(batch: Batch) -> None:
     with pytest.raises(BadInput, match=r"masks_per_image=1: 10 images .* too few for 7 points"):
         ablation_auc(dense(), [(batch[0][:10], batch[1][:10])], masks=100, masks_per_image=1)
+
+
+def test_a_population_of_fewer_images_than_there_are_is_refused(batch: Batch) -> None:
+    with pytest.raises(BadInput, match="population=50: there are 60 images"):
+        ablation_auc(dense(), [batch], masks=600, population=50)

@@ -66,8 +66,9 @@ def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
 def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
     """A network whose answer is the logits: those that `output` names in, or makes of, the answer of `network`.
 
-    It shares modules, parameters, hooks and names with `network`, so that sites have the same names. Raises `BadInput`
-    if `output` is of another kind, or later if it finds no logits.
+    It shares all attributes with `network`, also those set later, so sites have the same names. Only if `network` has a
+    `forward` of its own, apart from its class's, are they those of now. Raises `BadInput` if `output` is of another
+    kind, or later if it finds no logits.
     """
     if output is None:
         return network
@@ -85,6 +86,8 @@ def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
     if "forward" in vars(adapted):  # an instance's own goes before the class's
         own = vars(adapted).pop("forward")
         adapted.forward = lambda inputs: logits_of(own(inputs), output)
+    else:
+        object.__setattr__(adapted, "__dict__", vars(network))
     return adapted
 
 

@@ -1,8 +1,8 @@
 """The AUC with its standard error, from masks of their own for each image: far cheaper than a curve.
 
 The AUC is an expectation over images, orderings and points. A curve spends its forward passes on few orderings, the
-same for all images. Here each image has a few masks of its own. They are independent, so the same number of passes
-gives a smaller error, and the error can be read off the answers themselves.
+same for all images. Here each image has a few masks of its own, independent of those of other images. So the same
+number of passes gives a smaller error, and the answers themselves tell how large it is.
 """
 
 import math
@@ -39,7 +39,7 @@ ROW_METHODS = ("auto", "prefix", "reference")
 _LEAST = 4
 """Masks that each point should have at least."""
 _COMPARED = 8
-"""Images by whose logits a network is known again."""
+"""How many images to compare, to see whether the network is still the same."""
 
 
 def ablation_auc(
@@ -63,8 +63,8 @@ def ablation_auc(
 ) -> AblationEstimate:
     """Estimate the area under the ablation curve, with its standard error (section 3.2; Figures 2b and 3).
 
-    The mean over all orderings of what `ablation_curve` measures, without bias, from independent masks: each image is
-    answered with a few random sets of units clamped, as many of each size as its weight in the area asks for. The
+    The mean over all orderings of what `ablation_curve` measures, without bias. Each image is answered with a few
+    random sets of units clamped, independent of those of other images. Each size of set has its share of the area. The
     network is treated as by `ablation_curve`. The same seed gives the same images and masks.
 
     >>> import torch
@@ -85,7 +85,8 @@ def ablation_auc(
         passes: instead of `masks`: what to spend, in forward passes of the whole network for one image.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
         population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
-            in `batches` alone. ``math.inf`` for images in general.
+            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured, the standard
+            error is too large, by up to a half of it; that of a change is not.
         method: ``"prefix"`` (what lies before the first site is run once an image), ``"reference"`` (whole passes), or
             ``"auto"``, the cheaper one.
         progress: show a bar.
@@ -96,6 +97,9 @@ def ablation_auc(
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
     """
+    images = counted(batches)
+    if population is not None and images is not None and population < images:
+        raise BadInput(f"population={population}: there are {images} images; at least as many are needed")
     with _prepared(
         *(network, batches, sites, masks, points, clamp, top_k, seed, passes, masks_per_image, population, method),
         *(memory_budget, batch_to_xy, output, unit_dim),
@@ -104,10 +108,12 @@ def ablation_auc(
 
 
 class RepeatedEstimate:
-    """`ablation_auc` of one network again and again, as its weights change: what they do not change is kept.
+    """`ablation_auc` of one network again and again. Everything that does not depend on the weights is kept.
 
-    Kept are the sites, the traced graph, the way to run it and the masks. At each call a few images tell whether the
-    network still gives the logits that the graph gives. If not, or if its `structure` has changed, all is made anew.
+    Kept are the sites, the traced graph, the way to run it and the masks. They are made anew if the `structure` of the
+    network or the number of images has changed, if a few images get other logits than the graph gives, and always for
+    a network that cannot be traced. A change that only other images show, or that adds a site without a change of the
+    logits, is not seen.
 
     >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> repeated = RepeatedEstimate(network, [(torch.randn(100, 4), torch.randint(3, (100,)))], masks=1000)
@@ -118,19 +124,25 @@ class RepeatedEstimate:
     Value(value=0.0, se=0.0)
 
     Args:
-        network, batches, settings: as `ablation_auc`. `batches` are read at each call.
+        network, batches, settings: as `ablation_auc`. `batches` are read at each call, so they cannot be an iterator.
     """
 
     def __init__(self, network: nn.Module, batches: Batches, **settings: Any) -> None:
-        self.network = with_logits(network, settings.pop("output", None))
+        if isinstance(batches, Iterator):
+            raise BadInput("batches: they are read at each call; give a list or a DataLoader, not an iterator")
+        self.output = settings.pop("output", None)
+        self.original, self.network = network, with_logits(network, self.output)
         self.batches, self.settings = batches, settings
         self._kept: Prepared | None = None
 
     def __call__(self) -> AblationEstimate:
         """The estimate with the weights of now; errors as `ablation_auc`."""
+        if "forward" in vars(self.original):
+            self.network = with_logits(self.original, self.output)
         network = as_written(self.network)
+        batches = as_pairs(self.batches, self.settings.get("batch_to_xy"))
         with undisturbed(network):
-            if self._kept is not None and self._kept.fits(network):
+            if self._kept is not None and self._kept.fits(network, batches):
                 return self._kept.estimate()
         with _prepared(self.network, self.batches, **self.settings) as self._kept:
             return self._kept.estimate()
@@ -145,7 +157,8 @@ class Prepared:
         ablated: int64, (points,), units clamped.
         masks: draws them.
         chosen: bool, which images to measure; None is all.
-        population: of images; None is those that there are.
+        available: how many images there are; None if that is not known.
+        population: how many images the AUC is about; None means those in the batches.
     """
 
     measured: Measurement
@@ -154,21 +167,27 @@ class Prepared:
     ablated: Tensor
     masks: Masks
     chosen: Tensor | None
+    available: int | None
     population: float | None
     seed: int
     clamp: Clamp
     top_k: int
     structure: tuple[Hashable, ...]
 
-    def fits(self, network: nn.Module) -> bool:
-        """Whether it is of this network, in eval mode, with other weights at most."""
-        if self.clamp == "mean" or network is not self.measured.network.network or structure(network) != self.structure:
+    def fits(self, network: nn.Module, batches: Batches) -> bool:
+        """Whether the network, in eval mode, has changed in nothing but its weights. It will measure these batches."""
+        sited = self.measured.network
+        if self.clamp == "mean" or sited.untraced or network is not sited.network:
             return False
-        inputs = self.measured.first[:_COMPARED]
+        if structure(network) != self.structure or counted(batches) != self.available:
+            return False
+        self.measured.batches = batches
+        inputs = self.measured.first
+        inputs = inputs[:: max(1, len(inputs) // _COMPARED)]
         self.rows.renew()
         self.rows.start(inputs)
         plain, own = network(inputs), self.rows.logits(*self.masks.ends(len(inputs)))[0, 0]
-        return plain.shape == own.shape and bool((plain - own).abs().max() <= 1e-3 * plain.abs().max().clamp_min(1e-3))
+        return plain.shape == own.shape and _alike(plain.double(), own.double())
 
     def estimate(self, progress: bool = False) -> AblationEstimate:
         """Measure; within `undisturbed`."""
@@ -178,6 +197,7 @@ class Prepared:
                 answers.add(inputs, targets)
                 bar.update(len(targets))
         answers.finish()
+        self.rows.release()
         tensors = answers.tensors()
         return AblationEstimate(
             **tensors,
@@ -192,6 +212,12 @@ class Prepared:
             why=self.why,
             passes=self.rows.cost.passes(len(tensors["intact"]), self.masks.per_image),
         )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether logits (images, classes) are the same but for rounding, beside how far classes usually lie apart."""
+    apart = (one - one.median(dim=1, keepdim=True).values).abs().median(dim=1, keepdim=True).values
+    return bool(((one - other).abs() <= 1e-3 * apart + 1e-5 * one.abs() + 1e-9).all() | torch.equal(one, other))
 
 
 @contextmanager
@@ -235,7 +261,7 @@ def _prepared(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
         kind = structure(measured.network.network)
-        yield Prepared(measured, rows, why, ablated, drawn, chosen, population, seed, clamp, top_k, kind)
+        yield Prepared(measured, rows, why, ablated, drawn, chosen, available, population, seed, clamp, top_k, kind)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An AUC with its standard error, read off the answers to independent masks."""
+"""An AUC with its standard error, computed from the answers to masks that are independent between images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AblationEstimate:
         intact, ablated: bool, (images,), whether each image is answered right with nothing and with all units clamped.
         right: float32, (images, masks), whether it is with each of its masks: the share of the mask's variants.
         points: int64, (images, masks), the point of each mask.
-        cluster: int64, (images,), images of one number share their masks; all different as a rule.
+        cluster: int64, (images,). Images with the same number share their masks. Usually each image has its own.
         units_ablated: int64, (points,), how many units are clamped.
         units: of all sites together.
         population: how many images the AUC is about. Those measured were drawn from them. If they are all of them, the
@@ -141,9 +141,15 @@ class AblationEstimate:
         Raises:
             BadInput: the two were not measured on the same pairs.
         """
-        same = (self.seed, self.units, self.images) == (earlier.seed, earlier.units, earlier.images)
-        if not same or not torch.equal(self.points, earlier.points):
-            raise BadInput("change_from: the other estimate has other images or masks; measure both with one seed")
+
+        def asked(one: AblationEstimate) -> tuple[object, ...]:
+            return one.seed, one.units, one.images, one.clamp, one.top_k, one.sites, one.units_ablated.tolist()
+
+        if asked(self) != asked(earlier) or not torch.equal(self.points, earlier.points):
+            raise BadInput(
+                "change_from: the other estimate has other images, sites, points or masks; measure both with the same "
+                "settings and seed"
+            )
         return {
             name: Value(self._values[name].value - earlier._values[name].value, self._error(own - other))
             for name, own, other in ((name, self._influences[name], earlier._influences[name]) for name in NAMES)
@@ -233,8 +239,8 @@ class AblationEstimate:
 
         Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
         between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image lie in
-        neighbouring parts of the curve, so their squared differences tell the latter. They tell too much of it, since
-        the masks of an image balance each other (see `Masks`): where f is not small, the error is too large.
+        neighbouring parts of the curve, so their squared differences estimate the latter. The estimate is too large,
+        since the masks of an image balance each other (see `Masks`). So the error is too large where f is not small.
         """
         clusters = int(self.cluster.max()) + 1
         masks = influence.mask.shape[1]

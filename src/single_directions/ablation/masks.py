@@ -1,4 +1,4 @@
-"""Independent random masks: for each image a few sets of units of its own, spread evenly over the points of a curve."""
+"""Random masks: each image has a few sets of units of its own, independent of other images', spread over the points."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -41,8 +41,8 @@ class Masks:
     one image lie in different parts of the curve, and each part is spread evenly over the images of a block. At a point
     with k units each set of k units is equally likely.
 
-    A mask may have variants, which clamp other units of the `late` last ones, as many. In each variant, too, each set
-    of k units is equally likely.
+    A variant of a mask clamps a different set of the last `late` units, of the same size. In each variant, too, each
+    set of k units is equally likely.
 
     Attributes:
         size: images in a block, but for the last one.

@@ -17,8 +17,8 @@ from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork
 
 _MASKS_TO_IMAGES = 10.0
-"""Variance of one answer over masks, by that of an image's mean answer over images. On trained networks 4 (MLP, MNIST)
-to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
+"""Ratio of two variances: of one image's answers over masks, and of the mean answers over images. On trained networks 4
+(MLP, MNIST) to 100 (ConvNet, CIFAR-10) was seen. It decides how many masks an image gets, not what is found."""
 _MOST_MASKS_AN_IMAGE = 32
 _MOST_VARIANTS = 8
 _CHEAP = 0.1
@@ -89,6 +89,9 @@ class Rows(Protocol):
     def start(self, inputs: Tensor) -> None:
         """Take the images (images, ...) that the next calls measure on."""
 
+    def release(self) -> None:
+        """Let go of the images taken last, and of what was computed of them."""
+
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """(masks, variants, images, classes).
 
@@ -115,6 +118,10 @@ class WholePasses:
     def start(self, inputs: Tensor) -> None:
         """As `Rows.start`."""
         self.inputs = inputs
+
+    def release(self) -> None:
+        """As `Rows.release`."""
+        self.inputs = torch.empty(0)
 
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
@@ -181,6 +188,10 @@ class Stages:
             node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.rows else value
             for node, value in parts[0].items()
         }
+
+    def release(self) -> None:
+        """As `Rows.release`."""
+        self.fixed = {}
 
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
@@ -280,13 +291,15 @@ def choose_rows(
 
 
 def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
-    """The best way to part the sites into early and late ones, and that without late ones.
+    """The best split into early and late sites, and after it the split without late sites.
 
     What lies behind late sites is cheap to run again, so a mask is answered in variants that differ there. The more
     units are late, the more of the variance over masks averages out. The share of units stands for that of the
     variance.
     """
-    each, units = operations(flow), [site.units for site in network.sites]
+    each = operations(flow)
+    # A site that does not lead to the logits changes nothing.
+    units = [site.units if node in each else 0 for site, node in zip(network.sites, network.nodes, strict=True)]
     whole, ends = sum(each.values()), 1 if is_cut(flow) else 2
     clamps = {node: OPERATIONS_A_BYTE * flow.seen[node].bytes for node in flow.site_of if node in each}
 
@@ -295,8 +308,8 @@ def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
         cost = [sum(each[node] for node in flow.needed if runs[node] == stage) / whole for stage in range(3)]
         for node, written in clamps.items():
             cost[seen[node]] += written / whole
-        share = sum(units[early_sites:]) / sum(units)
-        best = math.sqrt(share / (1 - share) * cost[1] / cost[2]) if share else 0.0
+        share = sum(units[early_sites:]) / max(1, sum(units))
+        best = math.sqrt(share / (1 - share) * cost[1] / cost[2]) if 0 < share < 1 else 0.0
         variants = max(1, min(_MOST_VARIANTS, math.ceil(best)))
         mask = cost[1] + variants * cost[2]
         variance = 1 - share + share / variants

@@ -9,10 +9,12 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def structure(network: nn.Module) -> tuple[Hashable, ...]:
-    """The modules with their plain attributes and hooks, and the form of all tensors; two are compared by ``==``.
+    """The modules with their plain attributes and hooks, the form of all tensors, and the network's default sites.
 
-    Modes (train or eval) and private attributes do not count: a training keeps its own state there. What a `forward`
-    reads elsewhere is not seen.
+    Two are compared by ``==``.
+
+    Modes (train or eval) and private attributes do not count: a training keeps its own state there. Changes inside
+    dicts, config objects or globals are not detected.
 
     >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     >>> before = structure(network)
@@ -32,7 +34,7 @@ def structure(network: nn.Module) -> tuple[Hashable, ...]:
         for named in (network.named_parameters(), network.named_buffers())
         for name, tensor in named
     ]
-    return (*modules, *tensors)
+    return (*modules, *tensors, _plain(getattr(network, "default_sites", None)))
 
 
 def _attributes(module: nn.Module) -> Iterator[tuple[str, Hashable]]:

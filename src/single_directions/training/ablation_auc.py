@@ -359,8 +359,9 @@ class AblationAUC(Callback):
         if self._parts(trainer) > 1:  # else images of different processes would have the same masks
             seed = derived_seed(self.seed, "masks", trainer.global_rank)
         return RepeatedEstimate(
-            with_logits(network, self.output),
+            network,
             self._images.batches,
+            output=self.output,
             sites=self.sites,
             masks=max(1, each) * images,
             masks_per_image=each or None,
