@@ -97,9 +97,6 @@ def ablation_auc(
     Raises:
         BadInput: something asked for cannot be; before anything is measured.
     """
-    images = counted(batches)
-    if population is not None and images is not None and population < images:
-        raise BadInput(f"population={population}: there are {images} images; at least as many are needed")
     with _prepared(
         *(network, batches, sites, masks, points, clamp, top_k, seed, passes, masks_per_image, population, method),
         *(memory_budget, batch_to_xy, output, unit_dim),
@@ -251,6 +248,8 @@ def _prepared(
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, method, memory_budget)
         available = counted(batches)
+        if population is not None and available is not None and population < available:
+            raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
         if passes is not None:
             masks = _bought(rows.cost, passes, masks_per_image)
         images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, masks_per_image)

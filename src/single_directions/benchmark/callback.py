@@ -18,7 +18,7 @@ from single_directions.errors import BadInput
 from single_directions.networks import MLP, ConvNet
 from single_directions.training.budget import plan_for
 
-COST, MEMORY, BATCH, CLASSES = 0.06, 2**30, 128, 10
+COST, MEMORY, BATCH, CLASSES = 0.05, 2**30, 128, 10
 
 
 @dataclass(frozen=True)

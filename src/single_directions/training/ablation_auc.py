@@ -106,7 +106,7 @@ class AblationAUC(Callback):
         self,
         sites: Sequence[str] | None = None,
         every_n_epochs: int = 1,
-        cost: float = 0.06,
+        cost: float = 0.05,
         samples: int | None = None,
         clamp: Clamp = "zero",
         top_k: int = 1,
