@@ -41,13 +41,16 @@ def planned_runs(experiment: str, scale: str) -> int | None:
 
 
 def said(run: Mapping[Any, Any]) -> dict[str, str]:
-    """The overrides that a run, a row of the table, recorded, as {key: value}; none for a run of older code.
+    """The overrides of a run, a row of the table, as {key: value}; the value is "" for an override without one.
 
-    The value is "" for an override without one.
+    Older code did not record them. Its runs have them in their names, unless a name was cut and ends in a hash.
     """
     recorded = run.get("overrides")
-    parts = json.loads(recorded) if isinstance(recorded, str) else []
-    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+    if isinstance(recorded, str):
+        return {key: value for key, _, value in (part.partition("=") for part in json.loads(recorded))}
+    name = str(run.get("run", "")).rpartition("/")[2]
+    named = {} if re.search(r"-[0-9a-f]{8}$", name) else overrides(name)
+    return {key: value for key, value in named.items() if value or key.startswith("~")}
 
 
 def overrides(variant: str) -> dict[str, str]:
@@ -60,12 +63,13 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
 
     It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
-    different configurations (a default has changed between them), the keys in which they differ. A user's own
-    experiment has no variants: whatever sets its runs apart is a condition.
+    different configurations (a default has changed between them), the keys in which they differ. For a user's own
+    experiment with declared conditions it names the keys, conditions and seeds aside, in which its runs differ. An own
+    experiment without them has no variants: whatever sets its runs apart is a condition.
     """
     variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
-        if is_own(str(experiment)):
+        if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
         for key in _differing(sweep, str(experiment)):
             for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
@@ -128,7 +132,7 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
 
     A run that was made before there was a key had what is its default now.
     """
-    swept = swept_keys(experiment)
+    swept = _compared(sweep, experiment) if is_own(experiment) else swept_keys(experiment)
     known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
     configs = [config_of(row) for row in known.to_dict("records")]
     found = []
@@ -140,6 +144,26 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
         if _filled(known[column], key).nunique(dropna=False) > 1:
             found.append(column)
     return found
+
+
+def _declared(experiment: str) -> tuple[str, ...]:
+    """The conditions that a registered experiment declares."""
+    return EXPERIMENTS[experiment].conditions if experiment in EXPERIMENTS else ()
+
+
+def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
+    """The keys in which runs of an own experiment may differ within one sweep: its conditions, and seeds.
+
+    A condition that is no key, such as `units`, stands for the keys that have one value for each of its values.
+    """
+    declared = _declared(experiment)
+    keys = [column.removeprefix("config.").removesuffix("._target_") for column in declared if "config." in column]
+    others = [column for column in declared if "config." not in column and column in sweep]
+    if others:
+        values = sweep.groupby(others, dropna=False).nunique(dropna=False)
+        found = [str(name) for name in values if str(name).startswith("config.") and (values[name] == 1).all()]
+        keys += [name.removeprefix("config.") for name in found]
+    return (*keys, "seed", "data.seed", "ablation.seed")
 
 
 def _filled(values: pd.Series, key: str) -> pd.Series:
