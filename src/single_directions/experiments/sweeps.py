@@ -4,12 +4,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.experiment import EXPERIMENTS, own_file
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -18,10 +21,16 @@ SWEEP = ["experiment", "scale", "data", "variant"]
 """Columns that runs must share to be compared with each other."""
 
 
-@cache
 def swept_params(experiment: str) -> dict[str, Any]:
-    """What an experiment's file in `conf` sweeps, not yet resolved; {} where it has no file or sweeps nothing."""
-    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    """What an experiment's file sweeps, not yet resolved; {} where it has no file or sweeps nothing.
+
+    The file lies in a user's folder that was loaded, or in `conf`.
+    """
+    return _params(own_file(experiment) or conf_folder() / "experiment" / f"{experiment}.yaml")
+
+
+@cache
+def _params(file: Path) -> dict[str, Any]:
     params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") if file.is_file() else None
     return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
 
@@ -32,12 +41,17 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 
 
 def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none."""
+    """How many runs the experiment's own sweep has, or None where it has none or where that cannot be told."""
     params = swept_params(experiment)
     if not params:
         return None
     resolved: Any = OmegaConf.create({"scale": scale, "params": params})
-    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+    try:
+        return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+    except (OmegaConfBaseException, HydraException):
+        if own_file(experiment) is None:
+            raise
+        return None  # as with values that refer to other keys, or an interval
 
 
 def said(run: Mapping[Any, Any]) -> dict[str, str]:
