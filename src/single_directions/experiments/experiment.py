@@ -84,7 +84,7 @@ def load(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise BadInput(f"--config-dir {folder} is not a folder")
-    OWN_FOLDERS[:] = [folder, *(other for other in OWN_FOLDERS if other != folder)]
+    OWN_FOLDERS.insert(0, folder.absolute())
     for file in sorted((folder / "experiment").glob("*.py")):
         if file.name.startswith("_"):
             continue

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.experiments.experiment import EXPERIMENTS, own_file
 from single_directions.runs.config import conf_folder, flat
@@ -48,10 +46,10 @@ def planned_runs(experiment: str, scale: str) -> int | None:
     resolved: Any = OmegaConf.create({"scale": scale, "params": params})
     try:
         return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
-    except (OmegaConfBaseException, HydraException):
+    except Exception:  # as for a user's values that refer to other keys
         if own_file(experiment) is None:
             raise
-        return None  # as with values that refer to other keys, or an interval
+        return None
 
 
 def said(run: Mapping[Any, Any]) -> dict[str, str]:
@@ -171,8 +169,10 @@ def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
     A condition that is no key, such as `units`, stands for the keys that have one value for each of its values.
     """
     declared = _declared(experiment)
-    keys = [column.removeprefix("config.").removesuffix("._target_") for column in declared if "config." in column]
-    others = [column for column in declared if "config." not in column and column in sweep]
+    keys = [
+        column.removeprefix("config.").removesuffix("._target_") for column in declared if column.startswith("config.")
+    ]
+    others = [column for column in declared if not column.startswith("config.") and column in sweep]
     if others:
         values = sweep.groupby(others, dropna=False).nunique(dropna=False)
         found = [str(name) for name in values if str(name).startswith("config.") and (values[name] == 1).all()]
