@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+from single_directions.experiments.experiment import EXPERIMENTS, Experiment
+from single_directions.experiments.planned import not_done
 from single_directions.experiments.sweeps import conditions, overrides, said, sweeps, swept_keys
 from single_directions.experiments.tables import read_tables
 from single_directions.runs.folder import write_json
@@ -17,7 +21,47 @@ def test_overrides_are_those_that_a_run_recorded(made):
     runs = read_tables([made(corruption=0.5, variant="network=mlp,network.hidden=[128,128],~scheduler", seed=1)]).runs
     found = {"data.corruption": "0.5", "network": "mlp", "network.hidden": "[128,128]", "seed": "1", "~scheduler": ""}
     assert said(runs.iloc[0]) == found
-    assert said({"run": "a/b/seed=1"}) == said({"overrides": float("nan")}) == {}  # of older code
+
+
+def test_overrides_of_older_code_are_read_from_the_name():
+    told = {"optimizer.lr": "0.1", "network.hidden": "[8,8]", "optimizer": "adam", "~scheduler": "", "seed": "1"}
+    name = "a/demo-digits/optimizer.lr=0.1,network.hidden=[8,8],optimizer=adam,~scheduler,seed=1"
+    assert said({"run": name}) == said({"run": name, "overrides": float("nan")}) == told
+    assert said({"run": "a/demo-digits/default"}) == said({"overrides": float("nan")}) == {}
+    assert said({"run": "a/demo-digits/optimizer.lr=0.1,network.hi-0123abcd"}) == {}  # cut
+
+
+def without_overrides(root):
+    """The runs below a folder as older code left them."""
+    for file in root.rglob("summary.json"):
+        summary = json.loads(file.read_text())
+        write_json(file, {key: value for key, value in summary.items() if key not in ("overrides", "command")})
+    return root
+
+
+def test_old_and_new_runs_with_the_same_overrides_are_one_variant(made):
+    made(seed=0, config={"optimizer": {"lr": 0.01}})
+    root = without_overrides(made(seed=0, variant="optimizer.lr=0.1", config={"optimizer": {"lr": 0.1}}))
+    made(seed=1, variant="optimizer.lr=0.1", config={"optimizer": {"lr": 0.1}})
+    runs = read_tables([root]).runs
+    assert runs["overrides"].isna().sum() == 2
+    assert sorted(runs["variant"]) == ["", "optimizer.lr=0.1", "optimizer.lr=0.1"]
+    assert len(not_done(runs, ("memorization", "demo", "digits", "optimizer.lr=0.1"))) == 0
+
+
+@pytest.mark.parametrize("condition", ["config.data.corruption", "corruption"])
+def test_an_own_experiment_is_split_by_what_is_neither_condition_nor_seed(made, monkeypatch, condition):
+    monkeypatch.setitem(EXPERIMENTS, "mine", Experiment("mine", conditions=(condition,)))
+    for corruption, epochs in ((0, 60), (0, 1), (1, 1)):
+        for seed in (0, 1):
+            config = {"trainer": {"max_epochs": epochs}, "data": {"seed": seed}, "threads": 1 + seed}
+            variant = f"trainer.max_epochs={epochs}"
+            root = made(corruption, seed, experiment="mine", variant=variant, config=config)
+    runs = read_tables([root]).runs
+    found = {variant: len(own) for (*_, variant), own in sweeps(runs)}
+    assert found == {"trainer.max_epochs=1": 4, "trainer.max_epochs=60": 2}
+    monkeypatch.setitem(EXPERIMENTS, "mine", Experiment("mine"))  # declares no conditions
+    assert set(read_tables([root]).runs["variant"]) == {""}
 
 
 def test_settings_are_read_from_a_variant():
@@ -37,12 +81,9 @@ def test_variant_is_what_an_experiment_does_not_sweep(made):
 
 def test_runs_of_older_code_are_told_apart_by_their_configurations(made):
     for seed in (0, 1):
-        root = made(seed=seed, variant="batch_size=32", config={"batch_size": 64 + seed})
-    for file in root.rglob("summary.json"):
-        summary = json.loads(file.read_text())
-        write_json(file, {key: value for key, value in summary.items() if key not in ("overrides", "command")})
-    runs = read_tables([root]).runs
-    assert list(runs["variant"]) == ["batch_size=64", "batch_size=65"]
+        root = made(seed=seed, variant="batch_size=32", config={"optimizer": {"lr": 0.5 + seed}})
+    runs = read_tables([without_overrides(root)]).runs
+    assert list(runs["variant"]) == ["batch_size=32,optimizer.lr=0.5", "batch_size=32,optimizer.lr=1.5"]
     assert list(runs["run"].str.rpartition("/")[2]) == [f"data.corruption=0,batch_size=32,seed={n}" for n in (0, 1)]
     assert runs["overrides"].isna().all()
 

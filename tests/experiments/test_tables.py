@@ -7,7 +7,7 @@ import pytest
 
 from single_directions.errors import BadInput
 from single_directions.experiments.tables import Tables, read_tables
-from single_directions.runs.folder import RunFolder
+from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.status import read_status
 
 CURVE = "ordering,units_ablated,fraction_ablated,accuracy\n"
@@ -99,6 +99,34 @@ def test_different_runs_of_one_name_are_refused(made):
     one, other = made(), made(root="elsewhere", config={"network": {"hidden": [64]}})
     with pytest.raises(BadInput, match=r"two runs are called memor.* config.network.hidden \[128, 128\] and \[64\]"):
         read_tables([one, other])
+
+
+def test_runs_on_folders_of_images_with_one_name_are_two(made):
+    def run(folder, seed):
+        root = made(
+            seed=seed,
+            variant=f"data.root={folder}",
+            place="demo-image_folder",
+            root=folder.strip("/").replace("/", "_"),
+            config={"data": {"root": folder}},
+        )
+        for file in root.rglob("summary.json"):
+            summary = json.loads(file.read_text())
+            if summary["seed"] == seed:
+                write_json(file, {**summary, "identity": f"{seed}{folder}".replace("/", "").ljust(16, "0")})
+        return root
+
+    one, other = run("/x/imgs", 0), run("/y/imgs", 0)
+    run("/y/imgs", 1)  # has no run of its name on the other folder
+    runs = read_tables([one, other, one]).runs
+    assert list(runs["config.data.root"]) == ["imgs", "imgs-0yimgs00", "imgs-0yimgs00"]
+    assert list(runs["variant"]) == ["data.root=imgs", "data.root=imgs-0yimgs00", "data.root=imgs-0yimgs00"]
+    assert runs["run"].nunique() == 3
+    tables = read_tables([one, other])
+    assert set(tables.curves["run"]) == set(tables.epochs["run"]) == set(tables.runs["run"])
+    read_tables([one]).write(one.parent / "report")
+    again = read_tables([one.parent / "report", other]).runs  # a report does not know the folder
+    assert sorted(again["variant"]) == sorted(runs["variant"])
 
 
 def test_no_path_of_the_machine_is_kept(made, tmp_path):

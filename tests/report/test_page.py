@@ -323,11 +323,13 @@ def test_value_and_p_are_said_to_be_of_which_part():
     whole = tables({"memorization": 4})
     claims = judge(whole)
     [claim] = [claim for claim in claims if claim.id == "memorization.auc"]
-    told = f"the value is that of {claim.weakest}, the {{}} {claim.judged} levels of corruption"
+    told = f"the value is for {claim.weakest}, which is {{}} of the {claim.judged} levels of corruption judged"
     words_of = words(render(whole, [replace(claim, p_of="corruption 7")]))
-    assert words_of.count(f"{told.format('least clear of')}; p is that of corruption 7") == 2  # in table and section
+    least = told.format("the least clear")
+    assert words_of.count(f"{least}; p is for corruption 7, where it is largest") == 2  # in table and section
     against = {**claim.parts, claim.weakest: replace(claim.parts[claim.weakest], holds=False)}
-    assert told.format("farthest from the claim of") in words(render(whole, [replace(claim, parts=against)]))
+    refuted = f"{told.format('the farthest from the claim')}; p is {claim.judged} times the p of corruption 7, because"
+    assert refuted in words(render(whole, [replace(claim, parts=against, p_of="corruption 7")]))
 
 
 def test_what_figure_2_measures_is_named_where_it_is_an_estimate():

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from constructed import write_tables
 
+from single_directions.experiments import experiment
+from single_directions.experiments.claim import POSITIVE, Claim
 from single_directions.report.cli import report
 from single_directions.runs import tracking
 from single_directions.runs.folder import RunFolder
@@ -18,6 +20,7 @@ from single_directions.runs.folder import RunFolder
 def command(monkeypatch, tmp_path, capsys):
     """Runs the command and returns what it prints."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "OWN_FOLDERS", [])
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
@@ -176,11 +179,47 @@ def test_figures_that_the_page_no_longer_shows_are_gone(command, made, tmp_path)
     assert "mine.png" in names
 
 
+@pytest.mark.parametrize("function", ["find", "pictures"])
+def test_an_earlier_report_stays_whole_where_an_own_function_fails(command, made, tmp_path, monkeypatch, function):
+    root = made(experiment="mine")
+    command(root, "--output", "out")
+    before = files(tmp_path / "out")
+
+    def fails(given):
+        raise KeyError("width")
+
+    claim = Claim("auc", "a sentence", "a number", "above 0", POSITIVE, fails)
+    own = {"find": {"claims": (claim,)}, "pictures": {"pictures": fails}}[function]
+    monkeypatch.setitem(experiment.EXPERIMENTS, "mine", experiment.Experiment("mine", **own))
+    with pytest.raises(SystemExit, match=f"its function `{function}` fails on 1 run: KeyError: 'width'"):
+        command(root, "--output", "out")
+    assert files(tmp_path / "out") == before
+
+
 def test_a_folder_that_is_no_report_is_left_as_it_is(command, made, tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "figure_9.png").touch()
     command(made(), "--output", "docs")
     assert (tmp_path / "docs" / "figure_9.png").exists()
+
+
+def test_a_report_of_own_runs_without_their_file_names_the_option(command, made, tmp_path):
+    root = made(experiment="mine")
+    hint = "no file registers mine: if yours do, name their folder with --config-dir"
+    assert hint in command(root)
+    assert hint not in command(made(seed=1))  # of the paper's, with claims
+    (tmp_path / "conf").mkdir()
+    assert hint not in command("--config-dir", "conf", root / "mine", "--output", "mine")
+
+
+def test_an_own_sweep_that_is_half_done_is_told_so(command, made, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    sweep = "hydra: {sweeper: {params: {seed: '0,1,2', data.corruption: '0,1'}}}"
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(f"experiment: mine\n{sweep}\n")
+    command("--config-dir", "conf", made(experiment="mine"))
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "Partial: 1 of 6 runs are done" in text
+    assert "--config-dir FOLDER -m experiment=mine" in text
 
 
 def test_runs_left_out_are_named(command, made):
@@ -244,6 +283,7 @@ def test_what_is_wrong_is_told_in_one_line(command, tmp_path, made):
 def test_an_experiments_file_that_cannot_be_taken_is_named(command, made, tmp_path, text, told):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "own.py").write_text(text)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text("experiment: own")
     with pytest.raises(SystemExit, match=told):
         command("--config-dir", "conf", made())
     with pytest.raises(SystemExit, match="--config-dir nowhere is not a folder"):

@@ -88,7 +88,7 @@ class Claim:
             no="does not hold" if own else "not reproduced",
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
             an="any such" if parts > 1 else "the",
-            few=f"; of the {self.several}, those with fewer are left out" if parts > 1 else "",
+            few=f"; {self.several} that have fewer than 4 networks a side are left out" if parts > 1 else "",
             where=self.where,
             corrected=corrected,
             so_corrected=", so corrected," if corrected else "",

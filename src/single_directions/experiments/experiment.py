@@ -1,10 +1,13 @@
 """What an experiment is, and how a Python file registers one."""
 
+import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput, one_line
 
@@ -51,6 +54,8 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {}
 """All registered experiments, by name."""
+OWN_FOLDERS: list[Path] = []
+"""The users' configuration folders that were loaded, the last one first."""
 
 
 def register(*experiments: Experiment) -> None:
@@ -72,17 +77,45 @@ def papers() -> list[Experiment]:
 
 
 def load(folder: Path) -> None:
-    """Run each `experiment/*.py` of a user's configuration folder, which registers the experiment.
+    """Run each `experiment/NAME.py` beside a `NAME.yaml` of a user's configuration folder: it registers experiments.
 
-    Raises `BadInput` where the folder is missing, and for a file that fails or registers nothing.
+    Other Python files there, and those whose names begin with an underscore, are helpers and not run. Raises `BadInput`
+    where the folder is missing, for a file that fails or registers nothing, and for a name that no YAML file there has.
     """
     if not folder.is_dir():
         raise BadInput(f"--config-dir {folder} is not a folder")
+    OWN_FOLDERS.insert(0, folder.absolute())
     for file in sorted((folder / "experiment").glob("*.py")):
+        if file.name.startswith("_"):
+            continue
+        if not file.with_suffix(".yaml").is_file():
+            if re.search(r"^register\(", file.read_text(), re.MULTILINE):
+                raise BadInput(f"{file} registers an experiment, but {file.stem}.yaml is not beside it: rename one")
+            continue
         before = dict(EXPERIMENTS)
         try:
             runpy.run_path(str(file))
         except Exception as error:
             raise BadInput(f"{file} failed: {type(error).__name__}: {one_line(error)}") from error
-        if before == EXPERIMENTS:
+        registered = [name for name, one in EXPERIMENTS.items() if before.get(name) is not one]
+        if not registered:
             raise BadInput(f"{file} registers no experiment: end it with register(Experiment(name={file.stem!r}, ...))")
+        for name in registered:
+            if own_file(name) is None:
+                raise BadInput(
+                    f"{file} registers the experiment {name!r}, but {file.with_suffix('.yaml')} does not have "
+                    f"`experiment: {name}`: give both one name"
+                )
+
+
+def own_file(experiment: str) -> Path | None:
+    """The YAML file of a user's experiment, whose key `experiment` is its name, in the folders that were loaded."""
+    for folder in OWN_FOLDERS:
+        for file in sorted((folder / "experiment").glob("*.yaml")):
+            try:
+                named = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            except Exception as error:
+                raise BadInput(f"{file} cannot be read: {one_line(error)}") from error
+            if isinstance(named, dict) and named.get("experiment") == experiment:
+                return file
+    return None

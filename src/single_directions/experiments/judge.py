@@ -323,12 +323,12 @@ def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
     if not parts or result.estimate.n >= LEAST_NETWORKS:
         return []
     if parts > 1:
-        return [f"no one of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side: nothing is decided"]
-    return [f"{count(result.estimate.n, 'network')} a side, fewer than {LEAST_NETWORKS}: nothing is decided"]
+        return [f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side, so there is no verdict"]
+    return [f"{count(result.estimate.n, 'network')} a side, fewer than {LEAST_NETWORKS}, so there is no verdict"]
 
 
 def _unpaired(finding: Finding) -> list[str]:
-    labels = [label for label, part in finding.parts.items() if part.shared]
+    labels = [label for label, part in finding.parts.items() if part.shared and part.n > 1]  # else nothing is compared
     if not labels:
         return []
     return [
@@ -369,11 +369,11 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
         return [], None, []
     without = outcome(_found(experiment, claim, tables.of(tables.runs.drop(short.index))), claim)
     number = without.estimate
-    told = "without them there is nothing to judge"
+    told = "without them there is no number to judge"
     if isfinite(number.value):
         interval = f" [{number.low:.3f}, {number.high:.3f}]" if isfinite(number.low) else ""
-        told = f"without them the number is {number.value:.3f}{interval} from {number.n}"
-    told += {True: ", as claimed", False: ", against the claim", None: ", which decides nothing"}[without.holds]
+        words = {True: "which is as claimed", False: "which is against the claim", None: "which is undecided"}
+        told = f"without them the number is {number.value:.3f}{interval} from {number.n}, {words[without.holds]}"
     names = some(_swept_parts(short.to_dict("records"), swept_keys(experiment.name)))
     caveat = f"{len(short)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {told}"
     return list(short["run"]), Part(**asdict(number), holds=without.holds), [caveat]

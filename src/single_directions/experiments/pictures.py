@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from single_directions.errors import BadInput, first_line
 from single_directions.experiments.claim import by_seed
 from single_directions.experiments.conditions import BASES, Condition
 from single_directions.experiments.drawing import (
@@ -38,9 +39,19 @@ class Picture:
 
 
 def pictures(section: Section) -> Iterator[Picture]:
-    """The figures of a section; none where no run is done."""
-    if not section.runs.empty:
-        yield from (section.experiment.pictures or by_each_key)(section)
+    """The figures of a section; none where no run is done. A user's function that raises gives one clear error."""
+    experiment = section.experiment
+    if section.runs.empty:
+        return
+    try:
+        yield from (experiment.pictures or by_each_key)(section)
+    except Exception as error:
+        if experiment.figure or experiment.pictures is None:  # of the paper, and so ours
+            raise
+        raise BadInput(
+            f"the experiment {experiment.name}: its function `pictures` fails on {count(len(section.runs), 'run')}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def by_condition(

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
-from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.experiment import EXPERIMENTS, own_file
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -18,10 +19,16 @@ SWEEP = ["experiment", "scale", "data", "variant"]
 """Columns that runs must share to be compared with each other."""
 
 
-@cache
 def swept_params(experiment: str) -> dict[str, Any]:
-    """What an experiment's file in `conf` sweeps, not yet resolved; {} where it has no file or sweeps nothing."""
-    file = conf_folder() / "experiment" / f"{experiment}.yaml"
+    """What an experiment's file sweeps, not yet resolved; {} where it has no file or sweeps nothing.
+
+    The file lies in a user's folder that was loaded, or in `conf`.
+    """
+    return _params(own_file(experiment) or conf_folder() / "experiment" / f"{experiment}.yaml")
+
+
+@cache
+def _params(file: Path) -> dict[str, Any]:
     params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") if file.is_file() else None
     return {} if params is None else OmegaConf.to_container(params, resolve=False)  # type: ignore[return-value]
 
@@ -32,22 +39,30 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 
 
 def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none."""
+    """How many runs the experiment's own sweep has, or None where it has none or where that cannot be told."""
     params = swept_params(experiment)
     if not params:
         return None
     resolved: Any = OmegaConf.create({"scale": scale, "params": params})
-    return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+    try:
+        return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+    except Exception:  # as for a user's values that refer to other keys
+        if own_file(experiment) is None:
+            raise
+        return None
 
 
 def said(run: Mapping[Any, Any]) -> dict[str, str]:
-    """The overrides that a run, a row of the table, recorded, as {key: value}; none for a run of older code.
+    """The overrides of a run, a row of the table, as {key: value}; the value is "" for an override without one.
 
-    The value is "" for an override without one.
+    Older code did not record them. Its runs have them in their names, unless a name was cut and ends in a hash.
     """
     recorded = run.get("overrides")
-    parts = json.loads(recorded) if isinstance(recorded, str) else []
-    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+    if isinstance(recorded, str):
+        return {key: value for key, _, value in (part.partition("=") for part in json.loads(recorded))}
+    name = str(run.get("run", "")).rpartition("/")[2]
+    named = {} if re.search(r"-[0-9a-f]{8}$", name) else overrides(name)
+    return {key: value for key, value in named.items() if value or key.startswith("~")}
 
 
 def overrides(variant: str) -> dict[str, str]:
@@ -60,12 +75,13 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
 
     It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
-    different configurations (a default has changed between them), the keys in which they differ. A user's own
-    experiment has no variants: whatever sets its runs apart is a condition.
+    different configurations (a default has changed between them), the keys in which they differ. For a user's own
+    experiment with declared conditions it names the keys, conditions and seeds aside, in which its runs differ. An own
+    experiment without them has no variants: whatever sets its runs apart is a condition.
     """
     variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
-        if is_own(str(experiment)):
+        if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
         for key in _differing(sweep, str(experiment)):
             for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
@@ -128,7 +144,7 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
 
     A run that was made before there was a key had what is its default now.
     """
-    swept = swept_keys(experiment)
+    swept = _compared(sweep, experiment) if is_own(experiment) else swept_keys(experiment)
     known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
     configs = [config_of(row) for row in known.to_dict("records")]
     found = []
@@ -140,6 +156,28 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
         if _filled(known[column], key).nunique(dropna=False) > 1:
             found.append(column)
     return found
+
+
+def _declared(experiment: str) -> tuple[str, ...]:
+    """The conditions that a registered experiment declares."""
+    return EXPERIMENTS[experiment].conditions if experiment in EXPERIMENTS else ()
+
+
+def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
+    """The keys in which runs of an own experiment may differ within one sweep: its conditions, and seeds.
+
+    A condition that is no key, such as `units`, stands for the keys that have one value for each of its values.
+    """
+    declared = _declared(experiment)
+    keys = [
+        column.removeprefix("config.").removesuffix("._target_") for column in declared if column.startswith("config.")
+    ]
+    others = [column for column in declared if not column.startswith("config.") and column in sweep]
+    if others:
+        values = sweep.groupby(others, dropna=False).nunique(dropna=False)
+        found = [str(name) for name in values if str(name).startswith("config.") and (values[name] == 1).all()]
+        keys += [name.removeprefix("config.") for name in found]
+    return (*keys, "seed", "data.seed", "ablation.seed")
 
 
 def _filled(values: pd.Series, key: str) -> pd.Series:

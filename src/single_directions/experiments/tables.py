@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,18 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
     """Everything below some folders: run folders, or the tables that an earlier report wrote.
 
     A run that occurs in several inputs is taken once, and done rather than not. Run folders that are broken or half
-    written are listed. Raises `BadInput` for an input that does not exist, for tables that cannot be read, for two
-    different runs of one name, and where there is no run at all.
+    written are listed. Two runs that differ in a path alone, such as that of their images, would have one name: the
+    second and all others with its path get a short hash. Raises `BadInput` for an input that does not exist, for
+    tables that cannot be read, for two different runs of one name, and where there is no run at all.
     """
     chosen: dict[str, _Run] = {}
-    for path in inputs:
-        for run in _read(path):
-            before = chosen.setdefault(run.row["run"], run)
-            if before.row["state"] == run.row["state"] == "done":
-                _check_same(before.row, run.row)
-            elif run.row["state"] == "done":
-                chosen[run.row["run"]] = run
+    found = [run for path in inputs for run in _read(path)]
+    for run in _named_apart(found):
+        before = chosen.setdefault(run.row["run"], run)
+        if before.row["state"] == run.row["state"] == "done":
+            _check_same(before.row, run.row)
+        elif run.row["state"] == "done":
+            chosen[run.row["run"]] = run
     if not chosen:
         places = ", ".join(map(str, inputs))
         raise BadInput(f"no runs in {places}: make some, with {called('train')} -m experiment=memorization")
@@ -112,11 +113,45 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run's row, and its part of the other tables, without rows if it is not done and whole."""
+    """One run's row, and its part of the other tables, without rows if it is not done and whole.
+
+    `paths` has the settings that the row has without their folders, as {key: value}; of a table of a report, which
+    folders these were is not known, and the values name the report.
+    """
 
     row: dict[str, Any]
     curves: pd.DataFrame
     epochs: pd.DataFrame
+    paths: dict[str, str] = field(default_factory=dict)
+
+
+def _named_apart(runs: Sequence[_Run]) -> list[_Run]:
+    """The runs, where those of one name that differ in a path alone have names and settings of their own."""
+    firsts: dict[str, _Run] = {}
+    endings: dict[str, str] = {}
+    for run in runs:
+        if run.row["state"] == "done":
+            first = firsts.setdefault(run.row["run"], run)
+            one, other = (row.get("identity") for row in (first.row, run.row))
+            if isinstance(one, str) and isinstance(other, str) and one != other and first.paths != run.paths:
+                _check_same(first.row, run.row)
+                endings.setdefault(json.dumps(run.paths), other[:8])
+    return [_with_ending(run, endings.get(json.dumps(run.paths), "")) for run in runs]
+
+
+def _with_ending(run: _Run, ending: str) -> _Run:
+    """A run whose name and paths end in a hash."""
+    if not ending:
+        return run
+    row = {**run.row, "run": f"{run.row['run']}-{ending}"}
+    said = json.loads(row["overrides"]) if isinstance(row.get("overrides"), str) else []
+    for key in run.paths:
+        row[f"config.{key}"] = f"{row.get(f'config.{key}')}-{ending}"
+        said = [f"{part}-{ending}" if part.startswith(f"{key}=") else part for part in said]
+    if said:
+        row["overrides"] = json.dumps(said)
+    curves, epochs = (table.assign(run=row["run"]) if len(table) else table for table in (run.curves, run.epochs))
+    return replace(run, row=row, curves=curves, epochs=epochs)
 
 
 def _complete(run: _Run) -> None:
@@ -170,7 +205,9 @@ def _read_report(path: Path) -> Iterator[_Run]:
     parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
-        yield _Run(named, *(part.get(named["run"], pd.DataFrame()) for part in parts))
+        paths = {"data.root": str(path)} if config_of(named)["data"]["_target_"].endswith(".image_folder") else {}
+        own_curves, own_epochs = (part.get(named["run"], pd.DataFrame()) for part in parts)
+        yield _Run(named, own_curves, own_epochs, paths)
 
 
 def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -221,7 +258,7 @@ def _read_folder(folder: RunFolder) -> _Run:
                 raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
-            return _Run({**row, **summary}, curves, epochs)
+            return _Run({**row, **summary}, curves, epochs, _paths(config))
         except (OSError, ValueError) as error:
             row |= {"state": "broken", "reason": _without_paths(one_line(error))}
     return _Run(row, pd.DataFrame(), pd.DataFrame())
@@ -303,6 +340,16 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]+)", r"\1", value)
     return value
+
+
+def _paths(config: dict[str, Any]) -> dict[str, str]:
+    """The settings of a run that lose their folders in its row, by their dotted keys."""
+    cut = flat(_without_paths(config)) if config else {}
+    return {
+        key: str(value)
+        for key, value in sorted(flat(config).items() if config else ())
+        if cut[key] != value and not is_neutral(key, config)
+    }
 
 
 def _in_order(runs: pd.DataFrame) -> pd.DataFrame:

@@ -4,14 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.experiments.drawing import save
-from single_directions.experiments.experiment import load
+from single_directions.experiments.experiment import EXPERIMENTS, load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
 from single_directions.experiments.pictures import Picture, pictures
 from single_directions.experiments.section import Section, sections_of
+from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables, read_tables
 from single_directions.report.page import page_of
 from single_directions.report.reasons import FILE as REASONS
@@ -41,35 +43,44 @@ def report() -> None:
     try:
         if arguments.config_dir:
             load(arguments.config_dir)
-        _report(arguments.inputs, arguments.output, arguments.wandb, arguments.markdown)
+        _report(arguments.inputs, arguments.output, arguments.wandb, arguments.markdown, arguments.config_dir)
     except BadInput as error:
         sys.exit(str(error))
 
 
-def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> None:
+def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, config_dir: Path | None) -> None:
     tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} tells why")
     try:
-        _clear(output)
-        tables.write(output, small)
-        for name, notes in ((REASONS, reasons), (HISTORY, history)):
-            if notes:
-                write_json(output / name, plain(notes))
+        output.mkdir(parents=True, exist_ok=True)
+        beside = TemporaryDirectory(prefix=".report-", dir=output)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
-    tables = read_tables([output])  # so that the report made from these files is the same
-    sections = sections_of(tables, with_notes(judge(tables), reasons, history))
-    claims = [claim for section in sections for claim in section.claims]
-    write_claims(claims, output / "claims.json")
-    figures = [[_figure(picture, output) for picture in pictures(section)] for section in sections]
-    page = page_of(tables, sections, figures)
-    written = markdown(page) if small else {"index.html": html(page)}
-    for name, text in written.items():
-        write_text(output / name, text)
-    if small:
-        for svg in output.glob("figure_*.svg"):
-            svg.unlink()
+    with beside as place:  # an earlier report stays whole until the new one is
+        new = Path(place)
+        try:
+            tables.write(new, small)
+        except OSError as error:
+            raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
+        for name, notes in ((REASONS, reasons), (HISTORY, history)):
+            if notes:
+                write_json(new / name, plain(notes))
+        tables = read_tables([new])  # so that the report made from these files is the same
+        sections = sections_of(tables, with_notes(judge(tables), reasons, history))
+        claims = [claim for section in sections for claim in section.claims]
+        write_claims(claims, new / "claims.json")
+        figures = [[_figure(picture, new) for picture in pictures(section)] for section in sections]
+        page = page_of(tables, sections, figures)
+        written = markdown(page) if small else {"index.html": html(page)}
+        for name, text in written.items():
+            write_text(new / name, text)
+        if small:
+            for svg in new.glob("figure_*.svg"):
+                svg.unlink()
+        _clear(output)
+        for file in new.iterdir():
+            file.replace(output / file.name)
     if wandb:
         _track(tables, sections, figures, output)
     for state, others in tables.runs[tables.runs["state"] != "done"].groupby("state"):
@@ -80,6 +91,9 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool) -> N
             print(f"{name}: not shown, because no claim here, or more than one, is called {', '.join(unused)}; "
                   f"there are {', '.join(claim.name for claim in claims)}")  # fmt: skip
     print(as_text(claims))
+    unknown = [name for name in sorted(set(tables.runs["experiment"])) if is_own(name) and name not in EXPERIMENTS]
+    if unknown and not claims and config_dir is None:
+        print(f"no file registers {', '.join(unknown)}: if yours do, name their folder with --config-dir")
     print(f"report: {output / next(iter(written))}")
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from single_directions.commands import called
+from single_directions.experiments.experiment import own_file
 from single_directions.runs.identity import IMAGES_FOLDER
 
 PLACE = IMAGES_FOLDER
@@ -20,5 +21,6 @@ def commands(runs: pd.DataFrame) -> list[str]:
 
 
 def command_for(experiment: str, scale: str) -> str:
-    """The command that makes all runs of an experiment."""
-    return f"{called('train')} -m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
+    """The command that makes all runs of an experiment. FOLDER stands for a user's configuration folder."""
+    own = "" if own_file(experiment) is None else "--config-dir FOLDER "
+    return f"{called('train')} {own}-m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"

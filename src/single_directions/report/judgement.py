@@ -139,13 +139,13 @@ def _part(claim: Judgement) -> list[str]:
     if len(claim.parts) < 2:
         return []
     refuted = claim.parts[claim.weakest].holds is False
-    told = (
-        f"the value is that of {claim.weakest}, the {'farthest from the claim' if refuted else 'least clear'} of "
-        f"{claim.judged} {claim.several}"
-    )
+    which = "the farthest from the claim" if refuted else "the least clear"
+    told = f"the value is for {claim.weakest}, which is {which} of the {claim.judged} {claim.several} judged"
     if refuted and claim.p_of:
-        return [f"{told}; p is {claim.judged} times that of {claim.p_of}"]
-    return [told if claim.p_of in ("", claim.weakest) else f"{told}; p is that of {claim.p_of}"]
+        times = f"because {claim.judged} {claim.several} are judged"
+        return [f"{told}; p is {claim.judged} times the p of {claim.p_of}, {times}"]
+    same = claim.p_of in ("", claim.weakest) or not isfinite(claim.p)
+    return [told if same else f"{told}; p is for {claim.p_of}, where it is largest"]
 
 
 def _significance(claim: Judgement) -> Iterator[str]:

@@ -41,7 +41,8 @@ WORDS = {
 VERDICTS = {
     "reproduced, holds": "The interval lies wholly where the claim says, and p, corrected for the number of claims, is "
     "below 0.05. “Reproduced” is said of the paper's claims at paper scale.",
-    "not reproduced, does not hold": "The same on the other side.",
+    "not reproduced, does not hold": "The interval lies wholly outside the region that the claim names, and p, "
+    "corrected for the number of claims, is below 0.05.",
     "inconclusive": "The runs decide neither.",
     "Links in the first column": "They lead to the experiment's figures, the rule and the most likely reason for each "
     "verdict, and the commands that make the numbers.",
