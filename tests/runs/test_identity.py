@@ -1,6 +1,7 @@
 """What a run is: which settings count, how its folder is called, where it comes from."""
 
 import copy
+import json
 import subprocess
 from functools import reduce
 
@@ -18,6 +19,7 @@ from single_directions.runs.identity import (
     record_of,
     run_name,
     settings_of,
+    shown_command,
 )
 
 CONFIG = {
@@ -188,3 +190,23 @@ def test_key_that_nobody_knows_has_no_default(settings):
 def test_root_is_neutral_unless_it_says_what_the_data_are(settings):
     assert is_neutral("data.root", settings("data=mnist"))
     assert not is_neutral("data.root", settings("data=image_folder", "data.root=x"))
+
+
+def test_all_keys_of_a_users_own_data_set_count(settings):
+    own = settings("data=mnist", "data.root=/a")
+    own["data"]["_target_"] = "mine.images"
+    other = copy.deepcopy(own)
+    other["data"]["root"] = "/b"
+    assert not is_neutral("data.download", own)
+    assert identity(own) != identity(other)
+
+
+def test_settings_that_are_infinite_are_text_that_json_knows(settings):
+    config = settings("+trainer.gradient_clip_val=inf")
+    assert settings_of(config)["trainer.gradient_clip_val"] == "inf"
+    json.dumps(record_of(config), allow_nan=False)
+
+
+def test_shown_command_names_each_folder_of_images():
+    command = "train.py -m data=image_folder data.root=/a/x,/b/y threads=1 seed=0"
+    assert shown_command(command) == "train.py -m data=image_folder data.root=FOLDER/x,FOLDER/y seed=0"

@@ -2,6 +2,7 @@
 
 import json
 import time
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from single_directions.runs import lease, queue
 from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.lease import Lease
 from single_directions.runs.queue import UNDER_WAY, LaunchFailed, ProcessDied, RunFailed, finish
-from single_directions.runs.sweep import Job, listed_command, listed_runs
+from single_directions.runs.sweep import Job, list_runs, listed_command, listed_runs
 
 
 @pytest.fixture
@@ -295,3 +296,18 @@ def test_runs_and_commands_of_all_sweeps_of_a_folder_are_listed(places, tmp_path
     assert (listed_runs(tmp_path / "s"), listed_command(tmp_path / "s" / "seed=0")) == (["seed=0"], None)
     (tmp_path / "s" / "sweep.json").write_text("{")
     assert listed_runs(tmp_path / "s") == listed_runs(tmp_path / "nowhere") == []
+
+
+def listing(folder, names):
+    for name in names:
+        list_runs([Job([name], {}, RunFolder(folder / name))])
+
+
+def test_processes_that_list_their_runs_at_the_same_time_lose_none(tmp_path):
+    parts = [[f"seed={i}" for i in range(first, first + 40)] for first in (0, 40)]
+    processes = [get_context("spawn").Process(target=listing, args=(tmp_path / "s", part)) for part in parts]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert set(listed_runs(tmp_path / "s")) == {*parts[0], *parts[1]}

@@ -1,5 +1,6 @@
 """Where a section's numbers come from: commands, data, settings, seeds, versions, devices, times."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from single_directions.report.commands import PLACE, commands
 from single_directions.report.views import Fact
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
-              "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices")  # fmt: skip
+              "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices", "dry_run",
+              "optimized_metric")  # fmt: skip
 """Settings that change nothing, or that have a line of their own."""
+_COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?$")
 _UNRECORDED = {"orderings": 5, "points": 21, "samples": 2000}
 """How runs measured the AUC during training whose summaries do not say it."""
 
@@ -32,7 +35,8 @@ def provenance(section: Section) -> Iterator[Fact]:
     yield Fact("Settings", ", ".join(f"`{text}`" for text in _settings(runs)))
     yield Fact("Measured", _measured(runs))
     if "commit" in runs and runs["commit"].notna().any():
-        yield Fact("Code", f"commit {_values(runs, 'commit')}")
+        known = dict.fromkeys(map(str, runs["commit"].dropna()))
+        yield Fact("Code", ", ".join(f"{'commit' if _COMMIT.match(one) else 'version'} {one}" for one in known))
     yield Fact("Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions")))
     yield Fact("Compute", compute(runs))
     if days := finished(runs):

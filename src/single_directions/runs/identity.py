@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ _NEUTRAL = (
 """Keys, and groups of keys, that leave a run's numbers as they are, apart from rounding."""
 IMAGES_FOLDER = "FOLDER"
 """Stands in shown commands for where a folder of images lies."""
+_OF_DATA = ("data.root", "data.download", "data.workers")
+"""Those of them that are neutral for the data sets of this package alone: what others make of them is not known."""
 _UNSHOWN = (*("runs", "progress", "tracking", "checkpoint", "threads", "gpus_per_run", "cpus_per_run", "dry_run"),
             *("data.download", "data.workers", "trainer.accelerator", "hydra/launcher", "hydra.launcher"))  # fmt: skip
-"""Keys that a command has for the machine it ran on alone."""
+"""Keys that only matter on the machine where the command ran."""
 _SEVERAL_DEVICES = ("trainer.devices", "trainer.strategy")
 """Keys that are neutral for one device. With several, each takes `batch_size` images: the effective batch differs."""
 _IN_PATH = ("experiment", "scale", "data")
@@ -38,9 +41,13 @@ LONGEST_NAME = 200
 def is_neutral(key: str, config: dict[str, Any]) -> bool:
     """Whether a dotted key leaves the numbers of a run as they are: where files lie, what is shown, what computes.
 
-    The root of a public data set is neutral. The root of a user's own image folder is not: it says what the data are.
+    The root of a public data set is neutral. That of an image folder or of a user's own data set says what the data
+    are.
     """
-    if key == "data.root" and config["data"]["_target_"].endswith(".image_folder"):
+    target = config["data"]["_target_"]
+    if key in _OF_DATA and not target.startswith("single_directions.data."):
+        return False
+    if key == "data.root" and target.endswith(".image_folder"):
         return False
     if key in _SEVERAL_DEVICES:
         return number_of_devices(config.get("trainer")) == 1
@@ -60,8 +67,8 @@ def number_of_devices(trainer: Any) -> int | str:
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Everything that decides a run's numbers, as dotted keys and values, sorted."""
-    settings = {key: value for key, value in sorted(flat(config).items()) if not is_neutral(key, config)}
+    """Everything that decides a run's numbers: dotted keys, sorted, and values. Infinity, which JSON lacks, is text."""
+    settings = {key: _finite(value) for key, value in sorted(flat(config).items()) if not is_neutral(key, config)}
     if "trainer.devices" in settings:
         settings["trainer.devices"] = number_of_devices(config["trainer"])
     return settings
@@ -138,7 +145,8 @@ def shown_command(command: str) -> str:
     for word in shlex.split(command):
         key, _, value = word.lstrip("+~").partition("=")
         if key == "data.root":
-            word = f"{word.partition('=')[0]}={IMAGES_FOLDER}/{Path(value).name}"
+            places = ",".join(f"{IMAGES_FOLDER}/{Path(place).name}" for place in value.split(","))
+            word = f"{word.partition('=')[0]}={places}"
         elif "=" in word and any(f"{key}.".startswith(f"{one}.") for one in _UNSHOWN):
             continue
         words.append(shlex.quote(word))
@@ -170,6 +178,12 @@ def record_of(config: dict[str, Any], overrides: Sequence[str] = (), command: st
         "identity": identity(config),
         "settings": settings_of(config),
     }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,8 +1,10 @@
 """The runs of a sweep: their overrides, configurations and folders, and the file that lists them."""
 
 import copy
+import fcntl
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -133,16 +135,26 @@ def list_runs(runs: Sequence[Job]) -> None:
             places.setdefault(job.folder.path.parent, []).append(job.folder.path.name)
     command = command_line(sys.argv[1:])
     for place, names in places.items():
-        others = {one: [name for name in known if name not in names] for one, known in _commands(place).items()}
-        commands = {one: known for one, known in others.items() if known}
-        commands[command] = [*commands.get(command, []), *names]
         try:
             place.mkdir(parents=True, exist_ok=True)
-            known = dict.fromkeys([*listed_runs(place), *names])
-            write_json(sweep_file(place), {"runs": list(known), "commands": commands})
+            with _locked(place):
+                others = {one: [name for name in known if name not in names] for one, known in _commands(place).items()}
+                commands = {one: known for one, known in others.items() if known}
+                commands[command] = [*commands.get(command, []), *names]
+                runs_known = dict.fromkeys([*listed_runs(place), *names])
+                write_json(sweep_file(place), {"runs": list(runs_known), "commands": commands})
         except OSError as error:
             told = f"{place} cannot be written ({one_line(error)}): choose another folder with runs="
             raise BadInput(told) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within it no other process changes the list of runs; where the file system has no locks, nothing is locked."""
+    with (folder / ".sweep.lock").open("a") as file:
+        with suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 def _commands(folder: Path) -> dict[str, list[str]]:
