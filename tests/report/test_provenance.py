@@ -85,3 +85,9 @@ def test_settings_of_runs_are_listed_with_all_values():
     whole = tables({"batch_norm": 1})
     [section] = sections_of(whole, ())
     assert "network.batch_norm=True, False" in facts_of(section)["Settings"]
+
+
+def test_a_setting_may_be_infinite():
+    whole = tables({"ensemble": 2})
+    runs = whole.runs.assign(**{"config.trainer.gradient_clip_val": [float("inf"), 2.0]})
+    assert "`trainer.gradient_clip_val=2, inf`" in facts_of(sections_of(whole.of(runs), ())[0])["Settings"]

@@ -190,6 +190,7 @@ def test_key_that_nobody_knows_has_no_default(settings):
 def test_root_is_neutral_unless_it_says_what_the_data_are(settings):
     assert is_neutral("data.root", settings("data=mnist"))
     assert not is_neutral("data.root", settings("data=image_folder", "data.root=x"))
+    assert is_neutral("data.root", {"data": {"_target_": "nan"}})  # a table whose row lacks it
 
 
 def test_all_keys_of_a_users_own_data_set_count(settings):

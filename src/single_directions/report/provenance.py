@@ -165,7 +165,11 @@ def _told(values: pd.Series) -> str:
         return "none"
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         known.sort()
-        if len(known) > 3 and known[-1] - known[0] == len(known) - 1 and all(value == int(value) for value in known):
+        if (
+            len(known) > 3
+            and known[-1] - known[0] == len(known) - 1
+            and all(float(value).is_integer() for value in known)
+        ):
             return f"{known[0]:.0f} to {known[-1]:.0f}"
-        return ", ".join(f"{value:,.0f}" if value == int(value) else f"{value:g}" for value in known)
+        return ", ".join(f"{value:,.0f}" if float(value).is_integer() else f"{value:g}" for value in known)
     return ", ".join(map(str, known))

@@ -45,9 +45,10 @@ def is_neutral(key: str, config: dict[str, Any]) -> bool:
     are.
     """
     target = config["data"]["_target_"]
-    if key in _OF_DATA and not target.startswith("single_directions.data."):
+    # A table's row may lack the target.
+    if key in _OF_DATA and "." in str(target) and not target.startswith("single_directions.data."):
         return False
-    if key == "data.root" and target.endswith(".image_folder"):
+    if key == "data.root" and str(target).endswith(".image_folder"):
         return False
     if key in _SEVERAL_DEVICES:
         return number_of_devices(config.get("trainer")) == 1
