@@ -44,11 +44,11 @@ def is_neutral(key: str, config: dict[str, Any]) -> bool:
     The root of a public data set is neutral. That of an image folder or of a user's own data set says what the data
     are.
     """
-    target = config["data"]["_target_"]
-    # A table's row may lack the target.
-    if key in _OF_DATA and "." in str(target) and not target.startswith("single_directions.data."):
+    data = config.get("data")
+    target = str(data.get("_target_", "")) if isinstance(data, dict) else ""  # a table's row may lack it
+    if key in _OF_DATA and "." in target and not target.startswith("single_directions.data."):
         return False
-    if key == "data.root" and str(target).endswith(".image_folder"):
+    if key == "data.root" and target.endswith(".image_folder"):
         return False
     if key in _SEVERAL_DEVICES:
         return number_of_devices(config.get("trainer")) == 1
