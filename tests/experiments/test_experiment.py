@@ -1,5 +1,7 @@
 """Experiments: found in their files, each beside its YAML, in the paper's order; and those of users."""
 
+from unittest.mock import patch
+
 import pytest
 
 from single_directions.errors import BadInput
@@ -12,10 +14,11 @@ from single_directions.runs.config import conf_folder
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     """What a test registers or loads is forgotten."""
-    monkeypatch.setattr(experiment, "OWN_FOLDERS", [])
     for name in ("mine", "another"):
         monkeypatch.setitem(EXPERIMENTS, name, Experiment(name))
         monkeypatch.delitem(EXPERIMENTS, name)
+    with patch.dict(experiment.OWN_FILES):
+        yield
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -20,14 +21,14 @@ from single_directions.runs.folder import RunFolder
 def command(monkeypatch, tmp_path, capsys):
     """Runs the command and returns what it prints."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "OWN_FOLDERS", [])
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
         report()
         return capsys.readouterr().out
 
-    return run
+    with patch.dict(experiment.OWN_FILES):
+        yield run
 
 
 def files(folder: Path) -> dict[str, bytes]:

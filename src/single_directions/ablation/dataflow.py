@@ -1,13 +1,13 @@
 """Which part of a traced network no clamp can reach: it is run once, however many points are measured."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from single_directions.ablation.operations import Operation, folded, recognise
+from single_directions.ablation.operations import Linear, Operation, folded, recognise
 from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
@@ -62,6 +62,17 @@ class Dataflow:
             layer = folded(found[node], source, found.get(source), self.site_of)
             if layer is not None:
                 found[node], self.folded[node] = layer, source
+        return found
+
+    @cached_property
+    def instead(self) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
+        """What to run instead of a node: a layer gives what it and its batch norm give together, the norm nothing new.
+
+        Folding costs as much as a pass, so it is done when it is first used, with the weights of then.
+        """
+        operations, found = self.operations, dict[fx.Node, Callable[[Tensor], Tensor]]()
+        for norm, layer in self.folded.items():
+            found |= {layer: cast(Linear, operations[norm]), norm: nn.Identity()}
         return found
 
     @property

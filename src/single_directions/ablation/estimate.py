@@ -272,6 +272,7 @@ class Plan:
         passes: what that costs, in forward passes of the whole network for one image.
         method, why: how the network will be run, and why so.
         sites: names and unit counts.
+        together: whether the images of a batch share their masks, since the output of one depends on the others.
     """
 
     images: int
@@ -280,6 +281,7 @@ class Plan:
     method: str
     why: str
     sites: tuple[Site, ...]
+    together: bool = False
 
 
 def plan_auc(
@@ -310,8 +312,8 @@ def plan_auc(
         images, per_image = _shares(rows.cost, inner, available, masks, None)
         assert images is not None
         images = available if rows.together else images
-        sites_found = measured.network.sites
-    return Plan(images, per_image, rows.cost.passes(images, per_image), rows.name, why, sites_found)
+        passes = rows.cost.passes(images, per_image)
+        return Plan(images, per_image, passes, rows.name, why, measured.network.sites, rows.together)
 
 
 def _rows(measured: Measurement, method: str, memory_budget: int) -> tuple[Rows, str]:
@@ -367,10 +369,8 @@ class _Answers:
     """Collects the answers to images with their masks, batch by batch."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self.rows, self.masks, self.chosen, self.top_k = (
-            *(prepared.rows, prepared.masks, prepared.chosen),
-            prepared.top_k,
-        )
+        self.rows, self.masks = prepared.rows, prepared.masks
+        self.chosen, self.top_k = prepared.chosen, prepared.top_k
         self.seen = self.done = 0
         self.floor: Tensor | None = None
         if self.rows.constant:

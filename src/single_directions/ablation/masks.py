@@ -114,16 +114,5 @@ class Masks:
         return int(np.random.SeedSequence([self.seed, *key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-@lru_cache(maxsize=4)
-def draw_masks(
-    units: int,
-    ablated: tuple[int, ...],
-    images: int | None,
-    per_image: int,
-    seed: int,
-    device: torch.device,
-    late: int = 0,
-    variants: int = 1,
-) -> Masks:
-    """`Masks`; those of the last calls are kept."""
-    return Masks(units, ablated, images, per_image, seed, device, late, variants)
+draw_masks = lru_cache(maxsize=4)(Masks)
+"""`Masks`; those of the last calls are kept."""

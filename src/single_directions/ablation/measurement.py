@@ -27,7 +27,7 @@ from single_directions.ablation.dataflow import Dataflow
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.operations import Linear
 from single_directions.ablation.orderings import Points, grid
-from single_directions.ablation.places import UnitDim, mixed
+from single_directions.ablation.places import UnitDim
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.sites import SitedNetwork, as_written, described, locate, undisturbed
@@ -376,9 +376,3 @@ def counted(batches: Batches) -> int | None:
     if size is None or not isinstance(sampler, Sized):
         return None
     return len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
-
-
-def mixes_images(network: nn.Module, inputs: Tensor) -> bool:
-    """Whether an image's logits depend on its batch, as with batch norm that keeps no running statistics."""
-    inputs = inputs[:4] if len(inputs) > 1 else torch.cat([inputs, torch.zeros_like(inputs)])
-    return mixed(network, network(inputs), network(inputs[: (len(inputs) + 1) // 2]))

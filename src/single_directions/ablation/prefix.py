@@ -1,14 +1,12 @@
 """Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from single_directions.ablation.dataflow import Dataflow, ancestors
-from single_directions.ablation.operations import Linear
 from single_directions.ablation.sites import SitedNetwork
 from single_directions.ablation.trace import out_of_place
 
@@ -44,17 +42,6 @@ class Prefix:
         self.images_at_once: int | None = flow.images_at_once(flow.varying, inputs.device, memory_budget)
         self.fixed_at_once = flow.images_at_once(filter(flow.is_steady, flow.needed), inputs.device, memory_budget)
 
-    @cached_property
-    def instead(self) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
-        """What to run instead of a node: a layer gives what it and its batch norm give together, the norm nothing new.
-
-        Folding costs as much as a pass, so it is done when it is first used.
-        """
-        operations, found = self.flow.operations, dict[fx.Node, Callable[[Tensor], Tensor]]()
-        for norm, layer in self.flow.folded.items():
-            found |= {layer: cast(Linear, operations[norm]), norm: nn.Identity()}
-        return found
-
     def start(self, inputs: Tensor) -> None:
         """Run the fixed part on images (images, ...), as many at once as it likes."""
         self.images = len(inputs)
@@ -89,10 +76,10 @@ class Prefix:
 
     def _stack(self, group: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
         masks = torch.stack([mask for _, mask in group])
-        yield from zip((key for key, _ in group), self.logits(masks.unsqueeze(1)), strict=True)
+        yield from zip((key for key, _ in group), self.logits(masks), strict=True)
 
     def logits(self, masks: Tensor) -> Tensor:
-        """Logits (masks, images, classes) for masks (masks, 1, units), or (masks, images, units), one an image."""
+        """Logits (masks, images, classes) for masks (masks, units)."""
         flow, parts = self.flow, self.network.split(masks)
         values: dict[fx.Node, Any] = {}  # what the rest of the network sees of a node
         with out_of_place(flow.network):
@@ -103,14 +90,14 @@ class Prefix:
                         value = value.repeat(len(masks), *[1] * (value.dim() - 1))
                 elif node in flow.fixed:
                     continue
-                elif node in self.instead:
-                    value = self.instead[node](values[node.all_input_nodes[0]])
+                elif node in flow.instead:
+                    value = flow.instead[node](values[node.all_input_nodes[0]])
                 else:
                     value = flow.run_node(node, values)
                 number = flow.site_of.get(node)
                 if number is not None:
                     mask = parts[number]
-                    rows = mask[0] if len(mask) == 1 else mask.expand(-1, len(value) // len(mask), -1).flatten(0, 1)
+                    rows = mask if len(mask) == 1 else mask.repeat_interleave(len(value) // len(mask), dim=0)
                     value = self.network.sites[number].clamp(value, rows, self.values[number])
                 values[node] = value
                 for source in node.all_input_nodes:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from single_directions.ablation.cost import OPERATIONS_A_BYTE, operations
 from single_directions.ablation.dataflow import Dataflow, ancestors
 from single_directions.ablation.measurement import MIXED
-from single_directions.ablation.operations import NARROW, Linear, dense, folded, recognise
+from single_directions.ablation.operations import NARROW, Linear, dense
 from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork
 
@@ -147,13 +147,12 @@ class Stages:
     def __init__(
         self, network: SitedNetwork, flow: Dataflow, values: Tensor, inputs: Tensor, split: Split, memory_budget: int
     ) -> None:
-        self.flow, self.split, self.zero = flow, split, not values.any()
+        self.network, self.flow, self.split, self.zero = network, flow, split, not values.any()
         self.places, self.values = network.sites, network.split(values)
         self.sizes = [site.units for site in network.sites]
         self.late, self.variants, self.cost = sum(self.sizes[split.early_sites :]), split.variants, split.cost
         self.constant = is_cut(flow)
         self.stage, self.seen = stages(flow, split.early_sites)
-        self.first = [node for node in flow.needed if self.stage[node] == 0]
         self.border = [
             node
             for node in flow.needed
@@ -165,8 +164,6 @@ class Stages:
         # What depends on the images must have a row for each; a parameter is shared.
         self.rows = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
         self.stackable = flow.one_row_an_image(self.rows, inputs)
-        self.shapes = {node: seen.shape for node, seen in flow.seen.items()}
-        self.last_use = {source: node for node in flow.needed for source in node.all_input_nodes}
         portions = [
             flow.images_at_once([n for n in flow.needed if self.stage[n] == stage], inputs.device, memory_budget)
             for stage in range(3)
@@ -177,7 +174,10 @@ class Stages:
 
     def renew(self) -> None:
         """As `Rows.renew`: batch norms are folded anew."""
-        self.instead = _instead(self.flow, self.shapes, self.first)
+        flow = Dataflow(self.network)
+        layers = ((node, layer) for node, layer in flow.operations.items() if isinstance(layer, Linear))
+        narrow = {node: one for node, one in layers if one.product is dense and len(one.layer.weight) <= NARROW}
+        self.instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {**narrow, **flow.instead}
 
     def start(self, inputs: Tensor) -> None:
         """As `Rows.start`: runs the first stage."""
@@ -222,7 +222,7 @@ class Stages:
                 instead = self.instead.get(node)
                 value = instead(*sources.values()) if instead else self.flow.apply(node, sources)
                 for source in sources:
-                    if self.last_use[source] is node:
+                    if self.flow.last_use[source] is node:
                         for at in range(3):
                             values.pop((source, at), None)
                 keep(node, value)
@@ -248,27 +248,6 @@ def stages(flow: Dataflow, early_sites: int) -> tuple[dict[fx.Node, int], dict[f
         site = flow.site_of.get(node)
         seen[node] = runs[node] if site is None else max(runs[node], 1 if site < early_sites else 2)
     return runs, seen
-
-
-def _instead(
-    flow: Dataflow, shapes: dict[fx.Node, torch.Size | None], but: Container[fx.Node]
-) -> dict[fx.Node, Callable[[Tensor], Tensor]]:
-    """Faster ways to run nodes: a layer with its batch norm folded in, then nothing for the norm; a narrow layer."""
-    modules = dict(flow.network.named_modules())
-    operations = {node: recognise(node, modules, shapes) for node in flow.needed if node not in but}
-    instead: dict[fx.Node, Callable[[Tensor], Tensor]] = {}
-    for node, operation in operations.items():
-        source = next(iter(node.all_input_nodes), node)
-        layer = folded(operation, source, operations.get(source), flow.site_of)
-        if layer is not None:
-            instead[source], instead[node] = layer, _same
-        elif isinstance(operation, Linear) and operation.product is dense and len(operation.weight) <= NARROW:
-            instead[node] = operation
-    return instead
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
 
 
 def choose_rows(

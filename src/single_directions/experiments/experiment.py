@@ -54,8 +54,8 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {}
 """All registered experiments, by name."""
-OWN_FOLDERS: list[Path] = []
-"""The users' configuration folders that were loaded, the last one first."""
+OWN_FILES: dict[str, Path] = {}
+"""The YAML files of users' experiments in the folders that were loaded, by what their key `experiment` says."""
 
 
 def register(*experiments: Experiment) -> None:
@@ -84,7 +84,7 @@ def load(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise BadInput(f"--config-dir {folder} is not a folder")
-    OWN_FOLDERS.insert(0, folder.absolute())
+    OWN_FILES.update(_named(folder.absolute() / "experiment"))
     for file in sorted((folder / "experiment").glob("*.py")):
         if file.name.startswith("_"):
             continue
@@ -101,21 +101,21 @@ def load(folder: Path) -> None:
         if not registered:
             raise BadInput(f"{file} registers no experiment: end it with register(Experiment(name={file.stem!r}, ...))")
         for name in registered:
-            if own_file(name) is None:
+            if name not in OWN_FILES:
                 raise BadInput(
                     f"{file} registers the experiment {name!r}, but {file.with_suffix('.yaml')} does not have "
                     f"`experiment: {name}`: give both one name"
                 )
 
 
-def own_file(experiment: str) -> Path | None:
-    """The YAML file of a user's experiment, whose key `experiment` is its name, in the folders that were loaded."""
-    for folder in OWN_FOLDERS:
-        for file in sorted((folder / "experiment").glob("*.yaml")):
-            try:
-                named = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-            except Exception as error:
-                raise BadInput(f"{file} cannot be read: {one_line(error)}") from error
-            if isinstance(named, dict) and named.get("experiment") == experiment:
-                return file
-    return None
+def _named(folder: Path) -> dict[str, Path]:
+    """The YAML files in a folder by the experiment that each names; of several, the first."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        except Exception as error:
+            raise BadInput(f"{file} cannot be read: {one_line(error)}") from error
+        if isinstance(config, dict) and config.get("experiment"):
+            found.setdefault(str(config["experiment"]), file)
+    return found

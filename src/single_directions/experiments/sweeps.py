@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from single_directions.experiments.experiment import EXPERIMENTS, own_file
+from single_directions.experiments.experiment import EXPERIMENTS, OWN_FILES
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -24,7 +24,7 @@ def swept_params(experiment: str) -> dict[str, Any]:
 
     The file lies in a user's folder that was loaded, or in `conf`.
     """
-    return _params(own_file(experiment) or conf_folder() / "experiment" / f"{experiment}.yaml")
+    return _params(OWN_FILES.get(experiment, conf_folder() / "experiment" / f"{experiment}.yaml"))
 
 
 @cache
@@ -47,7 +47,7 @@ def planned_runs(experiment: str, scale: str) -> int | None:
     try:
         return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
     except Exception:  # as for a user's values that refer to other keys
-        if own_file(experiment) is None:
+        if experiment not in OWN_FILES:
             raise
         return None
 

@@ -3,11 +3,7 @@
 import pandas as pd
 
 from single_directions.commands import called
-from single_directions.experiments.experiment import own_file
-from single_directions.runs.identity import IMAGES_FOLDER
-
-PLACE = IMAGES_FOLDER
-"""Stands in commands for where a folder of images lies."""
+from single_directions.experiments.experiment import OWN_FILES
 
 
 def commands(runs: pd.DataFrame) -> list[str]:
@@ -22,5 +18,5 @@ def commands(runs: pd.DataFrame) -> list[str]:
 
 def command_for(experiment: str, scale: str) -> str:
     """The command that makes all runs of an experiment. FOLDER stands for a user's configuration folder."""
-    own = "" if own_file(experiment) is None else "--config-dir FOLDER "
+    own = "--config-dir FOLDER " if experiment in OWN_FILES else ""
     return f"{called('train')} {own}-m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"

@@ -10,8 +10,9 @@ from single_directions.commands import called
 from single_directions.experiments.experiment import IMAGES
 from single_directions.experiments.section import Section
 from single_directions.experiments.wording import count, duration
-from single_directions.report.commands import PLACE, commands
+from single_directions.report.commands import commands
 from single_directions.report.views import Fact
+from single_directions.runs.identity import IMAGES_FOLDER
 
 _ELSEWHERE = ("experiment", "scale", "seed", "runs", "progress", "tracking", "checkpoint", "threads", "data.root",
               "data.seed", "ablation.seed", "trainer.accelerator", "trainer.devices", "dry_run",
@@ -26,8 +27,8 @@ def provenance(section: Section) -> Iterator[Fact]:
     """How a section's runs were made."""
     runs = section.runs
     lines = commands(runs)
-    where = f"`{PLACE}` stands for the place of that folder of images on your machine."
-    yield Fact("Commands", where if any(f"={PLACE}/" in line for line in lines) else "", tuple(lines))
+    where = f"`{IMAGES_FOLDER}` stands for the place of that folder of images on your machine."
+    yield Fact("Commands", where if any(f"={IMAGES_FOLDER}/" in line for line in lines) else "", tuple(lines))
     yield Fact("Figures", f"`{called('report')} runs` draws them from these runs.")
     yield Fact("Run folders", f"{len(runs)} in `runs/{section.experiment.name}/{section.scale}-{section.data}/`")
     yield Fact("Data", _data(section))

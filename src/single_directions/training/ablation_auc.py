@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from single_directions.ablation import AblationEstimate, ablation_auc
 from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.estimate import Plan, RepeatedEstimate
-from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, mixes_images
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
@@ -197,9 +197,8 @@ class AblationAUC(Callback):
             images = self._read(trainer, network)
             inputs, targets = images.batches[0]
             plan = self._planned(network, inputs, images.number, images.epoch, trainer.world_size)
-            with undisturbed(network):
-                if mixes_images(network, inputs.to(trainer.strategy.root_device)):  # a batch shares its masks
-                    plan = with_masks_for(plan, len(images.batches))
+            if plan.together:
+                plan = with_masks_for(plan, len(images.batches))
             self._rehearse(network, inputs[:_REHEARSED], targets[:_REHEARSED])
         form = {
             "images": images.number,
