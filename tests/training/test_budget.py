@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC
-from single_directions.training.budget import plan_for, told_cost
+from single_directions.training.budget import MOST, plan_for, told_cost
 
 BUDGET = 2**30
 
@@ -21,12 +21,21 @@ def convolutional():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("epoch", [30_000, 60_000])
-def test_cost_is_what_was_asked_for(epoch):
-    network, inputs = convolutional(), torch.rand(8, 1, 8, 8)
-    plan = plan_for(network, inputs, epoch, None, 0.05 * 3 * epoch, 1, BUDGET)
-    assert plan.passes == pytest.approx(0.05 * 3 * epoch, rel=0.02)
-    assert plan.images * plan.masks_per_image >= 1000
+@pytest.mark.parametrize("epoch", [20_000, 50_000])
+def test_cost_buys_passes_with_masks_and_those_without_come_on_top(epoch):
+    share = 0.05 * 3 * epoch
+    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), epoch, None, share, 1, BUDGET)
+    plain = plan.images * 1.5  # about what lies before the first site, the intact pass and one of all units
+    assert plan.passes - plain == pytest.approx(share, rel=0.1)
+    assert 1000 < plan.images * plan.masks_per_image < MOST
+
+
+def test_no_more_masks_than_needed_are_drawn_where_they_are_cheap():
+    """All of the network but its last two layers lies before the only site."""
+    network = nn.Sequential(nn.Linear(64, 500), nn.Linear(500, 20), nn.ReLU(), nn.Linear(20, 5))
+    plan = plan_for(network, torch.rand(8, 64), 50_000, None, 0.05 * 3 * 50_000, 1, BUDGET)
+    assert plan.images * plan.masks_per_image == pytest.approx(MOST, rel=0.01)
+    assert plan.passes < 0.5 * MOST
 
 
 def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():

@@ -51,7 +51,6 @@ def ablation_auc(
     clamp: Clamp = "zero",
     top_k: int = 1,
     seed: int = 0,
-    passes: float | None = None,
     masks_per_image: int | None = None,
     population: float | None = None,
     method: str = "auto",
@@ -82,7 +81,6 @@ def ablation_auc(
         masks: how many pairs of an image and a mask to measure. If the number of images is not known before they are
             read, as in a stream, all are measured, with `masks_per_image` masks each.
         seed: draws images and masks.
-        passes: instead of `masks`: what to spend, in forward passes of the whole network for one image.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
         population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
             in `batches` alone. ``math.inf`` for images in general. If most of a population is measured, the standard
@@ -98,7 +96,7 @@ def ablation_auc(
         BadInput: something asked for cannot be; before anything is measured.
     """
     with _prepared(
-        *(network, batches, sites, masks, points, clamp, top_k, seed, passes, masks_per_image, population, method),
+        *(network, batches, sites, masks, points, clamp, top_k, seed, masks_per_image, population, method),
         *(memory_budget, batch_to_xy, output, unit_dim),
     ) as prepared:
         return prepared.estimate(progress)
@@ -227,7 +225,6 @@ def _prepared(
     clamp: Clamp = "zero",
     top_k: int = 1,
     seed: int = 0,
-    passes: float | None = None,
     masks_per_image: int | None = None,
     population: float | None = None,
     method: str = "auto",
@@ -237,7 +234,7 @@ def _prepared(
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Iterator[Prepared]:
     """What `ablation_auc` prepares; within it the network is undisturbed."""
-    _check(masks, passes, masks_per_image, population, seed)
+    _check(masks, masks_per_image, population, seed)
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
@@ -250,8 +247,6 @@ def _prepared(
         available = counted(batches)
         if population is not None and available is not None and population < available:
             raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
-        if passes is not None:
-            masks = _bought(rows.cost, passes, masks_per_image)
         images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
@@ -300,15 +295,15 @@ def plan_auc(
 ) -> Plan:
     """What `ablation_auc` would measure of `available` images like `inputs` (images, ...); it measures nothing.
 
-    `least` and `most` bound the masks that `passes` buy. The other arguments and the errors are those of
-    `ablation_auc`.
+    Instead of `masks`, `passes` forward passes with masks can be given; `least` and `most` bound the masks that these
+    buy. Passes without a mask are added. The other arguments and the errors are those of `ablation_auc`.
     """
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
     with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget, unit_dim) as measured:
         rows, why = _rows(measured, method, memory_budget)
         inner = len(grid(measured.network.units, points)) - 2
         if passes is not None:
-            masks = round(min(most, max(least, _bought(rows.cost, passes, None))))
+            masks = round(min(most, max(least, passes / rows.cost.mask)))
         images, per_image = _shares(rows.cost, inner, available, masks, None)
         assert images is not None
         images = available if rows.together else images
@@ -320,13 +315,12 @@ def _rows(measured: Measurement, method: str, memory_budget: int) -> tuple[Rows,
     return choose_rows(measured.network, measured.values, measured.first, method, memory_budget)
 
 
-def _check(masks: int, passes: float | None, masks_per_image: int | None, population: float | None, seed: int) -> None:
+def _check(masks: int, masks_per_image: int | None, population: float | None, seed: int) -> None:
     for name, number in (("masks", masks), ("masks_per_image", masks_per_image)):
         if number is not None and (not isinstance(number, Integral) or number < 1):
             raise BadInput(f"{name}={number!r}: a whole number of at least 1 is needed")
-    for name, amount in (("passes", passes), ("population", population)):
-        if amount is not None and not amount > 0:
-            raise BadInput(f"{name}={amount!r}: a number above 0 is needed")
+    if population is not None and not population > 0:
+        raise BadInput(f"population={population!r}: a number above 0 is needed")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
 
@@ -350,11 +344,6 @@ def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image
     if per_image is None and math.ceil(masks / own) > available:
         own = math.ceil(masks / available)
     return min(available, math.ceil(masks / own)), own
-
-
-def _bought(cost: Cost, passes: float, per_image: int | None) -> int:
-    """How many masks can be measured for a number of passes."""
-    return max(1, int(passes / (cost.image / (per_image or cost.masks_an_image()) + cost.mask)))
 
 
 def _drawn(available: int | None, images: int | None, seed: int) -> Tensor | None:

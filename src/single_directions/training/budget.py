@@ -13,7 +13,7 @@ from single_directions.errors import BadInput, one_line
 MOST = 7500
 """Masks that are measured at most: more would cost a small network more than a twentieth of an epoch."""
 LEAST = 1000
-"""Masks that are measured, and forward passes of an image that they may take, however few an epoch's share is."""
+"""Masks that are measured however few an epoch's share is."""
 _ROUNDING = 1.25
 """How much more than asked a measurement of all images may take, rather than one of nearly all."""
 
@@ -28,7 +28,7 @@ def plan_for(
     memory_budget: int,
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Plan:
-    """What to measure of `available` images like `inputs` (images, ...) for so many forward passes of one image.
+    """What to measure of `available` images like `inputs` (images, ...) for so many forward passes with masks.
 
     It follows from the network, not from how fast the machine is: the same training is measured alike everywhere.
 
@@ -60,8 +60,8 @@ def plan_for(
         raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
     if chosen.images == available and chosen.passes > 2 * passes:  # images share masks, and all are measured
         return plan(max(1, int(available * passes / chosen.passes)))
-    cost = chosen.passes / chosen.images * available
-    return replace(chosen, images=available, passes=cost) if cost <= _ROUNDING * passes else chosen
+    more = available / chosen.images
+    return replace(chosen, images=available, passes=chosen.passes * more) if more <= _ROUNDING else chosen
 
 
 def with_masks_for(plan: Plan, batches: int) -> Plan:
