@@ -208,6 +208,12 @@ class Places:
     def runner(self, spots: Sequence[Spot], by_rule: bool) -> tuple[Runner, tuple[fx.Node, ...], str]:
         """A way to run the network with something done at these places, their nodes, and why there are none."""
         outside = [spot.name for spot in spots if spot.node is None]
+        graph_alone = [spot.name for spot in spots if spot.node is not None and not self._is_at_call(spot)]
+        if outside and graph_alone:
+            raise BadInput(
+                f"sites: {graph_alone[0]!r} is a step of the graph alone, and {outside[0]!r} is no step of it; "
+                "measure them one at a time"
+            )
         as_it_is = AsItIs(self.network, [spot.call for spot in spots if spot.call is not None])
         if self.graph is None:
             return as_it_is, (), self.untraced
@@ -215,9 +221,13 @@ class Places:
             return as_it_is, (), f"its graph has no step {outside[0]!r}, which lies within one"
         nodes = tuple(spot.node for spot in spots if spot.node is not None)
         traced = Traced(self.network, self.graph, nodes)
-        if by_rule and any(self.seen[spot.node].event != self._event(spot.name) for spot in spots if spot.node):
+        if by_rule and graph_alone:
             return as_it_is, (), "its graph names other activations"
         return traced, nodes, ""
+
+    def _is_at_call(self, spot: Spot) -> bool:
+        """Whether the call of a place in the graph gives what its node gives."""
+        return spot.call is not None and spot.node is not None and self.seen[spot.node].event == self._event(spot.name)
 
     def _event(self, name: str) -> Event | None:
         """The event at a place of the record."""
