@@ -1,3 +1,4 @@
+import copy
 import io
 import logging
 from typing import Any
@@ -492,6 +493,37 @@ def test_an_exception_in_the_middle_leaves_no_trace(make, method: str) -> None:
         with pytest.raises(ZeroDivisionError):
             measure(network, failing(), method=method, memory_budget=1)
         assert state(network) == before
+
+
+def test_what_a_forward_pass_keeps_is_as_before() -> None:
+    """Attributes, and buffers changed in place and anew, by passes that measure and by tracing."""
+
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 5), nn.Linear(5, 4)
+            self.register_buffer("calls", torch.zeros(()))
+            self.register_buffer("mean", None)
+            self.hidden = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.hidden = self.layer(x).relu()
+            self.mean, self.new = self.hidden.mean(0), 1
+            return self.head(self.hidden)
+
+    network = Keeping().requires_grad_(False)
+    batches = [(torch.randn(6, 3), torch.randint(4, (6,)))]
+    network(batches[0][0])
+    hidden, mean = network.hidden, network.mean
+    del network.new
+    ablation_curve(network, batches, orderings=1)
+    assert network.calls == 1
+    assert network.hidden is hidden
+    assert network.mean is mean
+    assert not hasattr(network, "new")
+    copied = copy.deepcopy(network)
+    assert copied(batches[0][0]).equal(network(batches[0][0]))
 
 
 @EACH_METHOD

@@ -15,6 +15,7 @@ from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
+from single_directions.ablation.trace import unchanged
 from single_directions.errors import BadInput
 
 _IMAGES_TO_CHECK = 8
@@ -145,7 +146,10 @@ def as_written(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
+    """Within it the network is in eval mode and gradients are off.
+
+    Afterwards random states and all modules are as before: their modes, buffers and attributes, whatever a forward pass
+    or tracing sets.
 
     A network or a part of it that was compiled (in place by `module.compile()`, or a part by `torch.compile(module)`)
     runs as it was written, and so does `nn.TransformerEncoder`, which else runs as one operation.
@@ -159,11 +163,10 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
         for name, child in parent._modules.items()
         if child is not None and "_orig_mod" in child._modules  # so does torch.compile name what it wraps
     ]
-    compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network):
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -173,8 +176,9 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                     f"network: {type(network).__name__} cannot be set to eval mode, as after torch.export; "
                     "give the module it was made from"
                 ) from error
-            for module in compiled:
-                module._compiled_call_impl = None
+            for module in modes:
+                if module._compiled_call_impl:
+                    module._compiled_call_impl = None
             for parent, name, child in wrapped:
                 parent._modules[name] = child._modules["_orig_mod"]
             yield
@@ -182,8 +186,6 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
             for parent, name, child in wrapped:
                 parent._modules[name] = child
-            for module, call in compiled.items():
-                module._compiled_call_impl = call
             for module, training in modes.items():
                 module.training = training
 
