@@ -220,7 +220,9 @@ def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
     data = batches((7, 7, 7))
     wrong = (data[2][0], data[2][1] + 4)
     asked = {"orderings": 2} if measure is ablation_curve else {}
-    with pytest.warns(UserWarning, match=r"classes are 0 to 3 \(batch 2\); only the 14 images before it are measured"):
+    with pytest.warns(
+        UserWarning, match=r"classes are 0 to 3; .* \(batch 2\); only the 14 images before it are measured"
+    ):
         found = measure(seeded(chain), iter([*data[:2], wrong, data[0]]), **asked)
     expected = measure(seeded(chain), data[:2], **asked)
     if measure is ablation_curve:
@@ -276,6 +278,39 @@ def test_a_network_of_one_logit(method: str) -> None:
             ablation_curve(network, [(inputs, wrong)])
     with pytest.raises(BadInput, match="top_k=2"):
         ablation_curve(network, [(inputs, targets)], top_k=2)
+
+
+@pytest.mark.parametrize("shaped", [lambda p: p, lambda p: p.view(-1).unsqueeze(1)])
+def test_a_network_of_one_probability_asks_for_a_logit(shaped) -> None:
+    """By hand: a probability is never below 0, so all would be class 1. The logits are 1 and -1, and 0 if clamped."""
+    network = Function(
+        lambda self, x: shaped(torch.sigmoid(self.head(torch.relu(x)))), head=nn.Linear(2, 1, bias=False)
+    )
+    network.head.weight.data = torch.tensor([[1.0, -1.0]])
+    pair = [(torch.eye(2), torch.tensor([1, 0]))]
+    with pytest.raises(BadInput, match=r"Function: its one output is a probability .*: probability - 0\.5"):
+        ablation_curve(network, pair)
+    found = ablation_curve(network, pair, ["relu"], orderings=1, output=lambda probability: probability - 0.5)
+    assert found.accuracy[0, [0, -1]].tolist() == [1.0, 0.5]
+
+
+def test_one_logit_without_a_dimension_of_classes_is_told_how_to_get_one() -> None:
+    network = Function(lambda self, x: torch.relu(x).sum(1), body=nn.Identity())
+    pair = [(torch.eye(2), torch.tensor([1, 0]))]
+    with pytest.raises(BadInput, match=r"it is \(2,\); .*give output=lambda logits: logits\.unsqueeze\(1\)"):
+        ablation_curve(network, pair, sites=["relu"])
+    found = ablation_curve(network, pair, ["relu"], orderings=1, output=lambda logits: logits.unsqueeze(1))
+    assert found.accuracy[0, [0, -1]].tolist() == [0.5, 0.5]  # all are of class 1, then all of class 0
+
+
+@pytest.mark.parametrize("change", [Tensor.double, lambda targets: targets[:, None], lambda t: t.float()[:, None]])
+def test_targets_may_be_whole_floats_and_a_column(change) -> None:
+    network = seeded(chain)
+    given = [(inputs, change(targets)) for inputs, targets in batches()]
+    assert ablation_curve(network, given, points=3).accuracy.equal(
+        ablation_curve(network, batches(), points=3).accuracy
+    )
+    assert unit_importance(network, given).equal(unit_importance(network, batches()))
 
 
 @EACH_METHOD
@@ -420,8 +455,18 @@ def test_a_broken_table(spoil, message: str) -> None:
         ({"batches": [torch.ones(3, 2, 4, 4)]}, "pair of tensors"),
         ({"batches": [(torch.ones(3, 2, 4, 4), [0, 1, 2])]}, "pair of tensors"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(2).long())]}, r"int64 \(2,\) for 3 images"),
-        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3))]}, "targets must be classes"),
-        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3, 4).long())]}, "targets must be classes"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.full((3,), 0.5))]}, "targets must be classes"),
+        (
+            {"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3, 4))]},
+            r"targets must be .*if they are one-hot, give batch_to_xy=.*\.argmax\(1\)",
+        ),
+        ({"batches": TensorDataset(torch.ones(3, 2, 4, 4), torch.zeros(3))}, "single images; give a DataLoader"),
+        (
+            {"batches": [(torch.ones(3, 2, 4, 4), torch.zeros(3).long())]},
+            r"network Sequential: it cannot take float32 \(3, 2, 4, 4\): Input type \(float\) and .* the same",
+        ),
+        ({"memory_budget": "1G"}, "memory_budget='1G'"),
+        ({"sites": [2]}, r"sites=\[2\]: a list of names is needed"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, 1, 4]))]}, "targets from 0 to 4"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, -1, 3]))]}, "targets from -1 to 3"),
     ],

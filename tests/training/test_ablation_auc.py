@@ -416,8 +416,8 @@ def test_training_that_diverges_is_stopped_and_not_measured():
 
 BAD = {
     "no ReLU": (lambda: callback(network="linear"), "no activation function"),
-    "a part that takes no images": (lambda: callback(network="head"), r"Linear cannot take inputs \(8, 1, 8, 8\)"),
-    "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss cannot take inputs .*'target'"),
+    "a part that takes no images": (lambda: callback(network="head"), r"Linear: it cannot take float32 \(8, 1, 8, 8\)"),
+    "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss: it cannot take .*'target'"),
     "a data set for batches": (
         lambda: callback(batches=Augmented()),
         "Augmented gives single images; give a DataLoader",

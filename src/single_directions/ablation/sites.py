@@ -16,7 +16,7 @@ from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
 from single_directions.ablation.trace import unchanged
-from single_directions.errors import BadInput
+from single_directions.errors import BadInput, one_line
 
 _IMAGES_TO_CHECK = 8
 _SHOWN = 5
@@ -214,17 +214,30 @@ def locate(
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
             `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
-    inputs = inputs[:_IMAGES_TO_CHECK]
-    plain = network(inputs)
+    inputs, name = inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    try:
+        plain = network(inputs)
+    except BadInput:
+        raise
+    except Exception as error:  # somebody's own forward()
+        kind = str(inputs.dtype).removeprefix("torch.")
+        raise BadInput(f"network {name}: it cannot take {kind} {tuple(inputs.shape)}: {one_line(error)}") from error
     if not isinstance(plain, Tensor) or plain.dim() != 2 or len(plain) != len(inputs):
+        advice = 'name them in it, as output="logits", or give a function of it'
+        if isinstance(plain, Tensor) and plain.shape == (len(inputs),):
+            advice = "if it is one logit an image, give output=lambda logits: logits.unsqueeze(1)"
         raise BadInput(
-            f"network {type(network).__name__}: its output must be logits (images, classes); "
-            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; "
-            'name them in it, as output="logits", or give a function of it'
+            f"network {name}: its output must be logits (images, classes); "
+            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; {advice}"
         )
     if not plain.isfinite().all():
-        raise BadInput(f"network {type(network).__name__}: its logits are not finite; was its training?")
+        raise BadInput(f"network {name}: its logits are not finite; was its training?")
     places = Places(network, inputs)
+    if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
+        raise BadInput(
+            f"network {name}: its one output is a probability (a sigmoid's), and not a logit, which is below 0 for "
+            "class 0; give output=lambda probability: probability - 0.5"
+        )
     own = _own_sites(network) if sites is None else sites
     if own is None and unit_dim == "head":
         own = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
@@ -278,6 +291,8 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
     if isinstance(sites, str):
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
+    if not all(isinstance(name, str) for name in names):
+        raise BadInput(f"sites={list(names)}: a list of names is needed, as in ['relu']")
     if by_rule and on_logits and names:
         warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
     recurrent = [
