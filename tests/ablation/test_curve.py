@@ -11,7 +11,15 @@ from exactness import Function, images, seeded
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, resolve_sites, unit_importance
+from single_directions.ablation import (
+    AblationCurve,
+    Site,
+    ablation_auc,
+    ablation_curve,
+    measurement,
+    resolve_sites,
+    unit_importance,
+)
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
@@ -838,3 +846,31 @@ def test_a_transformer() -> None:
     expected = ablation_curve(network, batches(), sites=["embed"], method="reference").accuracy
     for method in ("prefix", "incremental"):
         assert torch.equal(ablation_curve(network, batches(), sites=["embed"], method=method).accuracy, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 4])
+def test_a_transformer_whose_tokens_come_before_the_images(tokens: int) -> None:
+    """The default of PyTorch's layers. The same weights with the images first are measured node by node."""
+
+    class Tokens(nn.Module):
+        def __init__(self, batch_first: bool) -> None:
+            super().__init__()
+            self.stem, self.relu = nn.Linear(6, 8), nn.ReLU()
+            layer = nn.TransformerEncoderLayer(8, 2, 12, activation="gelu", batch_first=batch_first)
+            self.encoder, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(8, 4)
+            self.first = batch_first
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(self.stem(x))
+            return self.head(self.encoder(x).mean(1) if self.first else self.encoder(x.transpose(0, 1)).mean(0))
+
+    first, behind = (seeded(lambda one=one: Tokens(one)) for one in (True, False))
+    pair = [(images(9, tokens, 6), torch.arange(9) % 4)]
+    curves = [ablation_curve(network, pair, orderings=2, clamp=0.3) for network in (first, behind)]
+    assert [site.name for site in curves[0].sites] == [site.name for site in curves[1].sites]
+    assert [(site.dim, site.images) for site in curves[1].sites] == [(2, 0), (2, 1), (2, 1)]
+    assert curves[0].accuracy.equal(curves[1].accuracy)
+    assert curves[1].why.endswith("images are not the first dimension of site 'encoder.layers.0.gelu'")
+    assert unit_importance(first, pair).equal(unit_importance(behind, pair))
+    settings = {"masks": 900, "method": "reference", "clamp": "mean"}
+    assert ablation_auc(first, pair, **settings).right.equal(ablation_auc(behind, pair, **settings).right)

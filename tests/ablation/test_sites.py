@@ -119,7 +119,7 @@ def test_sites_of_the_graph_alone_beside_sites_outside_it() -> None:
     network = Function(lambda self, x: self.part(x)[:, 0 + x.shape[1] - 8 :] + 1, part=part)
     assert [site.units for site in resolve_sites(network, ["part"], torch.ones(2, 8))] == [5]
     assert [site.units for site in resolve_sites(network, ["add_1"], torch.ones(2, 8))] == [5]
-    with pytest.raises(BadInput, match="'add_1' is a step of the graph alone, and 'part' is no step of it"):
+    with pytest.raises(BadInput, match="'add_1' is a step of the graph alone, and 'part' cannot be measured in it"):
         resolve_sites(network, ["add_1", "part"], torch.ones(2, 8))
 
 

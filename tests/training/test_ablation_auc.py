@@ -589,6 +589,8 @@ def test_own_network_example_trains_and_tells_the_auc_with_its_error():
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    [start] = [line for line in done.stderr.splitlines() if line.startswith("AblationAUC:")]
+    assert start in (Path(__file__).parents[2] / "docs" / "callback.md").read_text()
     lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
     assert 1 < len(lines) <= 30
     accuracies = [float(line.split("accuracy ")[1]) for line in lines]

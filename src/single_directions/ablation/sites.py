@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -33,18 +33,20 @@ class Site:
             (images, units, height, width), channels of a token model (images, tokens, units), or attention heads.
         dim: the dimension of its output in which they lie.
         block: how many neighbours in that dimension are one unit: above 1 for heads of (images, tokens, heads * size).
+        images: the dimension before it in which the images lie: 1 for (tokens, images, units).
     """
 
     name: str
     units: int
     dim: int = 1
     block: int = 1
+    images: int = field(default=0, repr=False)
 
     def clamp(self, activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
         """As the function `clamp`, for the units of this site."""
         if self.block > 1:
             clamped, values = (vector.repeat_interleave(self.block, dim=-1) for vector in (clamped, values))
-        return clamp(activation, clamped, values, self.dim)
+        return clamp(activation, clamped, values, self.dim, self.images)
 
 
 def described(sites: Sequence[Site], shown: int = 4) -> str:
@@ -77,7 +79,7 @@ class SitedNetwork:
     def __init__(self, places: Places, spots: Sequence[Spot], by_rule: bool) -> None:
         self.network, self.seen, self.mixes = places.network, places.seen, places.mixes
         self.logits: int = places.record.logits.shape[1]
-        self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
+        self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block, spot.images) for spot in spots)
         self.run, self.nodes, self.untraced = places.runner(spots, by_rule)
         self.graph = self.nodes[0].graph if self.nodes else None
         self.units = sum(site.units for site in self.sites)
@@ -108,11 +110,11 @@ class SitedNetwork:
         return other
 
 
-def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> Tensor:
+def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1, images: int = 0) -> Tensor:
     """Replace the activation of units that are clamped by their values.
 
     Args:
-        activation: (images, ...), with the units in dimension `dim`.
+        activation: (images, ...), with the units in dimension `dim`, behind the images in dimension `images`.
         clamped: bool, (units,), or (images, units) for a set of its own for each image.
         values: (units,).
     """
@@ -121,7 +123,7 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> 
     constants = values.to(activation.dtype).view(shape)
     if clamped.dim() == 1:
         return torch.where(clamped.view(shape), constants, activation)
-    shape[0] = len(clamped)
+    shape[images] = len(clamped)
     return select(clamped.reshape(shape), constants, activation)
 
 
