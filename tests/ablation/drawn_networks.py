@@ -57,7 +57,7 @@ class Plan:
     padding: int
     groups: str
     bias: bool
-    norm: bool
+    norms: int
     activation: str
     pool: str
     dropout: bool
@@ -73,7 +73,8 @@ class Block(nn.Module):
         self.width = width = channels if plan.kind in ("residual", "gated") else plan.width
         self.layer = self._layer(channels, width, same)
         self.act = Activation(plan.activation)
-        self.norm = BATCH_NORM[dims](channels if plan.kind == "before" else width) if plan.norm else nn.Identity()
+        normed = channels if plan.kind == "before" else width
+        self.norm = nn.Sequential(*(BATCH_NORM[dims](normed) for _ in range(plan.norms)))
         if plan.kind in ("projected", "twice", "joined", "summed"):
             self.other = self._layer(channels, width, same)
         if plan.kind == "gated":
@@ -225,7 +226,7 @@ _PLANS = st.builds(
     padding=st.integers(0, 2),
     groups=st.sampled_from(["one", "one", "two", "depthwise"]),
     bias=st.booleans(),
-    norm=st.booleans(),
+    norms=st.sampled_from([0, 1, 1, 2]),
     activation=st.sampled_from(["relu", "relu", "in place", "F.relu", "method", "leaky", "gelu", "prelu", "softmax"]),
     pool=st.sampled_from(["none", "none", "average", "uncounted", "max"]),
     dropout=st.booleans(),

@@ -1,4 +1,4 @@
-"""What "the same logits" means: every method, cumulative and single, against the reference."""
+"""What "the same logits" means: every method, cumulative, single and with a mask an image, against the reference."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
+from single_directions.ablation.rows import WholePasses, choose_rows
 from single_directions.ablation.sites import SitedNetwork, locate, undisturbed
 
 PLENTY = 2**30
@@ -91,7 +92,7 @@ def assert_exact(
     seed: int = 0,
     examples: Tensor | None = None,
 ) -> SitedNetwork:
-    """Prefix and incremental give the reference's logits at all points (or those given) and for each unit alone.
+    """All methods give the reference's logits: at all points (or those given), for each unit alone, with drawn masks.
 
     `examples` are the images that the methods are planned with, those measured if ``None``.
     """
@@ -117,6 +118,13 @@ def assert_exact(
         expected = single(reference, inputs, units)
         for method in methods:
             assert_close(single(method, inputs, units), expected, values, tolerance, method.name + ", single")
+        rows, _ = choose_rows(sited, values, examples, "auto", PLENTY)
+        definition, shape = WholePasses(sited, values), (2, len(inputs), sited.units - rows.late)
+        early = torch.rand(shape, generator=generator) < 0.5
+        late = torch.rand(2, rows.variants, len(inputs), rows.late, generator=generator) < 0.5
+        for method in (rows, definition):
+            method.start(inputs)
+        assert_close(rows.logits(early, late), definition.logits(early, late), values, tolerance, f"rows, {rows.name}")
     return sited
 
 

@@ -1,3 +1,4 @@
+import copy
 import io
 import logging
 from typing import Any
@@ -10,7 +11,15 @@ from exactness import Function, images, seeded
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from single_directions.ablation import AblationCurve, Site, ablation_curve, measurement, resolve_sites, unit_importance
+from single_directions.ablation import (
+    AblationCurve,
+    Site,
+    ablation_auc,
+    ablation_curve,
+    measurement,
+    resolve_sites,
+    unit_importance,
+)
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
@@ -219,7 +228,9 @@ def test_a_stream_that_breaks_off_loses_nothing(measure) -> None:
     data = batches((7, 7, 7))
     wrong = (data[2][0], data[2][1] + 4)
     asked = {"orderings": 2} if measure is ablation_curve else {}
-    with pytest.warns(UserWarning, match=r"classes are 0 to 3 \(batch 2\); only the 14 images before it are measured"):
+    with pytest.warns(
+        UserWarning, match=r"classes are 0 to 3; .* \(batch 2\); only the 14 images before it are measured"
+    ):
         found = measure(seeded(chain), iter([*data[:2], wrong, data[0]]), **asked)
     expected = measure(seeded(chain), data[:2], **asked)
     if measure is ablation_curve:
@@ -275,6 +286,39 @@ def test_a_network_of_one_logit(method: str) -> None:
             ablation_curve(network, [(inputs, wrong)])
     with pytest.raises(BadInput, match="top_k=2"):
         ablation_curve(network, [(inputs, targets)], top_k=2)
+
+
+@pytest.mark.parametrize("shaped", [lambda p: p, lambda p: p.view(-1).unsqueeze(1)])
+def test_a_network_of_one_probability_asks_for_a_logit(shaped) -> None:
+    """By hand: a probability is never below 0, so all would be class 1. The logits are 1 and -1, and 0 if clamped."""
+    network = Function(
+        lambda self, x: shaped(torch.sigmoid(self.head(torch.relu(x)))), head=nn.Linear(2, 1, bias=False)
+    )
+    network.head.weight.data = torch.tensor([[1.0, -1.0]])
+    pair = [(torch.eye(2), torch.tensor([1, 0]))]
+    with pytest.raises(BadInput, match=r"Function: its one output is a probability .*: probability - 0\.5"):
+        ablation_curve(network, pair)
+    found = ablation_curve(network, pair, ["relu"], orderings=1, output=lambda probability: probability - 0.5)
+    assert found.accuracy[0, [0, -1]].tolist() == [1.0, 0.5]
+
+
+def test_one_logit_without_a_dimension_of_classes_is_told_how_to_get_one() -> None:
+    network = Function(lambda self, x: torch.relu(x).sum(1), body=nn.Identity())
+    pair = [(torch.eye(2), torch.tensor([1, 0]))]
+    with pytest.raises(BadInput, match=r"it is \(2,\); .*give output=lambda logits: logits\.unsqueeze\(1\)"):
+        ablation_curve(network, pair, sites=["relu"])
+    found = ablation_curve(network, pair, ["relu"], orderings=1, output=lambda logits: logits.unsqueeze(1))
+    assert found.accuracy[0, [0, -1]].tolist() == [0.5, 0.5]  # all are of class 1, then all of class 0
+
+
+@pytest.mark.parametrize("change", [Tensor.double, lambda targets: targets[:, None], lambda t: t.float()[:, None]])
+def test_targets_may_be_whole_floats_and_a_column(change) -> None:
+    network = seeded(chain)
+    given = [(inputs, change(targets)) for inputs, targets in batches()]
+    assert ablation_curve(network, given, points=3).accuracy.equal(
+        ablation_curve(network, batches(), points=3).accuracy
+    )
+    assert unit_importance(network, given).equal(unit_importance(network, batches()))
 
 
 @EACH_METHOD
@@ -419,8 +463,18 @@ def test_a_broken_table(spoil, message: str) -> None:
         ({"batches": [torch.ones(3, 2, 4, 4)]}, "pair of tensors"),
         ({"batches": [(torch.ones(3, 2, 4, 4), [0, 1, 2])]}, "pair of tensors"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(2).long())]}, r"int64 \(2,\) for 3 images"),
-        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3))]}, "targets must be classes"),
-        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3, 4).long())]}, "targets must be classes"),
+        ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.full((3,), 0.5))]}, "targets must be classes"),
+        (
+            {"batches": [(torch.ones(3, 2, 4, 4).double(), torch.zeros(3, 4))]},
+            r"targets must be .*if they are one-hot, give batch_to_xy=.*\.argmax\(1\)",
+        ),
+        ({"batches": TensorDataset(torch.ones(3, 2, 4, 4), torch.zeros(3))}, "single images; give a DataLoader"),
+        (
+            {"batches": [(torch.ones(3, 2, 4, 4), torch.zeros(3).long())]},
+            r"network Sequential: it cannot take float32 \(3, 2, 4, 4\): Input type \(float\) and .* the same",
+        ),
+        ({"memory_budget": "1G"}, "memory_budget='1G'"),
+        ({"sites": [2]}, r"sites=\[2\]: a list of names is needed"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, 1, 4]))]}, "targets from 0 to 4"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, -1, 3]))]}, "targets from -1 to 3"),
     ],
@@ -492,6 +546,37 @@ def test_an_exception_in_the_middle_leaves_no_trace(make, method: str) -> None:
         with pytest.raises(ZeroDivisionError):
             measure(network, failing(), method=method, memory_budget=1)
         assert state(network) == before
+
+
+def test_what_a_forward_pass_keeps_is_as_before() -> None:
+    """Attributes, and buffers changed in place and anew, by passes that measure and by tracing."""
+
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 5), nn.Linear(5, 4)
+            self.register_buffer("calls", torch.zeros(()))
+            self.register_buffer("mean", None)
+            self.hidden = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.hidden = self.layer(x).relu()
+            self.mean, self.new = self.hidden.mean(0), 1
+            return self.head(self.hidden)
+
+    network = Keeping().requires_grad_(False)
+    batches = [(torch.randn(6, 3), torch.randint(4, (6,)))]
+    network(batches[0][0])
+    hidden, mean = network.hidden, network.mean
+    del network.new
+    ablation_curve(network, batches, orderings=1)
+    assert network.calls == 1
+    assert network.hidden is hidden
+    assert network.mean is mean
+    assert not hasattr(network, "new")
+    copied = copy.deepcopy(network)
+    assert copied(batches[0][0]).equal(network(batches[0][0]))
 
 
 @EACH_METHOD
@@ -761,3 +846,31 @@ def test_a_transformer() -> None:
     expected = ablation_curve(network, batches(), sites=["embed"], method="reference").accuracy
     for method in ("prefix", "incremental"):
         assert torch.equal(ablation_curve(network, batches(), sites=["embed"], method=method).accuracy, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 4])
+def test_a_transformer_whose_tokens_come_before_the_images(tokens: int) -> None:
+    """The default of PyTorch's layers. The same weights with the images first are measured node by node."""
+
+    class Tokens(nn.Module):
+        def __init__(self, batch_first: bool) -> None:
+            super().__init__()
+            self.stem, self.relu = nn.Linear(6, 8), nn.ReLU()
+            layer = nn.TransformerEncoderLayer(8, 2, 12, activation="gelu", batch_first=batch_first)
+            self.encoder, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(8, 4)
+            self.first = batch_first
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(self.stem(x))
+            return self.head(self.encoder(x).mean(1) if self.first else self.encoder(x.transpose(0, 1)).mean(0))
+
+    first, behind = (seeded(lambda one=one: Tokens(one)) for one in (True, False))
+    pair = [(images(9, tokens, 6), torch.arange(9) % 4)]
+    curves = [ablation_curve(network, pair, orderings=2, clamp=0.3) for network in (first, behind)]
+    assert [site.name for site in curves[0].sites] == [site.name for site in curves[1].sites]
+    assert [(site.dim, site.images) for site in curves[1].sites] == [(2, 0), (2, 1), (2, 1)]
+    assert curves[0].accuracy.equal(curves[1].accuracy)
+    assert curves[1].why.endswith("images are not the first dimension of site 'encoder.layers.0.gelu'")
+    assert unit_importance(first, pair).equal(unit_importance(behind, pair))
+    settings = {"masks": 900, "method": "reference", "clamp": "mean"}
+    assert ablation_auc(first, pair, **settings).right.equal(ablation_auc(behind, pair, **settings).right)

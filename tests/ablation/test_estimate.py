@@ -233,6 +233,17 @@ def test_of_more_images_than_needed_some_are_drawn(batch: Batch) -> None:
     assert general.accuracy_se == pytest.approx(math.sqrt(p * (1 - p) / 19))
 
 
+@pytest.mark.parametrize(("masks", "each", "images"), [(2000, 34, 60), (240, 5, 60), (235, 5, 47)])
+def test_all_images_are_measured_if_that_takes_a_quarter_more_masks_at_most(
+    batch: Batch, masks: int, each: int, images: int
+) -> None:
+    """By hand, of 60 images: 59 would do for 2,000 masks, 48 for 240 masks, and 47 for 235 masks."""
+    estimate = ablation_auc(dense(), [batch], masks=masks, masks_per_image=each, points="all")
+    assert estimate.images == images
+    assert (estimate.accuracy_se == 0) == (images == 60)
+    assert ablation_auc(dense(), [batch], masks=2000, points="all").right.shape == (60, 34)
+
+
 def test_passes_buy_masks(batch: Batch) -> None:
     inputs, targets = batch
     many = [(inputs.repeat(50, 1), targets.repeat(50))]

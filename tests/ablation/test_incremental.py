@@ -305,6 +305,16 @@ def a_norm_without_weights(self, x):
     return self.head(self.norm(torch.relu(self.a(x))).mean((2, 3)))
 
 
+@network(["relu"], a=layer(3, 20), b=layer(20, 18), c=layer(18, 4), norm=lambda: nn.BatchNorm2d(18))
+def two_norms_in_a_row(self, x):
+    return self.c(self.norm(self.norm(self.b(torch.relu(self.a(x)))))).mean((2, 3))
+
+
+@network(["relu"], a=layer(3, 18), b=layer(18, 18), head=lambda: nn.Linear(18, 4), norm=lambda: nn.BatchNorm1d(4))
+def three_norms_behind_the_head(self, x):
+    return self.norm(self.norm(self.norm(self.head(self.b(torch.relu(self.a(x))).mean((2, 3))))))
+
+
 @pytest.mark.parametrize("clamp", [0.0, "each"])
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_chosen_networks(name: str, clamp) -> None:

@@ -113,6 +113,16 @@ def test_sites_that_cannot_be(sites, message: str) -> None:
         resolve_sites(ThreeCalls(), sites, torch.ones(2, 8))
 
 
+def test_sites_of_the_graph_alone_beside_sites_outside_it() -> None:
+    """`add` is the second sum of the graph, whose first is of sizes; `part` is a module that the graph has in steps."""
+    part = nn.Sequential(nn.Linear(8, 5), nn.ReLU())
+    network = Function(lambda self, x: self.part(x)[:, 0 + x.shape[1] - 8 :] + 1, part=part)
+    assert [site.units for site in resolve_sites(network, ["part"], torch.ones(2, 8))] == [5]
+    assert [site.units for site in resolve_sites(network, ["add_1"], torch.ones(2, 8))] == [5]
+    with pytest.raises(BadInput, match="'add_1' is a step of the graph alone, and 'part' cannot be measured in it"):
+        resolve_sites(network, ["add_1", "part"], torch.ones(2, 8))
+
+
 def test_no_activation_function_and_no_site_named() -> None:
     network = nn.Sequential(nn.Linear(8, 5), nn.Identity(), nn.Linear(5, 3))
     with pytest.raises(BadInput, match=r"no activation function to ablate; name the sites .*, such as 0, 1$"):

@@ -172,6 +172,60 @@ def test_training_that_was_measured_otherwise_before_is_not_gone_on_with(tmp_pat
             fit(module(), [callback(**changed)], epochs=4, checkpoint=saver.best_model_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("seed", {"seed": 3}),
+        ("clamp", {"clamp": 0.5}),
+        ("top_k", {"top_k": 2}),
+        ("signal", {"signal": "auc"}),
+        ("sites", {"sites": ["relu_1", "relu"]}),
+    ],
+)
+def test_other_settings_after_a_resume_are_told_before_its_first_epoch(key, changed, tmp_path):
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(module(), [callback(sites=["relu", "relu_1"]), saver], epochs=1)
+    before = torch.load(saver.best_model_path, weights_only=True)["state_dict"]
+    again = module()
+    resumed = callback(**{"sites": ["relu", "relu_1"], **changed})
+    with pytest.raises(BadInput, match=f"AblationAUC: {key} is not what it was before .*: set it as it was, or train"):
+        fit(again, [resumed], epochs=2, checkpoint=saver.best_model_path)
+    assert all(value.equal(before[name]) for name, value in again.state_dict().items())
+
+
+class Talking(Own):
+    """Logs and counts in `forward`, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("latest", None)
+
+    def forward(self, images):
+        logits = super().forward(images)
+        self.calls += 1
+        self.latest = logits.detach().mean()
+        self.log("logits", self.latest, on_epoch=True, on_step=False)
+        self.log_dict({"highest": logits.max()}, on_epoch=True, on_step=False)
+        return logits
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_a_forward_that_logs_and_counts_does_so_in_training_alone(validation):
+    """Its buffers and its logged means are those of a training without the callback."""
+    results = []
+    for callbacks in ([], [callback()]):
+        torch.manual_seed(0)
+        talking = Talking()
+        trainer = fit(talking, callbacks, epochs=2, validation=validation)
+        logged = {name: value.item() for name, value in trainer.callback_metrics.items() if "ablation" not in name}
+        results.append((logged, talking.calls.item(), talking.latest.item()))
+        assert not {"log", "log_dict"} & vars(talking).keys()
+    assert results[0] == results[1]
+    assert results[0][1] >= 12
+    assert results[0][0].keys() >= {"logits", "highest"}
+
+
 def test_a_checkpoint_of_an_earlier_version_is_refused():
     with pytest.raises(BadInput, match=r"the checkpoint is of an earlier version, .* train anew"):
         callback().load_state_dict({"curves": {}, "seconds": 0.0})
@@ -362,8 +416,8 @@ def test_training_that_diverges_is_stopped_and_not_measured():
 
 BAD = {
     "no ReLU": (lambda: callback(network="linear"), "no activation function"),
-    "a part that takes no images": (lambda: callback(network="head"), r"Linear cannot take inputs \(8, 1, 8, 8\)"),
-    "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss cannot take inputs .*'target'"),
+    "a part that takes no images": (lambda: callback(network="head"), r"Linear: it cannot take float32 \(8, 1, 8, 8\)"),
+    "a part that takes more": (lambda: callback(network="loss"), r"CrossEntropyLoss: it cannot take .*'target'"),
     "a data set for batches": (
         lambda: callback(batches=Augmented()),
         "Augmented gives single images; give a DataLoader",
@@ -535,6 +589,8 @@ def test_own_network_example_trains_and_tells_the_auc_with_its_error():
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    [start] = [line for line in done.stderr.splitlines() if line.startswith("AblationAUC:")]
+    assert start in (Path(__file__).parents[2] / "docs" / "callback.md").read_text()
     lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
     assert 1 < len(lines) <= 30
     accuracies = [float(line.split("accuracy ")[1]) for line in lines]

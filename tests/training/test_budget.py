@@ -45,6 +45,13 @@ def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():
         assert plan.images * plan.masks_per_image >= max(1000, 500 * processes)
 
 
+@pytest.mark.parametrize("epoch", [30, 200, 1000])
+def test_a_short_epoch_has_about_a_thousand_masks_however_cheap_they_are(epoch):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 4))
+    plan = plan_for(network, torch.rand(8, 1, 8, 8), epoch, None, 0.05 * 3 * epoch, 1, BUDGET)
+    assert 1000 <= plan.images * plan.masks_per_image <= 1250
+
+
 def test_few_images_are_all_measured_with_more_masks_each():
     plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), 100, None, 5000, 1, BUDGET)
     assert plan.images == 100

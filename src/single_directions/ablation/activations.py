@@ -2,6 +2,8 @@
 
 from math import prod
 
+from torch import Size
+
 from single_directions.ablation.record import MIXING, Event, Record
 
 ACTIVATIONS = {
@@ -91,11 +93,24 @@ class Defaults:
         return gate.operation in SIGMOIDS or prod(gate.shape[1:]) < prod(event.shape[1:])
 
 
+def images_dim(shape: Size | None, other: Size | None, images: tuple[int, int]) -> int | None:
+    """The dimension of the images in a value, which alone follows their number; ``None`` if there is none.
+
+    Args:
+        shape, other: of the value for the first and the second number of images.
+        images: these numbers.
+    """
+    if shape is None or other is None or len(shape) != len(other):
+        return None
+    differ = [dim for dim, sizes in enumerate(zip(shape, other, strict=True)) if sizes[0] != sizes[1]]
+    return differ[0] if len(differ) == 1 and (shape[differ[0]], other[differ[0]]) == images else None
+
+
 def _has_units(name: str, record: Record, other: Record) -> bool:
-    """Whether a place holds one row an image, and it can be told in which dimension its units lie."""
+    """Whether a place holds one row an image, and it can be told in which dimension behind it its units lie."""
     one, two = record.places[name], other.places.get(name)
-    if one.shape is None or two is None or two.shape is None or one.event is None or len(one.shape) < 2:
+    if two is None or one.event is None:
         return False
-    rows = len(one.shape) == len(two.shape) and one.shape[1:] == two.shape[1:]
-    images = (record.events[0].shape[0], other.events[0].shape[0])
-    return rows and (one.shape[0], two.shape[0]) == images and record.events[one.event].units is not None
+    images = images_dim(one.shape, two.shape, (record.events[0].shape[0], other.events[0].shape[0]))
+    units = record.events[one.event].units
+    return images is not None and units is not None and images < units

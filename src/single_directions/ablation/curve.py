@@ -175,8 +175,8 @@ def ablation_curve(
         BadInput: an argument is wrong; raised before anything is measured.
         RuntimeError: `verify` found a difference that rounding does not explain.
     """
-    if verify < 0:
-        raise BadInput(f"verify={verify}: a number of points to check, 0 or more, is needed")
+    if not isinstance(verify, int) or verify < 0:
+        raise BadInput(f"verify={verify!r}: a number of points to check, 0 or more, is needed")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(
         network, batches, sites, clamp, top_k, method, memory_budget, unit_dim, (orderings, points)
@@ -185,7 +185,7 @@ def ablation_curve(
         ablated = grid(units, points)
         permutations = draw_orderings(units, orderings, generator)
         check = Verification(measured.network, measured.values, permutations, ablated, verify)
-        counts = torch.zeros(orderings, len(ablated), dtype=torch.int64, device=measured.values.device)
+        counts = torch.zeros(len(permutations), len(ablated), dtype=torch.int64, device=measured.values.device)
         images = 0
         with measured.bar(orderings, progress) as bar:
             for inputs, targets in measured.images():

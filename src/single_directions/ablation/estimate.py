@@ -38,6 +38,8 @@ DEFAULT_MASKS = 10_000
 ROW_METHODS = ("auto", "prefix", "reference")
 _LEAST = 4
 """Masks that each point should have at least."""
+_ROUNDING = 1.25
+"""How many more masks than asked for are measured on all images, rather than as many on nearly all images."""
 _COMPARED = 8
 """How many images to compare, to see whether the network is still the same."""
 
@@ -78,8 +80,9 @@ def ablation_auc(
         network, sites, points, clamp, top_k, memory_budget, batch_to_xy, output, unit_dim: as `ablation_curve`.
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader. If there are more images than
             are needed, some are drawn at random; all are read. What cannot be traced takes them batch by batch.
-        masks: how many pairs of an image and a mask to measure. If the number of images is not known before they are
-            read, as in a stream, all are measured, with `masks_per_image` masks each.
+        masks: how many pairs of an image and a mask to measure; up to a quarter more if this measures all images. If
+            the number of images is not known before they are read, as in a stream, all are measured, with
+            `masks_per_image` masks each.
         seed: draws images and masks.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
         population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
@@ -343,7 +346,8 @@ def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image
         )
     if per_image is None and math.ceil(masks / own) > available:
         own = math.ceil(masks / available)
-    return min(available, math.ceil(masks / own)), own
+    images = math.ceil(masks / own)
+    return (available if available <= _ROUNDING * images else images), own
 
 
 def _drawn(available: int | None, images: int | None, seed: int) -> Tensor | None:

@@ -186,8 +186,8 @@ def measurement(
         raise BadInput(f'clamp={clamp!r}: "zero", "mean" or a finite number')
     if not isinstance(top_k, int) or top_k < 1:
         raise BadInput(f"top_k={top_k}: a whole number of at least 1 is needed")
-    if memory_budget < 1:
-        raise BadInput(f"memory_budget={memory_budget}: a number of bytes above 0 is needed")
+    if not isinstance(memory_budget, int | float) or memory_budget < 1:
+        raise BadInput(f"memory_budget={memory_budget!r}: a number of bytes above 0 is needed")
     network = as_written(network)
     with undisturbed(network):
         first, batches = _peek(batches, again=clamp == "mean")
@@ -274,7 +274,7 @@ def _look_at(batches: Batches, logits: int, shapes: _Shapes, device: torch.devic
 def _to_device(batch: Any, device: torch.device | None, logits: int | None = None) -> tuple[Tensor, Tensor]:
     """A batch as (inputs, targets) on a device, checked. Classes are checked if the number of `logits` is given.
 
-    With one logit, targets may also be floats of shape (images, 1), as for a binary cross-entropy.
+    Targets may also be whole numbers in floats, and a column (images, 1), as for a binary cross-entropy.
     """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(part, Tensor) for part in batch)):
@@ -283,19 +283,23 @@ def _to_device(batch: Any, device: torch.device | None, logits: int | None = Non
             "say how to make one: batch_to_xy=lambda batch: (inputs, targets)"
         )
     inputs, targets = batch
-    if logits in (None, 1) and targets.dim() == 2 and targets.shape[1] == 1:
+    if targets.dim() == 0:
+        raise BadInput("batches: they hold single images; give a DataLoader of them")
+    if targets.dim() == 2 and targets.shape[1] == 1:
         targets = targets.squeeze(1)
-    whole = not targets.is_floating_point() or (logits == 1 and bool((targets == targets.round()).all()))
-    if targets.dim() != 1 or len(targets) != len(inputs) or not (whole or logits is None):
+    whole = logits is None or not targets.is_floating_point() or bool((targets == targets.round()).all())
+    if targets.dim() != 1 or len(targets) != len(inputs) or not whole:
+        one_hot = "; if they are one-hot, give batch_to_xy=lambda batch: (batch[0], batch[1].argmax(1))"
         raise BadInput(
-            f"batches: targets must be classes, one whole number an image; "
-            f"they are {targets.dtype} {tuple(targets.shape)} for {len(inputs)} images"
+            f"batches: targets must be classes, one whole number an image; they are {targets.dtype} "
+            f"{tuple(targets.shape)} for {len(inputs)} images{one_hot if targets.dim() == 2 else ''}"
         )
     if logits is not None and len(targets):
         lowest, highest, classes = int(targets.min()), int(targets.max()), max(logits, 2)
         if not 0 <= lowest <= highest < classes:
             raise BadInput(
-                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {classes - 1}"
+                f"batches: targets from {lowest} to {highest}, but the network's classes are 0 to {classes - 1}; "
+                "batch_to_xy can change them"
             )
     if device is None:
         return inputs, targets

@@ -110,10 +110,14 @@ Operation = PerChannel | Affine | Linear | Flatten | Add | None
 def folded(norm: Operation, source: fx.Node, before: Operation, sites: Container[fx.Node]) -> Linear | None:
     """A layer with the batch norm behind it, if the norm alone reads the layer and the layer is no site.
 
+    Of several batch norms in a row the first is folded.
+
     Args:
         norm, before: what the norm's node and its `source` do.
     """
-    if not isinstance(norm, Affine) or not isinstance(before, Linear) or before.layer.weight.dtype != norm.scale.dtype:
+    if not isinstance(norm, Affine) or not isinstance(before, Linear) or before.norm is not None:
+        return None
+    if before.layer.weight.dtype != norm.scale.dtype:
         return None
     return Linear(before.layer, before.product, norm) if len(source.users) == 1 and source not in sites else None
 

@@ -11,7 +11,7 @@ from torch import Size, Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from single_directions.ablation.activations import ACTIVATIONS, Defaults
+from single_directions.ablation.activations import ACTIVATIONS, Defaults, images_dim
 from single_directions.ablation.forward import Call
 from single_directions.ablation.record import Event, Record, Recorder, record
 from single_directions.ablation.runners import ATTENTION, AsItIs, Runner, Traced
@@ -69,7 +69,7 @@ class Spot:
         name: of the place.
         call: the call whose result it is; ``None`` if only the graph has it.
         node: of the graph; ``None`` if the graph does not have it.
-        units, dim, block: as `Site` has them.
+        units, dim, block, images: as `Site` has them.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Spot:
     units: int
     dim: int
     block: int
+    images: int = 0
 
 
 class Places:
@@ -94,7 +95,7 @@ class Places:
         self.network = network
         self.inputs = torch.cat([inputs] * _IMAGES)[:_IMAGES] if len(inputs) < _IMAGES else inputs[:_IMAGES]
         self.record = record(network, self.inputs)
-        fewer = record(network, self.inputs[:_FEWER])
+        fewer = self.fewer = record(network, self.inputs[:_FEWER])
         self.defaults = Defaults(self.record, fewer)
         whole, part = self.record.logits, fewer.logits
         if len(inputs) < _IMAGES:  # copies of images hide whether they depend on each other
@@ -155,22 +156,29 @@ class Places:
         call = None if place is None else place.call
         if unit_dim == "head" and (within := self._attention(call)):
             return Spot(name, *within)
-        if event is None or shape is None or len(shape) < 2 or shape[0] != _IMAGES or 0 in shape:
+        images = self._images(name, shape)
+        if event is None or shape is None or len(shape) < 2 or images is None or 0 in shape:
             raise BadInput(f"site {name!r}: its output is not a tensor (images, units, ...); choose another site")
         if unit_dim == "head":
-            return Spot(name, call, node, *self._heads(name, call, event))
+            return Spot(name, call, node, *self._heads(name, call, event), images)
         dim = event.units if unit_dim is None else unit_dim
         if dim is None:
             raise BadInput(
                 f"site {name!r}: in which dimension of its output {_of(shape)} its units lie cannot be told; "
                 f"say so (unit_dim={{{name!r}: {len(shape) - 1}}})"
             )
-        if not isinstance(dim, int) or not dim % len(shape) > 0 or not -len(shape) <= dim < len(shape):
+        if not isinstance(dim, int) or not dim % len(shape) > images or not -len(shape) <= dim < len(shape):
             raise BadInput(
-                f"unit_dim={unit_dim!r}: site {name!r} has the dimensions 1 to {len(shape) - 1} behind the images, "
-                f'its output is {_of(shape)}; or "head" for attention heads'
+                f"unit_dim={unit_dim!r}: site {name!r} has the dimensions {images + 1} to {len(shape) - 1} behind the "
+                f'images, its output is {_of(shape)}; or "head" for attention heads'
             )
-        return Spot(name, call, node, shape[dim], dim % len(shape), 1)
+        return Spot(name, call, node, shape[dim], dim % len(shape), 1, images)
+
+    def _images(self, name: str, shape: Size | None) -> int | None:
+        """The dimension of the images at a place; ``None`` if there is none."""
+        other = self.fewer.places.get(name)
+        found = None if other is None else images_dim(shape, other.shape, (_IMAGES, _FEWER))
+        return 0 if found is None and shape is not None and shape[:1] == (_IMAGES,) else found
 
     def _attention(self, call: Call | None) -> tuple[Call, None, int, int, int] | None:
         """The place within an `nn.MultiheadAttention` where its heads are apart, as the parts of a `Spot`."""
@@ -207,17 +215,29 @@ class Places:
 
     def runner(self, spots: Sequence[Spot], by_rule: bool) -> tuple[Runner, tuple[fx.Node, ...], str]:
         """A way to run the network with something done at these places, their nodes, and why there are none."""
-        outside = [spot.name for spot in spots if spot.node is None]
+        outside = [spot.name for spot in spots if spot.node is None or spot.images]
+        graph_alone = [spot.name for spot in spots if spot.node is not None and not self._is_at_call(spot)]
+        if outside and graph_alone:
+            raise BadInput(
+                f"sites: {graph_alone[0]!r} is a step of the graph alone, and {outside[0]!r} cannot be measured in it; "
+                "measure them one at a time"
+            )
         as_it_is = AsItIs(self.network, [spot.call for spot in spots if spot.call is not None])
         if self.graph is None:
             return as_it_is, (), self.untraced
+        if any(spot.images for spot in spots):
+            return as_it_is, (), f"images are not the first dimension of site {outside[0]!r}"
         if outside:
             return as_it_is, (), f"its graph has no step {outside[0]!r}, which lies within one"
         nodes = tuple(spot.node for spot in spots if spot.node is not None)
         traced = Traced(self.network, self.graph, nodes)
-        if by_rule and any(self.seen[spot.node].event != self._event(spot.name) for spot in spots if spot.node):
+        if by_rule and graph_alone:
             return as_it_is, (), "its graph names other activations"
         return traced, nodes, ""
+
+    def _is_at_call(self, spot: Spot) -> bool:
+        """Whether the call of a place in the graph gives what its node gives."""
+        return spot.call is not None and spot.node is not None and self.seen[spot.node].event == self._event(spot.name)
 
     def _event(self, name: str) -> Event | None:
         """The event at a place of the record."""

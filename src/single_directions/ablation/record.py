@@ -38,6 +38,7 @@ _PRODUCTS = {
     *("chain_matmul", "multi_dot", "kron"),
 }
 _PER_UNIT = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"}
+_RESHAPING = {"squeeze", "unsqueeze", "view", "reshape", "flatten", "getitem"}
 MIXING = (_OF_LAST_DIMENSION | _OF_FIRST_DIMENSION | _ATTENTION | _PRODUCTS | {"unseen"}) - _PER_UNIT
 """Operations that mix units: layers and products of matrices."""
 
@@ -91,6 +92,13 @@ class Record:
     named_by: dict[int, str] = field(default_factory=dict)
     output: int | None = None
     logits: Any = None
+
+    def ends_in(self, operation: str) -> bool:
+        """Whether the logits are the result of this operation, but for their shape."""
+        number = self.output
+        while number is not None and self.events[number].operation in _RESHAPING:
+            number = self.events[number].sources[0]
+        return number is not None and self.events[number].operation == operation
 
 
 def record(network: nn.Module, inputs: Tensor) -> Record:

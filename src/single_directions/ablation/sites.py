@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
-from single_directions.errors import BadInput
+from single_directions.ablation.trace import unchanged
+from single_directions.errors import BadInput, one_line
 
 _IMAGES_TO_CHECK = 8
 _SHOWN = 5
@@ -32,18 +33,20 @@ class Site:
             (images, units, height, width), channels of a token model (images, tokens, units), or attention heads.
         dim: the dimension of its output in which they lie.
         block: how many neighbours in that dimension are one unit: above 1 for heads of (images, tokens, heads * size).
+        images: the dimension before it in which the images lie: 1 for (tokens, images, units).
     """
 
     name: str
     units: int
     dim: int = 1
     block: int = 1
+    images: int = field(default=0, repr=False)
 
     def clamp(self, activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
         """As the function `clamp`, for the units of this site."""
         if self.block > 1:
             clamped, values = (vector.repeat_interleave(self.block, dim=-1) for vector in (clamped, values))
-        return clamp(activation, clamped, values, self.dim)
+        return clamp(activation, clamped, values, self.dim, self.images)
 
 
 def described(sites: Sequence[Site], shown: int = 4) -> str:
@@ -76,7 +79,7 @@ class SitedNetwork:
     def __init__(self, places: Places, spots: Sequence[Spot], by_rule: bool) -> None:
         self.network, self.seen, self.mixes = places.network, places.seen, places.mixes
         self.logits: int = places.record.logits.shape[1]
-        self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block) for spot in spots)
+        self.sites = tuple(Site(spot.name, spot.units, spot.dim, spot.block, spot.images) for spot in spots)
         self.run, self.nodes, self.untraced = places.runner(spots, by_rule)
         self.graph = self.nodes[0].graph if self.nodes else None
         self.units = sum(site.units for site in self.sites)
@@ -107,11 +110,11 @@ class SitedNetwork:
         return other
 
 
-def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> Tensor:
+def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1, images: int = 0) -> Tensor:
     """Replace the activation of units that are clamped by their values.
 
     Args:
-        activation: (images, ...), with the units in dimension `dim`.
+        activation: (images, ...), with the units in dimension `dim`, behind the images in dimension `images`.
         clamped: bool, (units,), or (images, units) for a set of its own for each image.
         values: (units,).
     """
@@ -120,7 +123,7 @@ def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1) -> 
     constants = values.to(activation.dtype).view(shape)
     if clamped.dim() == 1:
         return torch.where(clamped.view(shape), constants, activation)
-    shape[0] = len(clamped)
+    shape[images] = len(clamped)
     return select(clamped.reshape(shape), constants, activation)
 
 
@@ -145,7 +148,10 @@ def as_written(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
-    """Within it the network is in eval mode and gradients are off; afterwards modes and random states are as before.
+    """Within it the network is in eval mode and gradients are off.
+
+    Afterwards random states and all modules are as before: their modes, buffers and attributes, whatever a forward pass
+    or tracing sets.
 
     A network or a part of it that was compiled (in place by `module.compile()`, or a part by `torch.compile(module)`)
     runs as it was written, and so does `nn.TransformerEncoder`, which else runs as one operation.
@@ -159,11 +165,10 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
         for name, child in parent._modules.items()
         if child is not None and "_orig_mod" in child._modules  # so does torch.compile name what it wraps
     ]
-    compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network):
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -173,8 +178,9 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                     f"network: {type(network).__name__} cannot be set to eval mode, as after torch.export; "
                     "give the module it was made from"
                 ) from error
-            for module in compiled:
-                module._compiled_call_impl = None
+            for module in modes:
+                if module._compiled_call_impl:
+                    module._compiled_call_impl = None
             for parent, name, child in wrapped:
                 parent._modules[name] = child._modules["_orig_mod"]
             yield
@@ -182,8 +188,6 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
             for parent, name, child in wrapped:
                 parent._modules[name] = child
-            for module, call in compiled.items():
-                module._compiled_call_impl = call
             for module, training in modes.items():
                 module.training = training
 
@@ -212,17 +216,30 @@ def locate(
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
             `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
-    inputs = inputs[:_IMAGES_TO_CHECK]
-    plain = network(inputs)
+    inputs, name = inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    try:
+        plain = network(inputs)
+    except BadInput:
+        raise
+    except Exception as error:  # somebody's own forward()
+        kind = str(inputs.dtype).removeprefix("torch.")
+        raise BadInput(f"network {name}: it cannot take {kind} {tuple(inputs.shape)}: {one_line(error)}") from error
     if not isinstance(plain, Tensor) or plain.dim() != 2 or len(plain) != len(inputs):
+        advice = 'name them in it, as output="logits", or give a function of it'
+        if isinstance(plain, Tensor) and plain.shape == (len(inputs),):
+            advice = "if it is one logit an image, give output=lambda logits: logits.unsqueeze(1)"
         raise BadInput(
-            f"network {type(network).__name__}: its output must be logits (images, classes); "
-            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; "
-            'name them in it, as output="logits", or give a function of it'
+            f"network {name}: its output must be logits (images, classes); "
+            f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; {advice}"
         )
     if not plain.isfinite().all():
-        raise BadInput(f"network {type(network).__name__}: its logits are not finite; was its training?")
+        raise BadInput(f"network {name}: its logits are not finite; was its training?")
     places = Places(network, inputs)
+    if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
+        raise BadInput(
+            f"network {name}: its one output is a probability (a sigmoid's), and not a logit, which is below 0 for "
+            "class 0; give output=lambda probability: probability - 0.5"
+        )
     own = _own_sites(network) if sites is None else sites
     if own is None and unit_dim == "head":
         own = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
@@ -276,6 +293,8 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
     if isinstance(sites, str):
         raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
+    if not all(isinstance(name, str) for name in names):
+        raise BadInput(f"sites={list(names)}: a list of names is needed, as in ['relu']")
     if by_rule and on_logits and names:
         warnings.warn(f"no default site: {on_logits}, because no layer follows, so it acts on the logits", stacklevel=3)
     recurrent = [

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SIGNALS = ("auc", "auc_normalized", "auc_corrected")
 SWA = in_each("callbacks", "StochasticWeightAveraging")
 AVERAGING = SWA + in_each("callbacks", "WeightAveraging")
+MODULES = in_each("core.module", "LightningModule")
 _REHEARSED = 64
 """Images that are measured before the first epoch, to see that measuring works."""
 
@@ -60,10 +61,10 @@ class AblationAUC(Callback):
 
     Images and masks are the same after every epoch: each image has a few masks of its own (`ablation_auc`). One line at
     the start says how many, and what they cost. Training goes on as if nothing had been measured: modes, random states
-    and statistics are left as they were. With callbacks that average weights (`WeightAveraging`, `EMAWeightAveraging`,
-    `StochasticWeightAveraging`) the weights that are trained are measured, never the averages. A network that has no
-    accuracy to lose (`auc_corrected`, where accuracy is not above chance) counts as 0. Logits that are not finite give
-    NaN, at which `EarlyStopping` stops.
+    and buffers are left as they were, and what `forward` logs meanwhile is dropped. With callbacks that average weights
+    (`WeightAveraging`, `EMAWeightAveraging`, `StochasticWeightAveraging`) the weights that are trained are measured,
+    never the averages. A network that has no accuracy to lose (`auc_corrected`, where accuracy is not above chance)
+    counts as 0. Logits that are not finite give NaN, at which `EarlyStopping` stops.
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
@@ -86,7 +87,7 @@ class AblationAUC(Callback):
             ``"model.backbone"``; ``None`` is the LightningModule itself, which needs a `forward` then.
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
         signal: whose fall is logged: ``"auc_corrected"``, ``"auc_normalized"`` or ``"auc"``.
-        name: what the names of logged values begin with.
+        name: what the names of logged values begin with. Several callbacks in one training need different names.
         output: as `ablation_auc`.
         memory_budget: bytes that the images may take in each process, and as `ablation_auc`. If they take more, fewer
             images are measured, with more masks each.
@@ -192,9 +193,9 @@ class AblationAUC(Callback):
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
         self._validated = self._fresh = None
-        # A network whose layers have no width yet is looked at in a copy: it is initialized as without the callback.
-        network = as_written(with_logits(find_network(pl_module, self.network), self.output))
-        with _aside(trainer.strategy.root_device):
+        with _aside(trainer, pl_module):
+            # A network whose layers have no width yet is looked at in a copy, so its initialization stays as it was.
+            network = as_written(with_logits(find_network(pl_module, self.network), self.output))
             images = self._read(trainer, network)
             inputs, targets = images.batches[0]
             plan = self._planned(network, inputs, images.number, images.epoch, trainer.world_size)
@@ -206,7 +207,9 @@ class AblationAUC(Callback):
             "masks": images.number * plan.masks_per_image,
             "processes": self._parts(trainer),
         }
-        self._check_alike(form)
+        settings = {key: getattr(self, key) for key in ("clamp", "top_k", "seed", "signal")}
+        settings["sites"] = [tuple(vars(site).values()) for site in plan.sites]
+        self._check_alike(form, settings)
         if self.values:
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
             newest = self._named(self.values[max(self.values)])
@@ -215,7 +218,7 @@ class AblationAUC(Callback):
         self._units = sum(site.units for site in plan.sites)
         self._units_ablated = grid(self._units)
         self._images, self._plan, self._repeated = images, plan, None
-        self._known = {"form": form, "indices": images.indices, "first": images.first}
+        self._known = {"form": form, "settings": settings, "indices": images.indices, "first": images.first}
 
     def on_validation_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Measures before validation, for which callbacks may put averaged weights in the place of those trained."""
@@ -313,10 +316,18 @@ class AblationAUC(Callback):
         for warning in doubtful_monitors(trainer, self.name, self.every_n_epochs):
             rank_zero_warn(warning)
 
-    def _check_alike(self, now: dict[str, int]) -> None:
+    def _check_alike(self, now: dict[str, int], settings: dict[str, Any]) -> None:
         """Raises `BadInput` where a resumed training would go on with values that those so far do not compare to."""
-        before = self._known.get("form", now)
-        if self.values and before != now:
+        before, earlier = self._known.get("form", now), self._known.get("settings", settings)
+        if not self.values:
+            return
+        for key in settings:
+            if earlier[key] != settings[key]:
+                raise BadInput(
+                    f"{type(self).__name__}: {key} is not what it was before this training was cut off, so the values "
+                    "before and after cannot be compared: set it as it was, or train anew"
+                )
+        if before != now:
             told = [
                 f"{one['images']} images with {one['masks']} masks by {one['processes']} processes"
                 for one in (before, now)
@@ -347,7 +358,7 @@ class AblationAUC(Callback):
         assert self._images is not None
         if self._repeated is None or self._network is not network:
             self._network, self._repeated = network, self._prepared(trainer, network)
-        with _aside(trainer.strategy.root_device):
+        with _aside(trainer, trainer.lightning_module):
             own = self._repeated() if _finite(self._repeated.network, self._images.batches[0][0]) else None
             return own if self._parts(trainer) == 1 else estimate_of_all(own)
 
@@ -394,7 +405,7 @@ def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
     """
     children = ", ".join(name for name, _ in pl_module.named_children())
     if name is None:
-        if type(pl_module).forward in [vars(kind)["forward"] for kind in in_each("core.module", "LightningModule")]:
+        if type(pl_module).forward in [vars(kind)["forward"] for kind in MODULES]:
             raise BadInput(
                 f"network: {type(pl_module).__name__} has no forward() to measure; "
                 f"name the attribute that is the network. There are: {children}"
@@ -434,8 +445,21 @@ def _finite(network: nn.Module, inputs: Tensor) -> bool:
 
 
 @contextmanager
-def _aside(device: torch.device) -> Iterator[None]:
-    """Within it nothing random is taken from the training."""
-    devices = [device] if device.type == "cuda" else []
-    with isolate_rng(include_cuda=False), torch.random.fork_rng(devices):
-        yield
+def _aside(trainer: "pl.Trainer", pl_module: nn.Module) -> Iterator[None]:
+    """Within it nothing random is taken from the training, and what a `forward` logs is dropped."""
+    device = trainer.strategy.root_device
+    modules = [vars(module) for module in pl_module.modules() if isinstance(module, MODULES)]
+    before = [{name: own[name] for name in ("log", "log_dict") if name in own} for own in modules]
+    with isolate_rng(include_cuda=False), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            for own in modules:
+                own.update(log=_dropped, log_dict=_dropped)
+            yield
+        finally:
+            for own, replaced in zip(modules, before, strict=True):
+                del own["log"], own["log_dict"]
+                own.update(replaced)
+
+
+def _dropped(*values: Any, **settings: Any) -> None:
+    """Stands for a LightningModule's `log`, so that the answers of ablated networks are not logged."""

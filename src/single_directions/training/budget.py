@@ -8,14 +8,11 @@ from torch import Tensor, nn
 from single_directions.ablation.estimate import Plan, plan_auc
 from single_directions.ablation.orderings import DEFAULT_POINTS
 from single_directions.ablation.places import UnitDim
-from single_directions.errors import BadInput, one_line
 
 MOST = 7500
 """Masks that are measured at most: more would cost a small network more than a twentieth of an epoch."""
 LEAST = 1000
 """Masks that are measured however few an epoch's share is."""
-_ROUNDING = 1.25
-"""How much more than asked a measurement of all images may take, rather than one of nearly all."""
 
 
 def plan_for(
@@ -36,7 +33,6 @@ def plan_for(
         BadInput: the sites cannot be, or the network cannot take the inputs.
     """
     least = LEAST * max(1.0, processes / 2)  # each process needs some masks at each point
-    passes = max(passes, least)
 
     def plan(images: int) -> Plan:
         return plan_auc(
@@ -51,17 +47,10 @@ def plan_for(
             unit_dim=unit_dim,
         )
 
-    try:
-        chosen = plan(available)
-    except BadInput:
-        raise
-    except Exception as error:  # somebody's own forward()
-        shape, cause = tuple(inputs.shape), one_line(error)
-        raise BadInput(f"network: {type(network).__name__} cannot take inputs {shape}: {cause}") from error
-    if chosen.images == available and chosen.passes > 2 * passes:  # images share masks, and all are measured
-        return plan(max(1, int(available * passes / chosen.passes)))
-    more = available / chosen.images
-    return replace(chosen, images=available, passes=chosen.passes * more) if more <= _ROUNDING else chosen
+    chosen, enough = plan(available), max(passes, least)
+    if chosen.together and chosen.passes > 2 * enough:  # images share masks, and all are measured
+        return plan(max(1, int(available * enough / chosen.passes)))
+    return chosen
 
 
 def with_masks_for(plan: Plan, batches: int) -> Plan:
