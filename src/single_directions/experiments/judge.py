@@ -308,9 +308,9 @@ def _found(experiment: Experiment, claim: Claim, tables: Tables) -> Finding:
 
 
 def _part(estimate: Estimate, claim: Claim) -> Part:
-    """The estimate with the p of the claim's region; permutations test nothing but `null`."""
+    """The estimate with the p of the claim's region."""
     if estimate.null not in claim.region:
-        estimate = replace(estimate, p=p_of(estimate, claim.region), p_permutation=nan, p_permutation_least=nan)
+        estimate = replace(estimate, p=p_of(estimate, claim.region))
     return Part(**asdict(estimate), holds=holds(estimate, claim.region))
 
 

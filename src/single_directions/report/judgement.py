@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.experiments.claim import LEVEL
 from single_directions.experiments.departures import departures
 from single_directions.experiments.experiment import EXPERIMENTS
 from single_directions.experiments.judge import REDUCED, Before, Judgement
@@ -149,17 +148,12 @@ def _part(claim: Judgement) -> list[str]:
 
 
 def _significance(claim: Judgement) -> Iterator[str]:
-    """The p values: corrected, and by permutation where p comes from a t test."""
+    """The p value, and the same corrected."""
     if not isfinite(claim.p):
         return
     yield f"p = {claim.p:.2g}"
     if isfinite(claim.p_corrected) and claim.family > 1:
         yield f"corrected for {claim.family} claims p = {claim.p_corrected:.2g}"
-    part = claim.parts[claim.weakest]
-    if isfinite(part.p_permutation):
-        yield f"by permutation p = {part.p_permutation:.3g}"
-        if (least := part.p_permutation_least) >= LEVEL:
-            yield f"with n = {part.n} a permutation test cannot be significant: its least p is {least:.3g}"
 
 
 def _details(claim: Judgement) -> Iterator[Block]:
@@ -169,10 +163,10 @@ def _details(claim: Judgement) -> Iterator[Block]:
         words = {True: "as claimed", False: "against the claim", None: "undecided"}
         rows = [
             (name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2),
-             *(f"{p:.3g}" if isfinite(p) else "–" for p in (part.p, part.p_permutation)))
+             f"{part.p:.3g}" if isfinite(part.p) else "–")
             for name, part in claim.parts.items()
         ]  # fmt: skip
-        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
+        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
         told = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
