@@ -109,7 +109,7 @@ def test_claims_stand_at_the_top_with_all_that_belongs_to_them():
     html = render(whole, claims)
     [claim] = [claim for claim in claims if claim.figure == "3b"]
     top = part(html, "claims")
-    for told in (claim.paper[1:], claim.verdict, claim.statistic, "\N{MINUS SIGN}0.728"):
+    for told in (claim.claim.paper[1:], claim.verdict, claim.claim.statistic, "\N{MINUS SIGN}0.728"):
         assert told in top
     assert f"{claim.value:.3f} [{claim.low:.3f}, {claim.high:.3f}]".replace("-", "\N{MINUS SIGN}") in top
     assert f"Rule {claim.rule[:1].upper()}{claim.rule[1:]}" in part(html, "early_stopping")
@@ -320,13 +320,13 @@ def test_value_and_p_are_said_to_be_of_which_part():
     whole = tables({"memorization": 4})
     claims = judge(whole)
     [claim] = [claim for claim in claims if claim.id == "memorization.auc"]
-    told = f"the value is for {claim.weakest}, which is {{}} of the {claim.judged} levels of corruption judged"
-    words_of = words(render(whole, [replace(claim, p_of="corruption 7")]))
+    told = f"the value is for {claim.label}, which is {{}} of the {claim.judged} levels of corruption judged"
+    words_of = words(render(whole, [replace(claim, p_label="corruption 7")]))
     least = told.format("the least clear")
     assert words_of.count(f"{least}; p is for corruption 7, where it is largest") == 2  # in table and section
-    against = {**claim.parts, claim.weakest: replace(claim.parts[claim.weakest], holds=False)}
+    against = {**claim.parts, claim.label: replace(claim.parts[claim.label], holds=False)}
     refuted = f"{told.format('the farthest from the claim')}; p is {claim.judged} times the p of corruption 7, because"
-    assert refuted in words(render(whole, [replace(claim, parts=against, p_of="corruption 7")]))
+    assert refuted in words(render(whole, [replace(claim, parts=against, p_label="corruption 7")]))
 
 
 def test_what_figure_2_measures_is_named_where_it_is_an_estimate():

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.sweeps import planned_runs
-from single_directions.experiments.tables import read_tables
 from single_directions.report.commands import command_for, commands
 from single_directions.runs.folder import write_json
 

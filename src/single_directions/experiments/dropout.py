@@ -11,8 +11,8 @@ from scipy.integrate import trapezoid
 from single_directions.experiments.claim import ALIKE, MARGIN, SUBSTANTIAL, Claim, Finding, by_seed
 from single_directions.experiments.conditions import CORRUPTION, DROPOUT
 from single_directions.experiments.departures import mlp
-from single_directions.experiments.experiment import Experiment, register
-from single_directions.experiments.pictures import Picture, by_condition
+from single_directions.experiments.experiment import Experiment, Picture, register
+from single_directions.experiments.pictures import by_condition
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import difference, mean_interval
 from single_directions.experiments.tables import Tables

@@ -18,9 +18,9 @@ from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER, T
 from single_directions.experiments.departures import mlp
 from single_directions.experiments.drawing import Column, correlation_figure, dots_figure
 from single_directions.experiments.drawing.training import PANELS
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, amount, row, training
+from single_directions.experiments.pictures import amount, row, training
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, mean_interval, share, spearman
 from single_directions.experiments.tables import Tables

@@ -12,9 +12,9 @@ from single_directions.experiments.conditions import LEARNING_RATE
 from single_directions.experiments.departures import CONVNET
 from single_directions.experiments.drawing import Line, ablation_figure, leverage_figure, scatter_figure
 from single_directions.experiments.drawing.style import BLUE, VERMILLION
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, amount, areas, lines_and_bands
+from single_directions.experiments.pictures import amount, areas, lines_and_bands
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import (
     Estimate,

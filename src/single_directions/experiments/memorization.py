@@ -10,9 +10,9 @@ from single_directions.experiments.conditions import CORRUPTION, by_column
 from single_directions.experiments.departures import CONVNET, mlp
 from single_directions.experiments.drawing import equal_loss_figure
 from single_directions.experiments.equal_loss import Matched
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, by_condition, span
+from single_directions.experiments.pictures import by_condition, span
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, difference, mean_interval
 from single_directions.experiments.tables import Tables

@@ -1,12 +1,11 @@
 """Figures with their captions, for any experiment: curves and AUC by condition, losses and AUC over a training."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from single_directions.errors import BadInput, first_line
 from single_directions.experiments.claim import by_seed
@@ -20,6 +19,7 @@ from single_directions.experiments.drawing import (
     training_figure,
 )
 from single_directions.experiments.drawing.ablation import Spread
+from single_directions.experiments.experiment import Picture
 from single_directions.experiments.heading import heading
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import mean_interval
@@ -27,15 +27,6 @@ from single_directions.experiments.wording import count
 
 APART = 0.01
 """Accuracies that differ by less look alike in a figure."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure, the name of its files, and its caption."""
-
-    name: str
-    figure: Figure
-    caption: str
 
 
 def pictures(section: Section) -> Iterator[Picture]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,13 +13,11 @@ from single_directions.experiments.conditions import Condition, conditions_of
 from single_directions.experiments.departures import reductions
 from single_directions.experiments.equal_loss import Matched, matched
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, in_order
+from single_directions.experiments.judge import Judgement
 from single_directions.experiments.planned import not_done
-from single_directions.experiments.sweeps import is_own, overrides, own_conditions
+from single_directions.experiments.sweeps import Sweep, is_own, overrides, own_conditions
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import place, setting
-
-if TYPE_CHECKING:
-    from single_directions.experiments.judge import Judgement
 
 LONGEST_SUFFIX = 150
 """Characters; file systems allow 255 bytes for a file's name."""
@@ -44,7 +42,7 @@ class Section:
     variant: str
     tables: Tables
     others: pd.DataFrame
-    claims: Sequence["Judgement"]
+    claims: Sequence[Judgement]
     alone: bool
     apart: tuple[str, ...] = ()
     not_done: Sequence[str] = ()
@@ -116,18 +114,18 @@ class Section:
         return curves[curves["run"].isin(runs["run"])]
 
 
-def sections_of(tables: Tables, claims: "Sequence[Judgement]") -> list[Section]:
+def sections_of(tables: Tables, claims: Sequence[Judgement]) -> list[Section]:
     """A section for each sweep: of the paper's experiments in its order, then of the user's own."""
     found = []
     for experiment in _experiments(tables.runs):
         own = tables.runs[tables.runs["experiment"] == experiment.name]
         sweeps = list(own.groupby(["scale", "data", "variant"]))
         for (scale, data, variant), runs in sweeps:
-            sweep = (experiment.name, str(scale), str(data), str(variant))
+            sweep = Sweep(experiment.name, str(scale), str(data), str(variant))
             done = runs["state"] == "done"
             section = Section(
                 *(experiment, *sweep[1:]), tables.of(runs[done]), runs[~done],
-                [one for one in claims if (one.experiment, one.scale, one.data, one.variant) == sweep],
+                [claim for claim in claims if claim.sweep == sweep],
                 alone=len(sweeps) == 1,
                 apart=_apart(str(variant), [one[2] for one, _ in sweeps if one[:2] == (scale, data)]),
                 not_done=not_done(tables.runs, sweep),

@@ -8,8 +8,8 @@ two agree, and more networks of the same effect never weaken a verdict:
   number of seeds. This is cautious: networks of one seed count as if they were one;
 - shares: Clopper and Pearson's exact interval, and the exact binomial test.
 
-P values are two-sided. Values that are not numbers are left out. What cannot be computed, as from too few values or from
-equal values, is NaN, never an error.
+P values are two-sided. Values that are not numbers are left out. What cannot be computed is NaN, never an error: there
+may be too few values, or they may be equal.
 """
 
 import warnings

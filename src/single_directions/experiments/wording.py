@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
+MOST = 6
+"""The most names that a sentence lists."""
 SETTINGS = {
     "ablation.samples": "measured on {} images",
     "data.test_samples": "{} test images",
@@ -63,10 +65,10 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def some(names: Sequence[str], total: int | None = None, most: int = 6) -> str:
+def some(names: Sequence[str], total: int | None = None) -> str:
     """The first names, and how many more there are: `a; b and 4 more`. `total` also counts what has no name."""
-    more = (len(names) if total is None else total) - len(names[:most])
-    return "; ".join(names[:most]) + (f" and {more} more" if more else "")
+    more = (len(names) if total is None else total) - len(names[:MOST])
+    return "; ".join(names[:MOST]) + (f" and {more} more" if more else "")
 
 
 def duration(seconds: float) -> str:

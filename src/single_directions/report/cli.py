@@ -9,12 +9,13 @@ from tempfile import TemporaryDirectory
 from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.experiments.drawing import save
-from single_directions.experiments.experiment import EXPERIMENTS, load
+from single_directions.experiments.experiment import EXPERIMENTS, Picture, load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
-from single_directions.experiments.pictures import Picture, pictures
+from single_directions.experiments.pictures import pictures
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import Section, sections_of
 from single_directions.experiments.sweeps import is_own
-from single_directions.experiments.tables import Tables, read_tables
+from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
 from single_directions.report.reasons import FILE as REASONS
 from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
