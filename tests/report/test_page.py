@@ -228,13 +228,15 @@ def test_missing_experiments_are_named_with_their_command(text):
 
 def test_partial_sweeps_are_told_with_their_n(text):
     assert (
-        "Partial: 6 of 24 runs are done. To run the rest: python scripts/train.py -m experiment=memorization"
-        in words(text)
+        "Partial: 18 of 24 runs of this sweep are not done (18 missing). "
+        "To run the rest: python scripts/train.py -m experiment=memorization" in words(text)
     )
     whole = tables({"early_stopping": 5})
     assert "Partial" not in words(render(whole))
     runs = whole.runs.assign(state=["done"] * 4 + ["failed"])
-    assert "Partial: 4 of 5 runs are done, 1 failed." in words(render(Tables(runs, whole.curves, whole.epochs)))
+    assert "Partial: 1 of 5 runs of this sweep are not done (1 failed): seed=4." in words(
+        render(Tables(runs, whole.curves, whole.epochs))
+    )
 
 
 def test_a_variant_is_not_partial_for_being_small():
@@ -242,7 +244,7 @@ def test_a_variant_is_not_partial_for_being_small():
     assert "Partial" not in words(render(Tables(whole.runs.assign(variant="x=1"), whole.curves, whole.epochs)))
     runs = whole.runs.assign(variant="x=1", state=["done", "failed"])
     seen = words(render(Tables(runs, whole.curves, whole.epochs)))
-    assert "Partial: 1 of 2 runs are done, 1 failed." in seen
+    assert "Partial: 1 of 2 runs of this sweep are not done (1 failed): seed=1." in seen
     assert "To run the rest" not in seen
 
 

@@ -23,7 +23,7 @@ from single_directions.experiments.experiment import Picture
 from single_directions.experiments.heading import heading
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import mean_interval
-from single_directions.experiments.wording import count
+from single_directions.experiments.wording import count, shown
 
 APART = 0.01
 """Accuracies that differ by less look alike in a figure."""
@@ -85,9 +85,11 @@ def by_each_key(section: Section) -> Iterator[Picture]:
         named = replace(experiment, name=f"{experiment.name}{by}", conditions=(column,) if column else ())
         yield from by_condition(replace(section, experiment=named))
     if len(experiment.conditions) > 1:
-        yield areas(section, section.conditions(), f"figure_{experiment.name}_auc{section.suffix}", section.title)
+        conditions = section.conditions()
+        title = heading(section, amount(section, conditions))
+        yield areas(section, conditions, f"figure_{experiment.name}_auc{section.suffix}", title)
     if not section.measured_epochs.empty:
-        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training", section.title)
+        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training{section.suffix}")
 
 
 def areas(section: Section, conditions: Sequence[Condition], name: str, title: str, raw: bool = True) -> Picture:
@@ -164,13 +166,12 @@ def _base(columns: Sequence[str], condition: Condition, conditions: Sequence[Con
     if first not in BASES or first not in condition.runs:
         return None
 
-    def value(one: Condition, column: str) -> str:
-        found = one.runs[column].iloc[0] if column in one.runs else ""
-        return str(found) if isinstance(found, str | bool | np.bool_) else f"{found:g}"
+    def values(one: Condition) -> list[str]:
+        return [shown(one.runs[column].iloc[0]) for column in others if column in one.runs]
 
     for other in conditions:
-        alike = all(value(other, column) == value(condition, column) for column in others)
-        if other is not condition and alike and value(other, first) == BASES[first][0]:
+        is_base = shown(other.runs[first].iloc[0]) == BASES[first][0]
+        if other is not condition and is_base and values(other) == values(condition):
             return other
     return None
 

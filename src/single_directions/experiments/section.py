@@ -29,7 +29,7 @@ class Section:
     """The runs of one sweep, which may be compared with each other, and its claims.
 
     Attributes:
-        tables: of the runs that are done; `others` are the rows of all other runs.
+        tables: of the runs that are done.
         alone: whether the experiment has no other sweep.
         apart: the overrides that not all sweeps of the experiment at this scale on this data have.
         not_done: a sentence on the runs that are planned but not done, if there are any.
@@ -41,7 +41,6 @@ class Section:
     data: str
     variant: str
     tables: Tables
-    others: pd.DataFrame
     claims: Sequence[Judgement]
     alone: bool
     apart: tuple[str, ...] = ()
@@ -124,7 +123,7 @@ def sections_of(tables: Tables, claims: Sequence[Judgement]) -> list[Section]:
             sweep = Sweep(experiment.name, str(scale), str(data), str(variant))
             done = runs["state"] == "done"
             section = Section(
-                *(experiment, *sweep[1:]), tables.of(runs[done]), runs[~done],
+                *(experiment, *sweep[1:]), tables.of(runs[done]),
                 [claim for claim in claims if claim.sweep == sweep],
                 alone=len(sweeps) == 1,
                 apart=_apart(str(variant), [one[2] for one, _ in sweeps if one[:2] == (scale, data)]),

@@ -11,6 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.experiments.experiment import EXPERIMENTS, OWN_FILES
+from single_directions.experiments.wording import shown
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -93,7 +94,7 @@ def variants(runs: pd.DataFrame) -> pd.Series:
         for key in _differing(sweep, str(experiment)):
             for run, value in zip(sweep["run"], sweep[key], strict=True):
                 name = key.removeprefix("config.")
-                added = f"{name}={_shown(default(value, name))}"
+                added = f"{name}={shown(default(value, name))}"
                 variant[run] = ",".join(filter(None, (variant[run], added)))
     return runs["run"].map(variant)
 
@@ -200,17 +201,13 @@ def defaults() -> dict[str, Any]:
     return flat(OmegaConf.to_container(both, resolve=False))
 
 
-def _shown(value: Any) -> str:
-    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
     """The values of a swept key as text: those of the configuration, or for a group the choice among its files.
 
     A run whose command did not choose has the name of what the configuration calls.
     """
     if f"config.{key}" in sweep:
-        return sweep[f"config.{key}"].map(_shown)
+        return sweep[f"config.{key}"].map(shown)
     targets = sweep.get(f"config.{key}._target_", pd.Series("", sweep.index)).fillna("").astype(str)
     choices = [overrides_of(row).get(key) for row in sweep.to_dict("records")]
     return pd.Series(choices, sweep.index).fillna(targets.str.rpartition(".")[2].str.lower())

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
+import pandas as pd
+
 MOST = 6
 """The most names that a sentence lists."""
 SETTINGS = {
@@ -41,6 +43,16 @@ def number(value: Any, digits: int = 3) -> str:
     if value is None or not isfinite(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def shown(value: Any) -> str:
+    """The value of a setting as on a command line: `0.1`, `10000`, `True`, `null` where there is none."""
+    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def corrupted(level: float) -> str:
+    """`true labels`, `20 % corrupted`."""
+    return "true labels" if level == 0 else f"{100 * level:.0f} % corrupted"
 
 
 class Interval(Protocol):

@@ -19,7 +19,7 @@ from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
 from single_directions.report.reasons import FILE as REASONS
 from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
-from single_directions.report.render import html, markdown
+from single_directions.report.render import TUNING, html, markdown
 from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
 
@@ -101,7 +101,8 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
 def _clear(output: Path) -> None:
     """Remove the pages and figures of an earlier report, so that none stays that the new one does not show."""
     if (output / "claims.json").is_file() and (output / "runs.csv").is_file():
-        (output / "index.html").unlink(missing_ok=True)
+        for page in ("index.html", *(f"{name}.md" for name in (TUNING, *EXPERIMENTS))):
+            (output / page).unlink(missing_ok=True)
         for figure in output.glob("figure_*"):
             if figure.suffix in (".png", ".svg"):
                 figure.unlink()

@@ -131,7 +131,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         write_text(output / "importance.csv", _importances(curve, importance).to_csv(index=False))
     write_json(output / "measurement.json", _record({**vars(arguments), **keys}, target, curve, seconds))
     title = f"{target.name}: {len(curve.accuracy)} orderings of {curve.units} units, {curve.images} images"
-    figure = curve_figure(curve, 1 / target.data.classes, title, arguments.split)
+    figure = curve_figure(curve, keys["top_k"] / target.data.classes, title, arguments.split)
     png, _ = save(figure, output / "curve")
     spread = f" ± {curve.auc.std():.4f}" if len(curve.auc) > 1 else ""
     print(f"accuracy {curve.accuracy[0, 0]:.4f}, AUC {curve.auc.mean():.4f}{spread} over orderings; see {png}")

@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from single_directions.commands import called
-from single_directions.experiments.experiment import IMAGES
+from single_directions.experiments.experiment import IMAGES, OWN_FILES
 from single_directions.experiments.section import Section
 from single_directions.experiments.wording import count, duration
-from single_directions.report.commands import commands
 from single_directions.report.views import Fact
 from single_directions.runs.identity import IMAGES_FOLDER
 
@@ -49,6 +48,21 @@ _SEEDS = {
     "training subset and corruption": "data_seed",
     "orderings and measured images": "ablation_seed",
 }
+
+
+def commands(runs: pd.DataFrame) -> list[str]:
+    """The different commands that made some runs, rows of the table, and a line on runs that did not record theirs."""
+    known = runs["command"].dropna() if "command" in runs else pd.Series(dtype=str)
+    lines = list(dict.fromkeys(map(str, known)))
+    if len(known) < len(runs):
+        lines.append(f"# not recorded for {len(runs) - len(known)} of {len(runs)} runs: see their config.yaml")
+    return lines
+
+
+def command_for(experiment: str, scale: str) -> str:
+    """The command that makes all runs of an experiment. FOLDER stands for a user's configuration folder."""
+    own = "--config-dir FOLDER " if experiment in OWN_FILES else ""
+    return f"{called('train')} {own}-m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
 
 
 def finished(runs: pd.DataFrame) -> str:
