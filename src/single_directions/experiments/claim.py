@@ -82,7 +82,7 @@ class Claim:
     def rule(self, parts: int, family: int, own: bool = False) -> str:
         """The rule of the verdict in words, for a claim of so many parts that is one of `family` claims."""
         corrected = f", corrected for {family} {self.role} claims," if family > 1 else ""
-        told = (CHECK if self.role == "check" else RULE).format(
+        rule = (CHECK if self.role == "check" else RULE).format(
             yes="holds" if own else "reproduced",
             no="does not hold" if own else "not reproduced",
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
@@ -92,7 +92,7 @@ class Claim:
             corrected=corrected,
             so_corrected=", so corrected," if corrected else "",
         )
-        return f"{told}; described, not judged, {self.unless}" if self.unless else told
+        return f"{rule}; described, not judged, {self.unless}" if self.unless else rule
 
 
 @dataclass(frozen=True)

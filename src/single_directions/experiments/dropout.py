@@ -63,8 +63,8 @@ def against_none(tables: Tables) -> Finding:
     """What networks that memorize keep past the dropout fraction, with dropout minus without."""
     by_condition = by_dropout(tables.runs)
     if (0.0, 1.0) not in by_condition:
-        told = "there are no networks without dropout on corrupted labels at these settings: not measured"
-        return Finding({}, caveats=(told,), measured=False)
+        caveat = "there are no networks without dropout on corrupted labels at these settings: not measured"
+        return Finding({}, caveats=(caveat,), measured=False)
     curves = mean_curves(tables)
     parts = {
         f"dropout {dropout:g}": difference(_kept(own, curves, dropout), _kept(by_condition[0.0, 1.0], curves, dropout))
@@ -162,7 +162,6 @@ register(
         figure="4a",
         heading="Dropout",
         asks="True and shuffled labels were learnt with dropout. Does it guard against ablation past its own fraction?",
-        data="mnist",
         conditions=(DROPOUT, CORRUPTION),
         claims=CLAIMS,
         pictures=draw,

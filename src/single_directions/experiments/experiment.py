@@ -39,7 +39,6 @@ class Experiment:
         claims: the sentences that are judged by its runs.
         pictures: yields the figures of a `Section`; by default curves and AUC by each condition.
         figure: the number of its figure in the paper; "" for a user's experiment.
-        data: the data set of that figure.
         papers: whether the paper has this experiment, so that its main claims are counted.
         settings: what the paper trains and on what, by column; `epochs` is the least number of epochs.
         equal_loss: whether conditions are also compared at equal training loss.
@@ -52,7 +51,6 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     pictures: Callable[..., Iterator[Picture]] | None = None
     figure: str = ""
-    data: str = ""
     papers: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     equal_loss: bool = False

@@ -24,7 +24,7 @@ from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
 from single_directions.experiments.planned import not_done
-from single_directions.experiments.statistics import LEAST_NETWORKS, Estimate, least_decisive
+from single_directions.experiments.statistics import LEAST_NETWORKS, least_decisive
 from single_directions.experiments.sweeps import Sweep, overrides_of, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count, interval, some
@@ -244,11 +244,8 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
         *([REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []),
         *departures(tables.runs),
         *finding.caveats,
-        *_few(result, claim, len(finding.parts)),
-        *_unpaired(finding),
-        *_undefined(result),
+        *_caveats(finding, result, claim, family),
         *below_99_caveats,
-        *_undecidable(finding, claim, family),
     ]
     if not_significant and result.holds is not None:
         caveats.append(
@@ -284,49 +281,37 @@ def _found(experiment: Experiment, claim: Claim, tables: Tables) -> Finding:
         ) from error
 
 
-def _few(result: Outcome, claim: Claim, parts: int) -> list[str]:
-    """Which parts have too few networks: some, or all."""
+def _caveats(finding: Finding, result: Outcome, claim: Claim, family: int) -> Iterator[str]:
+    """Which parts have too few networks or unpaired ones, and what a verdict needs."""
+    parts = len(finding.parts)
     if result.left_out:
-        names = [f"{label} ({n})" for label, n in result.left_out.items()]
+        names = some([f"{label} ({n})" for label, n in result.left_out.items()])
         left_out = f"{len(result.left_out)} of {parts} {claim.several} left out"
-        return [f"{left_out}, with fewer than {LEAST_NETWORKS} networks a side: {some(names)}"]
-    if not parts or result.n >= LEAST_NETWORKS:
-        return []
-    if parts > 1:
-        return [f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side, so there is no verdict"]
-    return [f"{count(result.n, 'network')} a side, fewer than {LEAST_NETWORKS}, so there is no verdict"]
-
-
-def _unpaired(finding: Finding) -> list[str]:
-    labels = [label for label, part in finding.parts.items() if part.shared and part.n > 1]  # else nothing is compared
-    if not labels:
-        return []
-    return [
-        f"{'; '.join(labels)}: the two sides share fewer than {LEAST_NETWORKS} seeds, so all networks are compared as "
-        "independent groups (Welch), not within seeds"
-    ]
-
-
-def _undefined(result: Estimate) -> list[str]:
-    known = result.n < LEAST_NETWORKS or isfinite(result.value)
-    return [] if known else ["its number is not defined, as where all networks have the same"]
-
-
-def _undecidable(finding: Finding, claim: Claim, family: int) -> list[str]:
-    """How many trainings a verdict on shares needs, where there are fewer: as corrected for claims and for parts.
-
-    To hold, all parts judged must be clear. To be refuted, one part is enough, but its p is multiplied by their number.
-    """
-    if not claim.of_shares or not any(part.n for part in finding.parts.values()):
-        return []
-    sizes = [part.n for part in finding.parts.values() if part.n >= LEAST_NETWORKS]
-    to_hold, to_refute = (least_decisive(LEVEL / family / times) for times in (1, len(sizes) or len(finding.parts)))
-    if sizes and min(sizes) >= to_hold and max(sizes) >= to_refute:
-        return []
-    text = f"corrected for {family} claims, at least {to_hold} trainings {{}}are needed for a verdict"
-    if to_refute == to_hold:
-        return [text.format("")]
-    return [f"{text.format('of each setting ')} that it holds, {to_refute} of one setting for one that it does not"]
+        yield f"{left_out}, with fewer than {LEAST_NETWORKS} networks a side: {names}"
+    elif parts and result.n < LEAST_NETWORKS:
+        one = f"{count(result.n, 'network')} a side, fewer than {LEAST_NETWORKS}"
+        several = f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side"
+        yield f"{one if parts == 1 else several}, so there is no verdict"
+    # Of a single network nothing is compared.
+    if unpaired := [label for label, part in finding.parts.items() if part.shared and part.n > 1]:
+        yield (
+            f"{'; '.join(unpaired)}: the two sides share fewer than {LEAST_NETWORKS} seeds, so all networks are "
+            "compared as independent groups (Welch), not within seeds"
+        )
+    if result.n >= LEAST_NETWORKS and not isfinite(result.value):
+        yield "its number is not defined, as where all networks have the same"
+    if claim.of_shares and any(part.n for part in finding.parts.values()):
+        # To hold, all parts judged must be clear. One part can refute, but its p is multiplied by their number.
+        sizes = [part.n for part in finding.parts.values() if part.n >= LEAST_NETWORKS]
+        to_hold, to_refute = (least_decisive(LEVEL / family / times) for times in (1, len(sizes) or parts))
+        text = f"corrected for {family} claims, at least {to_hold} trainings"
+        if sizes and min(sizes) >= to_hold and max(sizes) >= to_refute:
+            return
+        if to_refute == to_hold:
+            yield f"{text} are needed for a verdict"
+        else:
+            needed = f"{text} of each setting are needed for a verdict that it holds"
+            yield f"{needed}, {to_refute} of one setting for one that it does not"
 
 
 def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[list[str], Part | None, list[str]]:

@@ -138,21 +138,18 @@ register(
         name="memorization",
         figure="1a",
         heading="Memorization: multilayer perceptron",
-        data="mnist",
         settings=mlp(512, epochs=640),
     ),
     _experiment(
         name="memorization_cifar10",
         figure="1b",
         heading="Memorization: convolutional network",
-        data="cifar10",
         settings=CONVNET,
     ),
     _experiment(
         name="memorization_imagenet",
         figure="1c",
         heading="Memorization: ResNet-50",
-        data="imagenet",
         settings={
             "data": "imagenet",
             "config.network._target_": "ResNet50",

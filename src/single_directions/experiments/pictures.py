@@ -111,10 +111,10 @@ def areas(section: Section, conditions: Sequence[Condition], name: str, title: s
 
 def training(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
     """Losses and AUC over the epochs of some trainings."""
-    told = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
+    trainings = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
     return Picture(
         name,
-        training_figure(epochs, heading(section, told)),
+        training_figure(epochs, heading(section, trainings)),
         "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
         "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
         "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",

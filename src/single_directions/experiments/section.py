@@ -72,8 +72,8 @@ class Section:
     @property
     def title(self) -> str:
         """`brief`, and the settings that the experiment's other sweeps do not have."""
-        told = overrides(self.variant)
-        return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
+        settings = overrides(self.variant)
+        return ", ".join([self.brief, *(setting(key, settings[key]) for key in self.apart)])
 
     @property
     def suffix(self) -> str:
@@ -149,5 +149,5 @@ def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:
     """The keys of a variant's overrides that some other variant lacks or has other values for."""
     each = [overrides(str(one)) for one in variants]
     own = overrides(variant)
-    # The name of a folder of images is told with the data.
+    # The name of a folder of images stands with the data.
     return tuple(key for key in own if key != "data.root" and any(other.get(key) != own[key] for other in each))

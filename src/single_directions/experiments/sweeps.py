@@ -51,7 +51,7 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 
 
 def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none or where that cannot be told."""
+    """How many runs the experiment's own sweep has, or None where it has none or where that is not known."""
     params = swept_params(experiment)
     if not params:
         return None

@@ -10,7 +10,7 @@ from single_directions.experiments.departures import departures
 from single_directions.experiments.judge import REDUCED, Before, Judgement
 from single_directions.experiments.section import Section
 from single_directions.experiments.wording import Interval, interval, number, sentence
-from single_directions.report.views import Block, Cell, Fact, Judged, Kind, table
+from single_directions.report.views import Block, Cell, Fact, Judged, Kind, interval_cell, table
 from single_directions.runs.config import conf_folder
 
 GROUPS = (
@@ -162,18 +162,18 @@ def _details(judgement: Judgement) -> Iterator[Block]:
     if len(judgement.parts) > 1:
         words = {True: "as claimed", False: "against the claim", None: "undecided"}
         rows = [
-            (name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2),
+            (name, interval_cell(part), part.n, words[part.holds], number(part.effect_size, 2),
              f"{part.p:.3g}" if isfinite(part.p) else "–")
             for name, part in judgement.parts.items()
         ]  # fmt: skip
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        rows_by_raw_auc = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
+        rows_by_raw_auc = [(name, interval_cell(part), part.n) for name, part in details["by_raw_auc"].items()]
         text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
         yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), rows_by_raw_auc, "details"))
     if "partial" in details:
-        correlations = [(name, _whole(part)) for name, part in _correlations(details).items()]
+        correlations = [(name, interval_cell(part)) for name, part in _correlations(details).items()]
         two_heads = ("Correlation of AUC and generalization error", "Value [95 % interval]")
         yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(two_heads, correlations, "details"))
     if "settings" in details:
@@ -181,11 +181,6 @@ def _details(judgement: Judgement) -> Iterator[Block]:
                        "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
         stopped = [_stopped(setting) for setting in details["settings"]]
         yield Block(text=(_patience(details["patience"]),), table=table(seven_heads, stopped, "details"))
-
-
-def _whole(estimate: Interval) -> Cell:
-    """A value and its interval on one line."""
-    return Cell(interval(estimate), "number")
 
 
 def _correlations(details: Mapping[str, Any]) -> dict[str, Interval]:
@@ -217,6 +212,6 @@ def _stopped(setting: Mapping[str, Any]) -> tuple[object, ...]:
         setting["condition"],
         setting["n"],
         *(number(means[by]["test_loss"]) for by in ("nothing", "auc", "test_loss")),
-        _whole(setting["auc_minus_test_loss"]["test_loss"]),
+        interval_cell(setting["auc_minus_test_loss"]["test_loss"]),
         number(means["auc"]["epochs"], 1),
     )

@@ -85,8 +85,8 @@ def _keys(arguments: argparse.Namespace, target: Target) -> dict[str, Any]:
     """How to measure: as the command line says, else as the configuration does."""
     asked = {key: value for key in _ABLATION if (value := getattr(arguments, key)) is not None}
     # A run has measured so many of its training images; there may be fewer for testing.
-    told = any(override.startswith("ablation.samples=") for override in arguments.overrides)
-    samples = {"samples": None} if arguments.split == "test" and not told else {}
+    chosen = any(override.startswith("ablation.samples=") for override in arguments.overrides)
+    samples = {"samples": None} if arguments.split == "test" and not chosen else {}
     keys = {**{key: target.ablation[key] for key in _ABLATION}, **samples, **asked}
     return {**keys, "samples": None if keys["samples"] == "all" else keys["samples"]}
 
