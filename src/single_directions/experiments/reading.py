@@ -91,12 +91,12 @@ def _with_ending(run: _Run, ending: str) -> _Run:
     if not ending:
         return run
     row = {**run.row, "run": f"{run.row['run']}-{ending}"}
-    said = json.loads(row["overrides"]) if isinstance(row.get("overrides"), str) else []
+    overrides = json.loads(row["overrides"]) if isinstance(row.get("overrides"), str) else []
     for key in run.paths:
         row[f"config.{key}"] = f"{row.get(f'config.{key}')}-{ending}"
-        said = [f"{part}-{ending}" if part.startswith(f"{key}=") else part for part in said]
-    if said:
-        row["overrides"] = json.dumps(said)
+        overrides = [f"{part}-{ending}" if part.startswith(f"{key}=") else part for part in overrides]
+    if overrides:
+        row["overrides"] = json.dumps(overrides)
     curves, epochs = (table.assign(run=row["run"]) if len(table) else table for table in (run.curves, run.epochs))
     return replace(run, row=row, curves=curves, epochs=epochs)
 
@@ -203,8 +203,8 @@ def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(origin["overrides"], list):
         name = full_name(origin["overrides"], settings) if config else name
         found = assignments(origin["overrides"], settings or {"data": {"_target_": ""}})
-        said = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]
-        origin["overrides"] = json.dumps(_without_paths(said))
+        overrides = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]
+        origin["overrides"] = json.dumps(_without_paths(overrides))
     elif root := config.get("data", {}).get("root"):
         name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: Path(str(root)).name, name)
     if origin["command"]:
