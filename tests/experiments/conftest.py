@@ -6,20 +6,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from single_directions.experiments import statistics
 from single_directions.experiments.tables import Tables
 
 Made = Callable[..., Tables]
 
 
 @pytest.fixture
-def few_resamples(monkeypatch):
-    """Quick enough for many sweeps."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
-
-
-@pytest.fixture
-def constructed(few_resamples: None) -> Made:
+def constructed() -> Made:
     """Makes the tables of one sweep from a row a run, with a straight line or given points as each run's curve."""
 
     def make(

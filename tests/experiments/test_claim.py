@@ -14,14 +14,14 @@ from single_directions.experiments.claim import (
     SUBSTANTIAL,
     Claim,
     Finding,
-    family,
     holds,
     outcome,
     p_of,
 )
-from single_directions.experiments.experiment import EXPERIMENTS, papers
-from single_directions.experiments.judge import Judgement, plain
+from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
+from single_directions.experiments.judge import Judgement, family_size, plain
 from single_directions.experiments.statistics import Estimate, mean_interval, share
+from single_directions.experiments.sweeps import Sweep
 
 claim = partial(Claim, name="a", paper="", statistic="", where="", find=lambda tables: Finding({}))
 
@@ -54,7 +54,7 @@ def test_weakest_part_decides():
     wide, opposed = Estimate(0.2, -1.0, 1.4, 7, p=0.6), Estimate(-0.1, -0.2, -0.05, 9, p=0.01)
     judged = partial(outcome, claim=claim(region=POSITIVE))
     both = judged(Finding({"a": strong, "b": weak}))
-    assert (both.label, both.holds, both.p, both.estimate.value, both.estimate.n) == ("b", True, 0.02, 0.2, 5)
+    assert (both.label, both.holds, both.p, both.value, both.n) == ("b", True, 0.02, 0.2, 5)
     open_ = judged(Finding({"a": strong, "b": wide}))
     assert (open_.label, open_.holds, open_.p, open_.p_label) == ("b", None, 0.6, "b")
     sure, vague = Estimate(0.2, 0.1, 0.3, 4, p=0.001), Estimate(0.6, 0.2, 1.0, 4, p=0.02)
@@ -63,13 +63,13 @@ def test_weakest_part_decides():
     against = judged(Finding({"a": strong, "b": wide, "c": opposed}))
     assert (against.label, against.holds) == ("c", False)
     assert against.p == pytest.approx(0.03)  # any of three could have been opposed
-    assert judged(Finding({"a": opposed, "b": Estimate()})).estimate.n == 9  # what is not known refutes nothing
+    assert judged(Finding({"a": opposed, "b": Estimate()})).n == 9  # what is not known refutes nothing
     assert judged(Finding({"a": strong, "b": weak}, descriptive=True)).holds is None
 
 
 def test_nothing_to_judge_decides_nothing():
     nothing = outcome(Finding({}), claim(region=POSITIVE))
-    assert (nothing.holds, nothing.estimate.n) == (None, 0)
+    assert (nothing.holds, nothing.n) == (None, 0)
     undefined = outcome(Finding({"a": Estimate(0.5, 0.4, 0.6, 6, p=0.1), "b": Estimate(n=4)}), claim(region=POSITIVE))
     assert (undefined.label, undefined.holds) == ("b", None)
     assert math.isnan(undefined.p)
@@ -120,7 +120,9 @@ def test_each_figure_has_one_main_claim():
 
 
 def test_claims_are_corrected_for_as_many_as_there_are_in_the_code():
-    sizes = {f"{one.name}.{claim.name}": family(claim, one) for one in EXPERIMENTS.values() for claim in one.claims}
+    sizes = {
+        f"{one.name}.{claim.name}": family_size(claim, one) for one in EXPERIMENTS.values() for claim in one.claims
+    }
     main = {name for name, size in sizes.items() if size == 9}
     assert main == {
         "memorization.auc", "memorization_cifar10.auc", "memorization_imagenet.auc", "ensemble.best_and_worst",
@@ -142,7 +144,13 @@ def test_rules_say_what_they_are():
 
 def judged(holds, scale="paper", role="main", figure="1a", measured=True):
     """A judgement of which only the verdict matters."""
-    given = {"holds": holds, "scale": scale, "role": role, "figure": figure, "measured": measured, "data": "mnist"}
+    given = {
+        "holds": holds,
+        "measured": measured,
+        "sweep": Sweep("memorization", scale, "mnist", ""),
+        "claim": claim(region=POSITIVE, role=role),
+        "experiment": Experiment("memorization", figure=figure),
+    }
     return Judgement(**{**dict.fromkeys(field.name for field in fields(Judgement)), **given})
 
 

@@ -92,7 +92,7 @@ def test_dropout_is_compared_with_none_on_corrupted_labels(dropout):
 
 
 def test_without_networks_without_dropout_it_is_not_measured(dropout):
-    [entry] = [entry for entry in judge(dropout(fractions=(0.1, 0.2, 0.3))) if entry.role == "main"]
+    [entry] = [entry for entry in judge(dropout(fractions=(0.1, 0.2, 0.3))) if entry.claim.role == "main"]
     assert (entry.id, entry.verdict, str(entry.value)) == ("dropout.against_none", "not measured", "nan")
     assert any("no networks without dropout on corrupted labels" in caveat for caveat in entry.caveats)
 

@@ -177,7 +177,7 @@ def test_verdicts(trained):
         "early_stopping.test_loss": "reproduced",
         "early_stopping.stopping": "reproduced",
     }
-    assert claims["early_stopping.test_loss"].paper_value == -0.728
+    assert claims["early_stopping.test_loss"].claim.paper_value == -0.728
     enough = {entry.id: entry.verdict for entry in judge(trained(seeds=9))}
     assert enough["early_stopping.downturn"] == "reproduced"
     late = {entry.id: entry.verdict for entry in judge(trained(late=9, seeds=9))}
@@ -257,7 +257,7 @@ def test_what_the_raw_auc_would_say_stands_beside(trained):
 def test_half_of_the_labels_shuffled_is_a_family_of_its_own(trained):
     rows = [{"seed": i % 4, "config.optimizer": "sgd"} for i in range(4)]
     entries = judge(trained(seeds=4, experiment="early_stopping_corrupted", rows=rows))
-    assert [entry.family for entry in entries if entry.role == "main"] == [2, 2]
+    assert [entry.family for entry in entries if entry.claim.role == "main"] == [2, 2]
 
 
 def test_trainings_whose_auc_was_not_measured_are_told(trained, constructed):

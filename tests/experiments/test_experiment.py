@@ -1,8 +1,11 @@
 """Experiments: found in their files, each beside its YAML, in the paper's order; and those of users."""
 
+from graphlib import TopologicalSorter
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from test_arrows import imported
 
 from single_directions.errors import BadInput
 from single_directions.experiments import experiment
@@ -91,3 +94,10 @@ def test_names_of_file_and_yaml_must_agree(conf):
     file.rename(file.with_stem("yours"))
     with pytest.raises(BadInput, match=r"mine\.py registers an experiment, but mine\.yaml is not beside it"):
         load(conf)
+
+
+def test_modules_import_each_other_one_way():
+    folder = Path(experiment.__file__).parent
+    names = {f"single_directions.experiments.{file.stem}": imported(file) for file in folder.glob("*.py")}
+    names.pop("single_directions.experiments.__init__")
+    list(TopologicalSorter(names).static_order())  # raises where imports go in a circle

@@ -76,7 +76,7 @@ def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_so_few_networks_are_no_error(memorization, seeds):
     for entry in judge(memorization(seeds=seeds)):
-        assert (entry.verdict, entry.n) == (OPEN[entry.role], seeds)
+        assert (entry.verdict, entry.n) == (OPEN[entry.claim.role], seeds)
         assert seeds > 1 or not any("Welch" in caveat for caveat in entry.caveats)  # nothing is compared
 
 
@@ -102,17 +102,16 @@ def test_a_verdict_depends_on_nothing_else_in_the_folder(memorization, construct
     ]  # fmt: skip
     alone = judge(whole)
     beside = [
-        entry for entry in judge(together(whole, *others)) if (entry.experiment, entry.scale, entry.variant)
-        == ("memorization", "paper", "")
+        entry for entry in judge(together(whole, *others)) if entry.sweep == ("memorization", "paper", "mnist", "")
     ]  # fmt: skip
     assert beside == alone
     main = alone[0]
-    assert (main.role, main.family) == ("main", 9)
+    assert (main.claim.role, main.family) == ("main", 9)
     assert main.p_corrected == pytest.approx(9 * main.p)
 
 
 def test_checks_are_no_claims(memorization):
-    roles = {entry.id: entry.role for entry in judge(memorization())}
+    roles = {entry.id: entry.claim.role for entry in judge(memorization())}
     assert roles == {
         "memorization.auc": "main",
         "memorization.train_accuracy": "check",
@@ -182,7 +181,7 @@ def test_correction_can_undecide(memorization):
 
 def test_variants_are_judged_apart(memorization):
     claims = judge(together(memorization(), memorization(slope=-0.3, variant="data.train_samples=9")))
-    verdicts = {(entry.id, entry.variant): entry.verdict for entry in claims}
+    verdicts = {(entry.id, entry.sweep.variant): entry.verdict for entry in claims}
     assert verdicts["memorization.auc", ""] == "reproduced"
     assert verdicts["memorization.auc", "data.train_samples=9"] == "not reproduced"
 
@@ -261,7 +260,7 @@ def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
 def test_missing_columns_are_no_error(constructed, experiment):
     for rows in ([{}], [{"seed": seed} for seed in range(5)], [{"seed": 0, "corruption": 0}, {"corruption": 1}]):
         for entry in judge(constructed(experiment, rows)):
-            assert entry.verdict in (OPEN[entry.role], "not measured")
+            assert entry.verdict in (OPEN[entry.claim.role], "not measured")
             assert json.dumps(entry.as_json(), allow_nan=False)
 
 

@@ -11,10 +11,10 @@ from single_directions.experiments.claim import POSITIVE, Claim, Finding
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
 from single_directions.experiments.judge import judge
 from single_directions.experiments.pictures import pictures
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import sections_of
 from single_directions.experiments.statistics import Estimate
 from single_directions.experiments.sweeps import own_conditions, variants
-from single_directions.experiments.tables import read_tables
 from single_directions.report.blocks import choice, choices
 from single_directions.report.checklist import checklist
 from single_directions.report.page import page_of

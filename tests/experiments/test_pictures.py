@@ -242,6 +242,21 @@ def test_sweeps_that_cannot_be_compared_have_figures_of_their_own():
     assert len(set(names)) == len(names)
 
 
+def test_sections_of_an_own_experiment_have_figures_of_their_own():
+    whole = tables({"early_stopping": 1})
+    name = whole.runs["run"].iloc[0]
+    own = whole.runs.assign(experiment="mine")
+    both = pd.concat([own, own.assign(scale="paper", run=f"{name},again")], ignore_index=True)
+    curves, epochs = (
+        pd.concat([table, table.assign(run=f"{name},again")], ignore_index=True)
+        for table in (whole.curves, whole.epochs)
+    )
+    sections = sections_of(Tables(both, curves, epochs), ())
+    names = [picture.name for section in sections for picture in pictures(section)]
+    assert {"figure_mine_training_demo-digits", "figure_mine_training_paper-digits"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
 def test_names_of_files_are_names_of_files():
     whole = tables({"memorization": 1})
     variant = "data.root=a/b c," + ",".join(f"key{i}={'x' * 20}" for i in range(20))

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from single_directions.experiments import statistics
 from single_directions.experiments.statistics import (
     Estimate,
     clusters,
@@ -23,12 +22,6 @@ from single_directions.experiments.statistics import (
 Z = 1.959964
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
-    """Quick enough to simulate; permutations decide nothing."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 99)
-
-
 def covered(intervals, truth):
     """The share of intervals that hold the truth."""
     return np.mean([low <= truth <= high for low, high in ((each.low, each.high) for each in intervals)])
@@ -40,7 +33,6 @@ def test_mean_of_few_has_a_t_interval():
     half = 4.302653 / math.sqrt(3)  # t of two degrees of freedom, standard deviation 1
     assert (estimate.low, estimate.high) == pytest.approx((2 - half, 2 + half), rel=1e-6)
     assert estimate.p == pytest.approx(0.0741799, rel=1e-5)
-    assert estimate.p_permutation == estimate.p_permutation_least == 2 / 8  # of sign flips two are as far from zero
 
 
 def test_difference_within_seeds_is_the_mean_of_their_differences():
@@ -72,8 +64,6 @@ def test_networks_of_different_seeds_are_independent_groups():
     half = 2.446912 * math.sqrt(5 / 12 + 5 / 12)  # Welch's t of equal variances: six degrees of freedom
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((-2, -2 - half, -2 + half), rel=1e-6)
     assert estimate.n == 4
-    # Of the 70 ways to choose four of 1 2 3 4 3 4 5 6, those with a sum of at most 10, five, or at least 18, as many.
-    assert (estimate.p_permutation, estimate.p_permutation_least) == (2 * 5 / 70, 2 / 70)
     assert estimate.effect_size == pytest.approx((1 - 3 / 23) * -2 / math.sqrt(5 / 3))
 
 
@@ -185,7 +175,6 @@ def test_networks_of_one_seed_count_once():
     copied = correlation(np.tile(x, 5), np.tile(y, 5), blocks=seeds)
     assert (copied.value, copied.low, copied.high) == pytest.approx((one.value, one.low, one.high), abs=1e-9)
     assert (copied.n, copied.p) == (12, pytest.approx(one.p))
-    assert math.isnan(copied.p_permutation)
     independent = correlation(np.tile(x, 5), np.tile(y, 5))
     assert independent.high - independent.low < 0.6 * (one.high - one.low)
     given = np.cos(np.arange(12))
@@ -304,8 +293,7 @@ def test_degenerate_values_give_no_error(n, kind):
         assert not estimate.low > estimate.high
     assert len(leave_one_out(x, y)) == len(clusters(x, y)) == n
     if kind == "equal" and n > 1:
-        least = mean_interval(y).p_permutation
-        assert mean_interval(y) == Estimate(1, 1, 1, n, 0.0, least, 2 / 2**n, error=0.0, freedom=n - 1)
+        assert mean_interval(y) == Estimate(1, 1, 1, n, 0.0, error=0.0, freedom=n - 1)
         tie = difference(one, one)
         assert (tie.value, tie.low, tie.high, tie.p) == (0, 0, 0, 1)
         assert math.isnan(correlation(x, y).value)

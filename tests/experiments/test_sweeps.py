@@ -2,12 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
 
+from single_directions.experiments import planned
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
 from single_directions.experiments.planned import not_done
-from single_directions.experiments.sweeps import conditions, overrides, said, sweeps, swept_keys
-from single_directions.experiments.tables import read_tables
+from single_directions.experiments.reading import read_tables
+from single_directions.experiments.sweeps import Sweep, conditions, overrides, overrides_of, sweeps, swept_keys
 from single_directions.runs.folder import write_json
 
 
@@ -20,33 +22,7 @@ def test_an_experiment_sweeps_what_its_file_says():
 def test_overrides_are_those_that_a_run_recorded(made):
     runs = read_tables([made(corruption=0.5, variant="network=mlp,network.hidden=[128,128],~scheduler", seed=1)]).runs
     found = {"data.corruption": "0.5", "network": "mlp", "network.hidden": "[128,128]", "seed": "1", "~scheduler": ""}
-    assert said(runs.iloc[0]) == found
-
-
-def test_overrides_of_older_code_are_read_from_the_name():
-    told = {"optimizer.lr": "0.1", "network.hidden": "[8,8]", "optimizer": "adam", "~scheduler": "", "seed": "1"}
-    name = "a/demo-digits/optimizer.lr=0.1,network.hidden=[8,8],optimizer=adam,~scheduler,seed=1"
-    assert said({"run": name}) == said({"run": name, "overrides": float("nan")}) == told
-    assert said({"run": "a/demo-digits/default"}) == said({"overrides": float("nan")}) == {}
-    assert said({"run": "a/demo-digits/optimizer.lr=0.1,network.hi-0123abcd"}) == {}  # cut
-
-
-def without_overrides(root):
-    """The runs below a folder as older code left them."""
-    for file in root.rglob("summary.json"):
-        summary = json.loads(file.read_text())
-        write_json(file, {key: value for key, value in summary.items() if key not in ("overrides", "command")})
-    return root
-
-
-def test_old_and_new_runs_with_the_same_overrides_are_one_variant(made):
-    made(seed=0, config={"optimizer": {"lr": 0.01}})
-    root = without_overrides(made(seed=0, variant="optimizer.lr=0.1", config={"optimizer": {"lr": 0.1}}))
-    made(seed=1, variant="optimizer.lr=0.1", config={"optimizer": {"lr": 0.1}})
-    runs = read_tables([root]).runs
-    assert runs["overrides"].isna().sum() == 2
-    assert sorted(runs["variant"]) == ["", "optimizer.lr=0.1", "optimizer.lr=0.1"]
-    assert len(not_done(runs, ("memorization", "demo", "digits", "optimizer.lr=0.1"))) == 0
+    assert overrides_of(runs.iloc[0]) == found
 
 
 @pytest.mark.parametrize("condition", ["config.data.corruption", "corruption"])
@@ -79,13 +55,27 @@ def test_variant_is_what_an_experiment_does_not_sweep(made):
     assert [len(sweep) for _, sweep in sweeps(runs)] == [2, 1]
 
 
-def test_runs_of_older_code_are_told_apart_by_their_configurations(made):
+def test_runs_that_recorded_no_overrides_are_told_apart_by_their_configurations(made):
     for seed in (0, 1):
-        root = made(seed=seed, variant="batch_size=32", config={"optimizer": {"lr": 0.5 + seed}})
-    runs = read_tables([without_overrides(root)]).runs
-    assert list(runs["variant"]) == ["batch_size=32,optimizer.lr=0.5", "batch_size=32,optimizer.lr=1.5"]
-    assert list(runs["run"].str.rpartition("/")[2]) == [f"data.corruption=0,batch_size=32,seed={n}" for n in (0, 1)]
-    assert runs["overrides"].isna().all()
+        root = made(seed=seed, config={"optimizer": {"lr": 0.5 + seed}})
+    for file in root.rglob("summary.json"):
+        write_json(file, {**json.loads(file.read_text()), "overrides": None})
+    runs = read_tables([root]).runs
+    assert list(runs["variant"]) == ["optimizer.lr=0.5", "optimizer.lr=1.5"]
+    assert overrides_of(runs.iloc[0]) == {}
+    assert not_done(runs, Sweep("memorization", "demo", "digits", "optimizer.lr=0.5")) == []
+
+
+def test_of_a_search_with_a_huge_grid_a_few_missing_runs_are_named(monkeypatch):
+    keys = [f"key{place}" for place in range(12)]
+    monkeypatch.setattr(planned, "swept_keys", lambda experiment: (*keys, "seed"))
+    sweep = Sweep("mine", "demo", "digits", "a=1")
+    overrides = [json.dumps([f"{key}={trial}" for key in keys]) for trial in range(30)]
+    runs = pd.DataFrame({**sweep._asdict(), "run": "mine/x", "state": "done", "overrides": overrides})
+    [told] = not_done(runs, sweep)
+    assert told.startswith(
+        f"{30**12 - 30} of {30**12:,} runs of this sweep are not done ({30**12 - 30} missing): key0=0,"
+    )
 
 
 def test_runs_on_several_devices_are_kept_apart(made):

@@ -10,8 +10,8 @@ from rounding import differences
 
 from single_directions.experiments.experiment import EXPERIMENTS
 from single_directions.experiments.judge import judge
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import sections_of
-from single_directions.experiments.tables import read_tables
 from single_directions.report.cli import report
 from single_directions.report.page import page_of
 from single_directions.report.render import markdown
@@ -32,9 +32,9 @@ def test_there_is_a_page_an_experiment_with_all_its_claims(pages):
     for section in sections:
         page = written[f"{section.experiment.name}.md"]
         for claim in section.claims:
-            assert f"### {claim.paper[:1].upper()}{claim.paper[1:]}\n\n**{claim.verdict}**\n" in page
+            assert f"### {claim.claim.paper[:1].upper()}{claim.claim.paper[1:]}\n\n**{claim.verdict}**\n" in page
             assert f"n = {claim.n}" in page
-            assert claim.statistic in written["README.md"]
+            assert claim.claim.statistic in written["README.md"]
         assert f"({section.experiment.name}.md)" in written["README.md"]
         assert "By condition" in page
         assert "1297" in page.replace(",", "")

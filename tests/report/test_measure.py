@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from single_directions.ablation import AblationCurve
+from single_directions.report import measure as measuring
 from single_directions.report.measure import measure
 from single_directions.runs.config import conf_folder, resolved
 from single_directions.runs.folder import RunFolder
@@ -51,6 +52,19 @@ def test_a_run_measured_again_gives_its_curve(run, call, capsys):
     assert record["label_hash"] == run.read_summary()["label_hash"]
     assert (out / "curve.png").stat().st_size > 10_000
     assert "AUC" in capsys.readouterr().out
+
+
+def test_chance_in_the_figure_is_that_of_the_top_k_counted(run, call, monkeypatch):
+    levels = []
+    draw = measuring.curve_figure
+
+    def record(curve, chance, *rest):
+        levels.append(chance)
+        return draw(curve, chance, *rest)
+
+    monkeypatch.setattr(measuring, "curve_figure", record)
+    call(run.path, "--no-importance", "--top-k", 2, "--points", 3)
+    assert levels == [2 / 10]
 
 
 def test_a_run_is_measured_as_it_was_unless_the_command_line_says_otherwise(call, tmp_path):

@@ -180,6 +180,13 @@ def test_figures_that_the_page_no_longer_shows_are_gone(command, made, tmp_path)
     assert "mine.png" in names
 
 
+def test_pages_of_experiments_that_are_no_longer_shown_are_gone(command, made, tmp_path):
+    made(corruption=0)
+    for root in (made(experiment="batch_norm"), made(root="others")):
+        command(root, "--output", "out", "--markdown")
+    assert {file.name for file in (tmp_path / "out").glob("*.md")} == {"README.md", "memorization.md"}
+
+
 @pytest.mark.parametrize("function", ["find", "pictures"])
 def test_an_earlier_report_stays_whole_where_an_own_function_fails(command, made, tmp_path, monkeypatch, function):
     root = made(experiment="mine")
@@ -219,7 +226,7 @@ def test_an_own_sweep_that_is_half_done_is_told_so(command, made, tmp_path):
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(f"experiment: mine\n{sweep}\n")
     command("--config-dir", "conf", made(experiment="mine"))
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "Partial: 1 of 6 runs are done" in text
+    assert "Partial: 5 of 6 runs of this sweep are not done (5 missing)" in text
     assert "--config-dir FOLDER -m experiment=mine" in text
 
 

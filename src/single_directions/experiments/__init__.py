@@ -9,12 +9,13 @@ from pkgutil import iter_modules
 
 from single_directions.experiments.claim import ALIKE, NEGATIVE, POSITIVE, SUBSTANTIAL, Claim, Finding, by_seed
 from single_directions.experiments.conditions import by_column
-from single_directions.experiments.experiment import EXPERIMENTS, Experiment, register
+from single_directions.experiments.experiment import EXPERIMENTS, Experiment, Picture, register
 from single_directions.experiments.judge import Judgement, judge
-from single_directions.experiments.pictures import Picture, areas, by_condition, by_each_key
+from single_directions.experiments.pictures import areas, by_condition, by_each_key
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import correlation, difference, mean_interval, share
-from single_directions.experiments.tables import Tables, read_tables
+from single_directions.experiments.tables import Tables
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -42,7 +42,6 @@ register(
         figure="4b",
         heading="Batch normalization",
         asks="The same network with and without batch norm. Does it rely less on single directions with it?",
-        data="cifar10",
         conditions=(BATCH_NORM,),
         claims=CLAIMS,
         pictures=partial(by_condition, spread="curves"),

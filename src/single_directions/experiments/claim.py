@@ -1,13 +1,12 @@
 """What a claim is, and the rule that turns numbers into a verdict. The rule is fixed here, whatever the numbers are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, nan
+from dataclasses import dataclass, field, fields
+from math import inf, isfinite, isnan, nan
 from typing import Any, Literal
 
 import pandas as pd
 
-from single_directions.experiments.experiment import Experiment, papers
 from single_directions.experiments.statistics import LEAST_NETWORKS, Estimate
 from single_directions.experiments.tables import Tables
 
@@ -83,7 +82,7 @@ class Claim:
     def rule(self, parts: int, family: int, own: bool = False) -> str:
         """The rule of the verdict in words, for a claim of so many parts that is one of `family` claims."""
         corrected = f", corrected for {family} {self.role} claims," if family > 1 else ""
-        told = (CHECK if self.role == "check" else RULE).format(
+        rule = (CHECK if self.role == "check" else RULE).format(
             yes="holds" if own else "reproduced",
             no="does not hold" if own else "not reproduced",
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
@@ -93,52 +92,72 @@ class Claim:
             corrected=corrected,
             so_corrected=", so corrected," if corrected else "",
         )
-        return f"{told}; described, not judged, {self.unless}" if self.unless else told
+        return f"{rule}; described, not judged, {self.unless}" if self.unless else rule
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Part(Estimate):
+    """One of a claim's numbers. `p` is that of the claim's region; `holds` says whether the interval lies there.
+
+    `holds` is True, False, or None where the interval does not decide.
+    """
+
+    holds: bool | None = None
+
+
+@dataclass(frozen=True)
+class Outcome(Part):
     """The part of a finding that decides: the weakest or, of parts against the claim, the farthest from its region.
 
-    Parts with fewer than 4 networks a side are left out, unless all have fewer.
+    Parts with fewer than 4 networks a side are left out, unless all have fewer. `n` is the smallest of those judged.
+    `p` is the largest p of all parts. For a refuted claim it is the smallest p of the parts outside the region, times
+    the number of parts (Bonferroni's). It is NaN for what is not judged.
 
     Attributes:
         label: which part.
-        estimate: its numbers; `n` is the smallest of all parts judged.
-        p: that every part lies in the region (the largest p of all parts) or, for a refuted claim, that some part
-            lies outside (Bonferroni's); NaN for what is not judged.
-        holds: True, False, or None where the intervals do not decide.
-        left_out: the parts that were not judged, and their `n`.
         p_label: the part that `p` comes from.
+        left_out: the parts that were not judged, and their `n`.
     """
 
-    label: str
-    estimate: Estimate
-    p: float
-    holds: bool | None
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    label: str = ""
     p_label: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def part_of(estimate: Estimate, claim: Claim) -> Part:
+    """An estimate, judged by a claim's region."""
+    found = numbers_of(estimate) | {"p": p_of(estimate, claim.region), "holds": holds(estimate, claim.region)}
+    return Part(**found)
 
 
 def outcome(finding: Finding, claim: Claim) -> Outcome:
     """What the intervals of a finding say, before p values are corrected for the number of claims."""
     if not finding.parts:
-        return Outcome("", Estimate(), nan, None)
-    judged = {label: part for label, part in finding.parts.items() if part.n >= LEAST_NETWORKS} or finding.parts
-    left_out = {label: part.n for label, part in finding.parts.items() if label not in judged}
-    label, shown = min(judged.items(), key=lambda part: _strength(part[1], claim.region))
-    estimate = Estimate(**{**asdict(shown), "n": min(part.n for part in judged.values())})
+        return Outcome()
+    parts = {label: part_of(estimate, claim) for label, estimate in finding.parts.items()}
+    judged = {label: part for label, part in parts.items() if part.n >= LEAST_NETWORKS} or parts
+    label, weakest = min(judged.items(), key=lambda item: _strength(item[1], claim.region))
+    against = {label: part.p for label, part in judged.items() if part.holds is False}
     if finding.descriptive:
-        return Outcome(label, estimate, nan, None, left_out)
-    chances = {label: p_of(part, claim.region) for label, part in judged.items()}
-    against = [label for label, part in judged.items() if holds(part, claim.region) is False]
-    if against:
-        p_label = min(against, key=lambda label: chances[label])
-        p = min(1.0, len(judged) * chances[p_label])
+        p, p_label = nan, ""
+    elif against:
+        p_label = min(against, key=lambda label: against[label])
+        p = min(1.0, len(judged) * against[p_label])
     else:
-        p_label = max(chances, key=lambda label: inf if chances[label] != chances[label] else chances[label])
-        p = chances[p_label]
-    return Outcome(label, estimate, p, holds(shown, claim.region), left_out, p_label)
+        p_label = max(judged, key=lambda label: inf if isnan(judged[label].p) else judged[label].p)
+        p = judged[p_label].p
+    decided = numbers_of(weakest) | {
+        "n": min(part.n for part in judged.values()),
+        "p": p,
+        "holds": None if finding.descriptive else weakest.holds,
+    }
+    left_out = {label: part.n for label, part in parts.items() if label not in judged}
+    return Outcome(**decided, label=label, p_label=p_label, left_out=left_out)
+
+
+def numbers_of(estimate: Estimate) -> dict[str, Any]:
+    """The fields of an estimate, whatever else it is."""
+    return {one.name: getattr(estimate, one.name) for one in fields(Estimate)}
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:
@@ -164,19 +183,6 @@ def p_of(estimate: Estimate, region: tuple[float, float]) -> float:
     return max(estimate.p_of(edge) for edge in edges)
 
 
-def family(claim: Claim, experiment: Experiment) -> int:
-    """For how many claims a p value is corrected: as many as the code has, so that it is the same in any folder.
-
-    The main claims of the paper's own experiments are one family, one for each of its nine figures. Every other
-    experiment is a family of its own, and so are an experiment's further claims. Bonferroni's correction is used:
-    Holm's depends on the p values of the other claims, and so on what else lies in the folder.
-    """
-    if claim.role == "check":
-        return 1
-    together = papers() if claim.role == "main" and experiment.papers else [experiment]
-    return sum(one.role == claim.role for other in together for one in other.claims)
-
-
 def by_seed(runs: pd.DataFrame, column: str) -> pd.Series:
     """One number a network, by its seed; empty where there is no such column."""
     if column not in runs or "seed" not in runs:
@@ -191,16 +197,15 @@ def accuracy_column(runs: pd.DataFrame, split: str) -> str:
     return column if top_k > 1 and column in runs else f"{split}_accuracy"
 
 
-def _strength(estimate: Estimate, region: tuple[float, float]) -> tuple[int, float, float]:
+def _strength(part: Part, region: tuple[float, float]) -> tuple[int, float, float]:
     """How well a part supports a claim; the part with the least strength decides.
 
     Parts against the claim are weaker than undecided ones, these weaker than those in the region. Among equals the
     distance of the interval from the edge counts, then that of the value; what is not known counts as the least.
     """
-    said = holds(estimate, region)
-    margin = min(estimate.low - region[0], region[1] - estimate.high)
-    if said is False:
-        margin = -max(estimate.low - region[1], region[0] - estimate.high)
-    value = min(estimate.value - region[0], region[1] - estimate.value)
-    margin, value = (-inf if number != number else number for number in (margin, value))
-    return {False: 0, None: 1, True: 2}[said], margin, value
+    margin = min(part.low - region[0], region[1] - part.high)
+    if part.holds is False:
+        margin = -max(part.low - region[1], region[0] - part.high)
+    value = min(part.value - region[0], region[1] - part.value)
+    margin, value = (-inf if isnan(number) else number for number in (margin, value))
+    return {False: 0, None: 1, True: 2}[part.holds], margin, value

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.drawing.style import BLACK, BLUE, DISTINCT, GREY, VERMILLION, corruption_colour
+from single_directions.experiments.wording import corrupted, shown
 
 CORRUPTION = "config.data.corruption"
 DROPOUT = "config.network.dropout"
@@ -66,7 +67,7 @@ def _condition(values: dict[str, Any], runs: pd.DataFrame, ranks: list[Any]) -> 
 
 
 _LABELS: dict[str, Callable[[Any], str]] = {
-    CORRUPTION: lambda value: "true labels" if value == 0 else f"{100 * float(value):.0f} % corrupted",
+    CORRUPTION: lambda value: corrupted(float(value)),
     DROPOUT: lambda value: "no dropout" if value == 0 else f"dropout {value:g}",
     BATCH_NORM: lambda value: "with batch norm" if str(value) == "True" else "without batch norm",
     LEARNING_RATE: lambda value: f"learning rate {value:g}",
@@ -83,7 +84,7 @@ def label_of(column: str, value: Any) -> str:
         return _LABELS[column](value)
     if key == "_target_":
         return str(value).rpartition(".")[2]
-    return f"{key} {value if isinstance(value, str | bool) else f'{value:g}'}"
+    return f"{key} {shown(value)}"
 
 
 def _order(value: Any) -> tuple[bool, str, float]:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from single_directions.experiments.sweeps import defaults
+from single_directions.experiments.sweeps import default
 from single_directions.runs.identity import is_neutral
 
 # Keys that may differ between runs of the same network: names, what may end a training (the number of
 # epochs shows whether it did), and measurements during training.
-_UNTOLD = ("experiment", "scale", "stop_at_train_accuracy", "early_stopping", "trainer.max_epochs",
-           "trainer.check_val_every_n_epoch", "ablation.every_epoch")  # fmt: skip
+_NOT_COMPARED = ("experiment", "scale", "stop_at_train_accuracy", "early_stopping", "trainer.max_epochs",
+                 "trainer.check_val_every_n_epoch", "ablation.every_epoch")  # fmt: skip
 _RESULTS = ("epochs", "label_hash", "auc", "auc_std", "train_accuracy", "train_loss", "test_accuracy", "test_loss")
 
 
@@ -45,11 +45,9 @@ def settings_of(row: Mapping[Any, Any], besides: Sequence[str] = ()) -> tuple[tu
     return tuple(
         (key, str(value))
         for key in keys
-        if not (is_neutral(key, config) or any(key == own or key.startswith(f"{own}.") for own in (*_UNTOLD, *besides)))
-        and pd.notna(value := _filled(row[f"config.{key}"], key))
+        if not (
+            is_neutral(key, config)
+            or any(key == own or key.startswith(f"{own}.") for own in (*_NOT_COMPARED, *besides))
+        )
+        and pd.notna(value := default(row[f"config.{key}"], key))
     )
-
-
-def _filled(value: Any, key: str) -> Any:
-    """The value, or the default of a key that is newer than the run."""
-    return defaults().get(key, value) if pd.isna(value) else value

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.experiment import EXPERIMENTS
+from single_directions.experiments.wording import shown
 
 _EVERY = {
     "config.data.train_samples": "all",
@@ -55,8 +56,8 @@ def _others(sweep: pd.DataFrame, expected: dict[str, Any]) -> list[str]:
     """The keys that have other values than expected. A missing key or null counts as the paper's value."""
     found = []
     for column, paper in expected.items():
-        if column in sweep and (others := sorted({*map(_shown, sweep[column].dropna())} - {_shown(paper)})):
-            found.append(f"{column.removeprefix('config.')} {', '.join(others)} in place of {_shown(paper)}")
+        if column in sweep and (others := sorted({*map(_named, sweep[column].dropna())} - {_named(paper)})):
+            found.append(f"{column.removeprefix('config.')} {', '.join(others)} in place of {_named(paper)}")
     return found
 
 
@@ -68,6 +69,5 @@ def _data(sweep: pd.DataFrame) -> pd.Series:
     return sweep["data"].where(sweep["data"] != "image_folder", folder)
 
 
-def _shown(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-    return text.removeprefix("single_directions.networks.").removesuffix("-true")
+def _named(value: Any) -> str:
+    return shown(value).removeprefix("single_directions.networks.").removesuffix("-true")

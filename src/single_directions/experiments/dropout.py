@@ -11,8 +11,8 @@ from scipy.integrate import trapezoid
 from single_directions.experiments.claim import ALIKE, MARGIN, SUBSTANTIAL, Claim, Finding, by_seed
 from single_directions.experiments.conditions import CORRUPTION, DROPOUT
 from single_directions.experiments.departures import mlp
-from single_directions.experiments.experiment import Experiment, register
-from single_directions.experiments.pictures import Picture, by_condition
+from single_directions.experiments.experiment import Experiment, Picture, register
+from single_directions.experiments.pictures import by_condition
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import difference, mean_interval
 from single_directions.experiments.tables import Tables
@@ -63,8 +63,8 @@ def against_none(tables: Tables) -> Finding:
     """What networks that memorize keep past the dropout fraction, with dropout minus without."""
     by_condition = by_dropout(tables.runs)
     if (0.0, 1.0) not in by_condition:
-        told = "there are no networks without dropout on corrupted labels at these settings: not measured"
-        return Finding({}, caveats=(told,), measured=False)
+        caveat = "there are no networks without dropout on corrupted labels at these settings: not measured"
+        return Finding({}, caveats=(caveat,), measured=False)
     curves = mean_curves(tables)
     parts = {
         f"dropout {dropout:g}": difference(_kept(own, curves, dropout), _kept(by_condition[0.0, 1.0], curves, dropout))
@@ -162,7 +162,6 @@ register(
         figure="4a",
         heading="Dropout",
         asks="True and shuffled labels were learnt with dropout. Does it guard against ablation past its own fraction?",
-        data="mnist",
         conditions=(DROPOUT, CORRUPTION),
         claims=CLAIMS,
         pictures=draw,

@@ -18,9 +18,9 @@ from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER, T
 from single_directions.experiments.departures import mlp
 from single_directions.experiments.drawing import Column, correlation_figure, dots_figure
 from single_directions.experiments.drawing.training import PANELS
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, amount, row, training
+from single_directions.experiments.pictures import amount, row, training
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, mean_interval, share, spearman
 from single_directions.experiments.tables import Tables
@@ -89,12 +89,12 @@ def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
     """What stopping by AUC and stopping by test loss keep, as caveats: means over all trainings."""
     if by_auc.empty or by_test_loss.empty:
         return []
-    told = [
-        f"stopping by {name} keeps epochs {kept['kept'].min():.0f} to {kept['kept'].max():.0f}, with a mean test loss "
-        f"of {kept['test_loss'].mean():.2f} and a mean test accuracy of {kept['test_accuracy'].mean():.2f}"
-        for name, kept in (("AUC", by_auc), ("test loss", by_test_loss))
+    kept = [
+        f"stopping by {name} keeps epochs {each['kept'].min():.0f} to {each['kept'].max():.0f}, with a mean test loss "
+        f"of {each['test_loss'].mean():.2f} and a mean test accuracy of {each['test_accuracy'].mean():.2f}"
+        for name, each in (("AUC", by_auc), ("test loss", by_test_loss))
     ]
-    return ["this compares with not stopping at all, and where networks overfit nearly any early stop passes", *told]
+    return ["this compares with not stopping at all, and where networks overfit nearly any early stop passes", *kept]
 
 
 def _cost(one: pd.DataFrame, other: pd.DataFrame, rows: pd.Index) -> dict[str, Estimate]:
@@ -114,8 +114,8 @@ def _listed(rows: pd.DataFrame, **values: pd.Series) -> list[Any]:
 
 
 def _unmeasured(rows: pd.DataFrame) -> tuple[str, ...]:
-    without = sum(training.epochs.empty for training in rows["training"])
-    return (f"in {without} of {len(rows)} trainings no AUC was measured",) if without else ()
+    unmeasured = sum(training.epochs.empty for training in rows["training"])
+    return (f"in {unmeasured} of {len(rows)} trainings no AUC was measured",) if unmeasured else ()
 
 
 def _each(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -187,10 +187,10 @@ def _correlations(section: Section, epochs: pd.DataFrame, name: str, condition: 
     each = {str(run): one for run, one in epochs.groupby("run")}
     titles = {run: f"seed {seeds[run]:.0f}: ρ {number(_spearman(one), 2)}" for run, one in each.items()}
     more = f" The first {PANELS} of {len(each)} trainings are shown." if len(each) > PANELS else ""
-    told = ", ".join(filter(None, (condition, count(len(each), "training"))))
+    trainings = ", ".join(filter(None, (condition, count(len(each), "training"))))
     return Picture(
         name,
-        correlation_figure(epochs, titles, heading(section, told)),
+        correlation_figure(epochs, titles, heading(section, trainings)),
         "Normalized AUC against test loss: one panel for each training, one mark for each epoch. ρ: Spearman's "
         f"correlation over all epochs (in the paper, with true labels: {number(PAPERS_SPEARMAN)}).{more}",
     )
@@ -217,7 +217,7 @@ def _spearman(epochs: pd.DataFrame) -> float:
     return spearman(epochs[NORMALIZED], epochs["test/loss"])
 
 
-_experiment = partial(Experiment, figure="3", data="mnist", claims=CLAIMS, settings=mlp(2048, epochs=640))
+_experiment = partial(Experiment, figure="3", claims=CLAIMS, settings=mlp(2048, epochs=640))
 register(
     _experiment(
         name="early_stopping",

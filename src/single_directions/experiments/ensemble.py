@@ -12,9 +12,9 @@ from single_directions.experiments.conditions import LEARNING_RATE
 from single_directions.experiments.departures import CONVNET
 from single_directions.experiments.drawing import Line, ablation_figure, leverage_figure, scatter_figure
 from single_directions.experiments.drawing.style import BLUE, VERMILLION
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, amount, areas, lines_and_bands
+from single_directions.experiments.pictures import amount, areas, lines_and_bands
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import (
     Estimate,
@@ -73,31 +73,22 @@ def generalization(tables: Tables) -> Finding:
     main = correlation(error, normalized, blocks=seeds)
     given = {"training accuracy": ["train_accuracy"], "training loss": ["train_loss"]}
     given["training accuracy and loss"] = ["train_accuracy", "train_loss"]
-    explanations = {
-        what: partial_correlation(error, normalized, [ensemble[key] for key in keys], seeds)
-        for what, keys in given.items()
-    }
-    found = _clusters(ensemble)
-    without = _leverage(ensemble)
     details = {
         "auc": ESTIMATED if estimated(tables.runs) else BY_CURVE,
         "raw": correlation(error, ensemble["auc"], blocks=seeds),
         "normalized": main,
         "pearson": correlation(error, normalized, "pearson", seeds),
-        "partial": explanations,
+        "partial": {
+            name: partial_correlation(error, normalized, [ensemble[key] for key in keys], seeds)
+            for name, keys in given.items()
+        },
         "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized, blocks=seeds),
         "auc_with_train_loss": correlation(ensemble["train_loss"], normalized, blocks=seeds),
-        "leave_one_out": without,
+        "leave_one_out": _leverage(ensemble),
         "by_condition": _by_condition(ensemble),
-        "clusters": found,
+        "clusters": _clusters(ensemble),
     }
-    caveats = [
-        *_blocked(main, len(ensemble)),
-        *_explained(main, explanations),
-        *_clustered(found),
-        *_rests_on_single(without),
-    ]
-    return Finding({"all networks": main}, details, tuple(caveats))
+    return Finding({"all networks": main}, details, tuple(_caveats(main, len(ensemble), details)))
 
 
 def within_clusters(tables: Tables) -> Finding:
@@ -164,42 +155,23 @@ def _leverage(ensemble: pd.DataFrame) -> dict[str, Any]:
     return {"low": values[low], "high": values[high], "low_without": runs[low], "high_without": runs[high]}
 
 
-def _blocked(main: Estimate, networks: int) -> list[str]:
-    """A caveat where networks share seeds."""
-    if not 0 < main.n < networks:
-        return []
-    return [f"n is {main.n} seeds: of the {networks} networks, those of one seed count as one for interval and p"]
-
-
-def _explained(main: Estimate, explanations: dict[str, Estimate]) -> list[str]:
-    """A caveat where the correlation is clear, but not once training accuracy or loss is given."""
-    if holds(main, NEGATIVE) is None and holds(main, POSITIVE) is None:
-        return []
-    return [
-        f"given {what} the correlation is {part.value:.2f} [{part.low:.2f}, {part.high:.2f}]: "
-        f"{what} alone may explain it"
-        for what, part in explanations.items()
-        if not (part.low > 0 or part.high < 0)
-    ]
-
-
-def _clustered(found: dict[str, Any]) -> list[str]:
-    """A caveat where the networks fall into clusters."""
-    if found["number"] < 2:
-        return []
-    each = zip(found["sizes"], found["correlations"], strict=True)
-    parts = [f"{size} networks with {part.value:.2f}" for size, part in each]
-    told = (
-        f"the networks fall into {found['number']} clusters (a Gaussian mixture of so many has a BIC lower by over 10)"
-    )
-    return [f"{told}: {', '.join(parts)}"]
-
-
-def _rests_on_single(without: dict[str, Any]) -> list[str]:
-    """A caveat where the correlation changes its sign without one network."""
-    if without["low"] is None or without["low"] * without["high"] > 0:
-        return []
-    return [f"leaving out one network changes its sign: it lies between {without['low']:.2f} and {without['high']:.2f}"]
+def _caveats(main: Estimate, networks: int, details: dict[str, Any]) -> Iterator[str]:
+    """What the correlation rests on: networks that share seeds, other numbers, clusters, a single network."""
+    if 0 < main.n < networks:
+        yield f"n is {main.n} seeds: of the {networks} networks, those of one seed count as one for interval and p"
+    if holds(main, NEGATIVE) is not None or holds(main, POSITIVE) is not None:
+        for given, part in details["partial"].items():
+            if not (part.low > 0 or part.high < 0):
+                yield f"given {given} the correlation is {interval(part, 2)}: {given} alone may explain it"
+    found = details["clusters"]
+    if found["number"] > 1:
+        each = zip(found["sizes"], found["correlations"], strict=True)
+        parts = ", ".join(f"{size} networks with {number(part.value, 2)}" for size, part in each)
+        evidence = "a Gaussian mixture of so many has a BIC lower by over 10"
+        yield f"the networks fall into {found['number']} clusters ({evidence}): {parts}"
+    low, high = details["leave_one_out"]["low"], details["leave_one_out"]["high"]
+    if low is not None and low * high <= 0:
+        yield f"leaving out one network changes its sign: it lies between {number(low, 2)} and {number(high, 2)}"
 
 
 CLAIMS = (
@@ -272,18 +244,18 @@ def _extremes(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
 
 def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
     claim = next((claim for claim in section.claims if claim.id.endswith(".generalization")), None)
-    told = f": ρ {interval(claim, 2)}" if claim and np.isfinite(claim.value) else ""
+    rho = f": ρ {interval(claim, 2)}" if claim and np.isfinite(claim.value) else ""
     groups, legend = _grouped(claim.details["clusters"], ensemble) if claim else None, "cluster"
     if section.experiment.conditions:
         groups, legend = ensemble[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
     return Picture(
         name,
-        scatter_figure(ensemble, groups, legend, heading(section, count(len(ensemble), "network")) + told),
+        scatter_figure(ensemble, groups, legend, heading(section, count(len(ensemble), "network")) + rho),
         "One mark for each network. Normalized AUC: the area under its curve, divided by its accuracy with nothing "
         "ablated."
         + (" Bars: one standard error of the mean over orderings." if "auc_normalized_std" in ensemble else "")
         + (f" Colours and marks: {legend}." if groups is not None else "")
-        + (" ρ: Spearman's correlation, with its 95 % interval." if told else ""),
+        + (" ρ: Spearman's correlation, with its 95 % interval." if rho else ""),
     )
 
 
@@ -309,7 +281,7 @@ def _leverages(section: Section, ensemble: pd.DataFrame, without: Floats, name: 
 
 
 _ASKS = "Networks that differ in {} were trained alike. Do those that generalize better rely less on single directions?"
-_experiment = partial(Experiment, figure="2", data="cifar10", claims=CLAIMS, pictures=draw, settings=CONVNET)
+_experiment = partial(Experiment, figure="2", claims=CLAIMS, pictures=draw, settings=CONVNET)
 register(
     _experiment(
         name="ensemble",

@@ -5,19 +5,25 @@ import runpy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from single_directions.errors import BadInput, one_line
-
-if TYPE_CHECKING:
-    from single_directions.experiments.claim import Claim
-    from single_directions.experiments.pictures import Picture
-    from single_directions.experiments.section import Section
+from single_directions.experiments.claim import Claim
 
 IMAGES = {"digits": (1297, 500), "mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
 """How many training and test images a data set has, where that is the same everywhere."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the name of its files, and its caption."""
+
+    name: str
+    figure: Figure
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,8 @@ class Experiment:
         conditions: columns of the table of runs. Networks that differ in none of them are one condition, whatever
             their seeds. Without any, a user's experiment is split by every setting in which its runs differ.
         claims: the sentences that are judged by its runs.
-        pictures: yields the figures of a section; by default curves and AUC by each condition.
+        pictures: yields the figures of a `Section`; by default curves and AUC by each condition.
         figure: the number of its figure in the paper; "" for a user's experiment.
-        data: the data set of that figure.
         papers: whether the paper has this experiment, so that its main claims are counted.
         settings: what the paper trains and on what, by column; `epochs` is the least number of epochs.
         equal_loss: whether conditions are also compared at equal training loss.
@@ -43,10 +48,9 @@ class Experiment:
     heading: str = ""
     asks: str = ""
     conditions: tuple[str, ...] = ()
-    claims: "tuple[Claim, ...]" = ()
-    pictures: "Callable[[Section], Iterator[Picture]] | None" = None
+    claims: tuple[Claim, ...] = ()
+    pictures: Callable[..., Iterator[Picture]] | None = None
     figure: str = ""
-    data: str = ""
     papers: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     equal_loss: bool = False

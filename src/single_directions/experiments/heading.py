@@ -22,16 +22,16 @@ def heading(section: Section, amount: str = "") -> str:
     """
     variant, data = overrides(section.variant), section.source
     images, network = _only(section.runs, "train_images"), _network(section.runs)
-    said = {"data.train_samples"} if images is not None else set()
-    said |= {"network", "network.hidden", "network.width"} if network else set()
+    shown = {"data.train_samples"} if images is not None else set()
+    shown |= {"network", "network.hidden", "network.width"} if network else set()
     parts = [
         DATA.get(data, data) + (f" ({images:,.0f} images)" if images is not None else ""),
         network,
-        *(setting(key, variant[key]) for key in section.apart if key not in said),
+        *(setting(key, variant[key]) for key in section.apart if key not in shown),
     ]
-    told = ", ".join(filter(None, parts))
-    between = ", " if len(told) + len(amount) + 2 <= TITLE_WIDTH else "\n"
-    return between.join(filter(None, (told, amount)))
+    text = ", ".join(filter(None, parts))
+    between = ", " if len(text) + len(amount) + 2 <= TITLE_WIDTH else "\n"
+    return between.join(filter(None, (text, amount)))
 
 
 def _network(runs: pd.DataFrame) -> str:

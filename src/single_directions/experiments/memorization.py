@@ -10,9 +10,9 @@ from single_directions.experiments.conditions import CORRUPTION, by_column
 from single_directions.experiments.departures import CONVNET, mlp
 from single_directions.experiments.drawing import equal_loss_figure
 from single_directions.experiments.equal_loss import Matched
-from single_directions.experiments.experiment import Experiment, register
+from single_directions.experiments.experiment import Experiment, Picture, register
 from single_directions.experiments.heading import heading
-from single_directions.experiments.pictures import Picture, by_condition, span
+from single_directions.experiments.pictures import by_condition, span
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, difference, mean_interval
 from single_directions.experiments.tables import Tables
@@ -138,21 +138,18 @@ register(
         name="memorization",
         figure="1a",
         heading="Memorization: multilayer perceptron",
-        data="mnist",
         settings=mlp(512, epochs=640),
     ),
     _experiment(
         name="memorization_cifar10",
         figure="1b",
         heading="Memorization: convolutional network",
-        data="cifar10",
         settings=CONVNET,
     ),
     _experiment(
         name="memorization_imagenet",
         figure="1c",
         heading="Memorization: ResNet-50",
-        data="imagenet",
         settings={
             "data": "imagenet",
             "config.network._target_": "ResNet50",

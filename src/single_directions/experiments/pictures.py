@@ -1,12 +1,11 @@
 """Figures with their captions, for any experiment: curves and AUC by condition, losses and AUC over a training."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from single_directions.errors import BadInput, first_line
 from single_directions.experiments.claim import by_seed
@@ -20,22 +19,14 @@ from single_directions.experiments.drawing import (
     training_figure,
 )
 from single_directions.experiments.drawing.ablation import Spread
+from single_directions.experiments.experiment import Picture
 from single_directions.experiments.heading import heading
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import mean_interval
-from single_directions.experiments.wording import count
+from single_directions.experiments.wording import count, shown
 
 APART = 0.01
 """Accuracies that differ by less look alike in a figure."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure, the name of its files, and its caption."""
-
-    name: str
-    figure: Figure
-    caption: str
 
 
 def pictures(section: Section) -> Iterator[Picture]:
@@ -94,9 +85,11 @@ def by_each_key(section: Section) -> Iterator[Picture]:
         named = replace(experiment, name=f"{experiment.name}{by}", conditions=(column,) if column else ())
         yield from by_condition(replace(section, experiment=named))
     if len(experiment.conditions) > 1:
-        yield areas(section, section.conditions(), f"figure_{experiment.name}_auc{section.suffix}", section.title)
+        conditions = section.conditions()
+        title = heading(section, amount(section, conditions))
+        yield areas(section, conditions, f"figure_{experiment.name}_auc{section.suffix}", title)
     if not section.measured_epochs.empty:
-        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training", section.title)
+        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training{section.suffix}")
 
 
 def areas(section: Section, conditions: Sequence[Condition], name: str, title: str, raw: bool = True) -> Picture:
@@ -118,10 +111,10 @@ def areas(section: Section, conditions: Sequence[Condition], name: str, title: s
 
 def training(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
     """Losses and AUC over the epochs of some trainings."""
-    told = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
+    trainings = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
     return Picture(
         name,
-        training_figure(epochs, heading(section, told)),
+        training_figure(epochs, heading(section, trainings)),
         "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
         "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
         "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",
@@ -173,13 +166,12 @@ def _base(columns: Sequence[str], condition: Condition, conditions: Sequence[Con
     if first not in BASES or first not in condition.runs:
         return None
 
-    def value(one: Condition, column: str) -> str:
-        found = one.runs[column].iloc[0] if column in one.runs else ""
-        return str(found) if isinstance(found, str | bool | np.bool_) else f"{found:g}"
+    def values(one: Condition) -> list[str]:
+        return [shown(one.runs[column].iloc[0]) for column in others if column in one.runs]
 
     for other in conditions:
-        alike = all(value(other, column) == value(condition, column) for column in others)
-        if other is not condition and alike and value(other, first) == BASES[first][0]:
+        is_base = shown(other.runs[first].iloc[0]) == BASES[first][0]
+        if other is not condition and is_base and values(other) == values(condition):
             return other
     return None
 

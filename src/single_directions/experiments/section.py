@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,13 +13,11 @@ from single_directions.experiments.conditions import Condition, conditions_of
 from single_directions.experiments.departures import reductions
 from single_directions.experiments.equal_loss import Matched, matched
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, in_order
+from single_directions.experiments.judge import Judgement
 from single_directions.experiments.planned import not_done
-from single_directions.experiments.sweeps import is_own, overrides, own_conditions
+from single_directions.experiments.sweeps import Sweep, is_own, overrides, own_conditions
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import place, setting
-
-if TYPE_CHECKING:
-    from single_directions.experiments.judge import Judgement
 
 LONGEST_SUFFIX = 150
 """Characters; file systems allow 255 bytes for a file's name."""
@@ -31,7 +29,7 @@ class Section:
     """The runs of one sweep, which may be compared with each other, and its claims.
 
     Attributes:
-        tables: of the runs that are done; `others` are the rows of all other runs.
+        tables: of the runs that are done.
         alone: whether the experiment has no other sweep.
         apart: the overrides that not all sweeps of the experiment at this scale on this data have.
         not_done: a sentence on the runs that are planned but not done, if there are any.
@@ -43,8 +41,7 @@ class Section:
     data: str
     variant: str
     tables: Tables
-    others: pd.DataFrame
-    claims: Sequence["Judgement"]
+    claims: Sequence[Judgement]
     alone: bool
     apart: tuple[str, ...] = ()
     not_done: Sequence[str] = ()
@@ -75,8 +72,8 @@ class Section:
     @property
     def title(self) -> str:
         """`brief`, and the settings that the experiment's other sweeps do not have."""
-        told = overrides(self.variant)
-        return ", ".join([self.brief, *(setting(key, told[key]) for key in self.apart)])
+        settings = overrides(self.variant)
+        return ", ".join([self.brief, *(setting(key, settings[key]) for key in self.apart)])
 
     @property
     def suffix(self) -> str:
@@ -116,18 +113,18 @@ class Section:
         return curves[curves["run"].isin(runs["run"])]
 
 
-def sections_of(tables: Tables, claims: "Sequence[Judgement]") -> list[Section]:
+def sections_of(tables: Tables, claims: Sequence[Judgement]) -> list[Section]:
     """A section for each sweep: of the paper's experiments in its order, then of the user's own."""
     found = []
     for experiment in _experiments(tables.runs):
         own = tables.runs[tables.runs["experiment"] == experiment.name]
         sweeps = list(own.groupby(["scale", "data", "variant"]))
         for (scale, data, variant), runs in sweeps:
-            sweep = (experiment.name, str(scale), str(data), str(variant))
+            sweep = Sweep(experiment.name, str(scale), str(data), str(variant))
             done = runs["state"] == "done"
             section = Section(
-                *(experiment, *sweep[1:]), tables.of(runs[done]), runs[~done],
-                [one for one in claims if (one.experiment, one.scale, one.data, one.variant) == sweep],
+                *(experiment, *sweep[1:]), tables.of(runs[done]),
+                [claim for claim in claims if claim.sweep == sweep],
                 alone=len(sweeps) == 1,
                 apart=_apart(str(variant), [one[2] for one, _ in sweeps if one[:2] == (scale, data)]),
                 not_done=not_done(tables.runs, sweep),
@@ -152,5 +149,5 @@ def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:
     """The keys of a variant's overrides that some other variant lacks or has other values for."""
     each = [overrides(str(one)) for one in variants]
     own = overrides(variant)
-    # The name of a folder of images is told with the data.
+    # The name of a folder of images stands with the data.
     return tuple(key for key in own if key != "data.root" and any(other.get(key) != own[key] for other in each))

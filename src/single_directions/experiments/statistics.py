@@ -8,16 +8,14 @@ two agree, and more networks of the same effect never weaken a verdict:
   number of seeds. This is cautious: networks of one seed count as if they were one;
 - shares: Clopper and Pearson's exact interval, and the exact binomial test.
 
-P values are two-sided. P values of permutation tests are computed too, but decide nothing: with 4 networks a side they
-cannot be small. Values that are not numbers are left out. What cannot be computed, as from too few values or from equal
-values, is NaN, never an error.
+P values are two-sided. Values that are not numbers are left out. What cannot be computed is NaN, never an error: there
+may be too few values, or they may be equal.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import comb, factorial, inf, nan
-from typing import Any
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -30,8 +28,6 @@ Floats = NDArray[np.float64]
 LEAST_NETWORKS = 4
 """A side with fewer networks decides nothing."""
 CONFIDENCE = 0.95
-RESAMPLES = 9999
-"""Of permutation tests."""
 ENOUGH_FOR_CLUSTERS = 10
 """Fewer networks are one cluster."""
 VERY_STRONG = 10
@@ -49,8 +45,6 @@ class Estimate:
         n: how many networks, on the side with fewer; of pairs, where networks of one seed are compared; of seeds, for
             correlations of networks that share seeds.
         p: two-sided, of the true number being `null`.
-        p_permutation: the same by permutation.
-        p_permutation_least: the smallest possible p of that test, which is not small for few networks.
         effect_size: Hedges' g, the difference in standard deviations between networks; the correlation itself.
         error, freedom: the standard error and the degrees of freedom of Student's t, where interval and p come from it.
         null: 0; of a share one half.
@@ -63,8 +57,6 @@ class Estimate:
     high: float = nan
     n: int = 0
     p: float = nan
-    p_permutation: float = nan
-    p_permutation_least: float = nan
     effect_size: float = nan
     error: float = nan
     freedom: float = nan
@@ -94,8 +86,7 @@ def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) 
     n = len(x)
     if n < 2:
         return Estimate(x[0] if n else nan, n=n)
-    permutation = _exchanged((x, -x), "samples"), 2 / 2**n  # a value and its negative
-    estimate = _student(float(x.mean()), _error(x), n - 1, n, *permutation)
+    estimate = _student(float(x.mean()), _error(x), n - 1, n)
     return replace(estimate, low=max(bounds[0], estimate.low), high=min(bounds[1], estimate.high))
 
 
@@ -143,13 +134,8 @@ def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: Arra
         return Estimate(n=n)
     value = float((stats.spearmanr if kind == "spearman" else stats.pearsonr)(a, b).statistic)
     # Of ranks, z has the larger variance (Bonett & Wright 2000).
-    fisher = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
-    chances = (nan, nan)
-    if n == len(a):
-        by_chance = _paired_by_chance(*((stats.rankdata(a), stats.rankdata(b)) if kind == "spearman" else (a, b)))
-        chances = by_chance, min(1.0, 2 / factorial(n))
-    low, high, p = fisher
-    return Estimate(value, low, high, n, p, *chances, value)
+    low, high, p = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
+    return Estimate(value, low, high, n, p, effect_size=value)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
@@ -172,8 +158,8 @@ def partial_correlation(
     ranks = [column - column.mean() for column in ranks]
     left = []
     for column in ranks[:2]:
-        told = np.stack([*ranks[2:], np.zeros_like(column)], axis=1)
-        left.append(column - told @ np.linalg.lstsq(told, column, rcond=None)[0])
+        predictors = np.stack([*ranks[2:], np.zeros_like(column)], axis=1)
+        left.append(column - predictors @ np.linalg.lstsq(predictors, column, rcond=None)[0])
         if left[-1].var() <= NOTHING * column.var():
             return Estimate(n=n)
     value = float(np.corrcoef(*left)[0, 1])
@@ -203,7 +189,7 @@ def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
     ):
         return one
     plane = (plane - plane.mean(0)) / plane.std(0)
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):  # of values that are nearly equal
         mixtures = [
             GaussianMixture(k, covariance_type="tied", n_init=5, random_state=0).fit(plane) for k in range(1, most + 1)
         ]
@@ -220,45 +206,24 @@ def _independent(a: Floats, b: Floats) -> Estimate:
     value = float(a.mean() - b.mean()) if n else nan
     if n < 2:
         return Estimate(value, n=n)
-    permutation = _exchanged((a, b), "independent"), min(1.0, 2 / comb(len(a) + len(b), len(a)))
     one, other = _error(a) ** 2, _error(b) ** 2
     apart = one**2 / (len(a) - 1) + other**2 / (len(b) - 1)
     freedom = (one + other) ** 2 / apart if apart else len(a) + len(b) - 2.0
-    return replace(_student(value, (one + other) ** 0.5, freedom, n, *permutation), effect_size=_hedges(a, b))
+    return replace(_student(value, (one + other) ** 0.5, freedom, n), effect_size=_hedges(a, b))
 
 
-def _student(value: float, error: float, freedom: float, n: int, by_chance: float, least: float) -> Estimate:
+def _student(value: float, error: float, freedom: float, n: int) -> Estimate:
     """Interval and p by Student's t; without any spread, their limits as it vanishes."""
     if error == 0:
-        return Estimate(value, value, value, n, float(value == 0), by_chance, least, error=0.0, freedom=freedom)
+        return Estimate(value, value, value, n, float(value == 0), error=0.0, freedom=freedom)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(value) / error, freedom))
-    return Estimate(value, value - half, value + half, n, p, by_chance, least, error=error, freedom=freedom)
+    return Estimate(value, value - half, value + half, n, p, error=error, freedom=freedom)
 
 
 def _error(x: Floats) -> float:
     """The standard error of a mean; 0 for values that differ by no more than rounding."""
     return 0.0 if _all_equal(x) else float(x.std(ddof=1) / len(x) ** 0.5)
-
-
-def _paired_by_chance(a: Floats, b: Floats) -> float:
-    """P of no correlation, by pairing the values anew. Their covariance orders the pairings as the correlation does."""
-    centred = (b - b.mean()) / len(b)
-    return _by_chance((a,), lambda a, axis=-1: (a - a.mean(axis, keepdims=True)) @ centred, "pairings")
-
-
-def _exchanged(samples: tuple[Floats, Floats], kind: str) -> float:
-    """P of equal means, by exchanging values between groups ("independent") or within pairs ("samples")."""
-    return _by_chance(samples, lambda a, b, axis=-1: a.mean(axis) - b.mean(axis), kind)
-
-
-def _by_chance(samples: tuple[Floats, ...], statistic: Callable[..., Any], kind: str) -> float:
-    with _quiet():
-        result = stats.permutation_test(
-            samples, statistic, permutation_type=kind, n_resamples=RESAMPLES, vectorized=True,
-            rng=np.random.default_rng(0),
-        )  # fmt: skip
-    return float(result.pvalue)
 
 
 def _hedges(a: Floats, b: Floats) -> float:
@@ -308,8 +273,3 @@ def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> 
 def _all_equal(x: Floats) -> bool:
     """Whether values differ by no more than rounding."""
     return bool(np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())))
-
-
-def _quiet() -> warnings.catch_warnings:
-    """Silences warnings about values that are (nearly) equal. They give NaN, which is handled."""
-    return warnings.catch_warnings(action="ignore")

@@ -5,18 +5,30 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.experiments.experiment import EXPERIMENTS, OWN_FILES
+from single_directions.experiments.wording import shown
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
 
-SWEEP = ["experiment", "scale", "data", "variant"]
-"""Columns that runs must share to be compared with each other."""
+
+class Sweep(NamedTuple):
+    """What runs must share to be compared with each other: columns of their table."""
+
+    experiment: str
+    scale: str
+    data: str
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """``batch_norm/paper/image_folder/network.width=0.25``."""
+        return "/".join(filter(None, self))
 
 
 def swept_params(experiment: str) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 
 
 def planned_runs(experiment: str, scale: str) -> int | None:
-    """How many runs the experiment's own sweep has, or None where it has none or where that cannot be told."""
+    """How many runs the experiment's own sweep has, or None where it has none or where that is not known."""
     params = swept_params(experiment)
     if not params:
         return None
@@ -52,23 +64,19 @@ def planned_runs(experiment: str, scale: str) -> int | None:
         return None
 
 
-def said(run: Mapping[Any, Any]) -> dict[str, str]:
-    """The overrides of a run, a row of the table, as {key: value}; the value is "" for an override without one.
-
-    Older code did not record them. Its runs have them in their names, unless a name was cut and ends in a hash.
-    """
+def overrides_of(run: Mapping[Any, Any]) -> dict[str, str]:
+    """The overrides that a run, a row of the table, recorded, as {key: value}; "" for an override without a value."""
     recorded = run.get("overrides")
-    if isinstance(recorded, str):
-        return {key: value for key, _, value in (part.partition("=") for part in json.loads(recorded))}
-    name = str(run.get("run", "")).rpartition("/")[2]
-    named = {} if re.search(r"-[0-9a-f]{8}$", name) else overrides(name)
-    return {key: value for key, value in named.items() if value or key.startswith("~")}
+    return _split(json.loads(recorded)) if isinstance(recorded, str) else {}
 
 
 def overrides(variant: str) -> dict[str, str]:
     """The settings that a variant names, as {key: value}."""
-    parts = re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", variant) if variant else []  # not at the commas of a list
-    return {key: value for key, _, value in (part.partition("=") for part in parts)}
+    return _split(re.split(r",(?=[A-Za-z_][\w.@/]*=|~)", variant) if variant else [])  # not at the commas of a list
+
+
+def _split(settings: Iterable[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
 
 
 def variants(runs: pd.DataFrame) -> pd.Series:
@@ -80,21 +88,21 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     experiment without them has no variants: whatever sets its runs apart is a condition.
     """
     variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
-    for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby(SWEEP):
+    for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby([*Sweep._fields]):
         if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
         for key in _differing(sweep, str(experiment)):
-            for run, value in zip(sweep["run"], _filled(sweep[key], key.removeprefix("config.")), strict=True):
-                added = f"{key.removeprefix('config.')}={_shown(value)}"
+            for run, value in zip(sweep["run"], sweep[key], strict=True):
+                name = key.removeprefix("config.")
+                added = f"{name}={shown(default(value, name))}"
                 variant[run] = ",".join(filter(None, (variant[run], added)))
     return runs["run"].map(variant)
 
 
-def sweeps(runs: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str, str], pd.DataFrame]]:
-    """The done runs of each (experiment, scale, data, variant), in the order of their names."""
-    for key, sweep in runs[runs["state"] == "done"].groupby(SWEEP):
-        experiment, scale, data, variant = map(str, key)
-        yield (experiment, scale, data, variant), sweep
+def sweeps(runs: pd.DataFrame) -> Iterable[tuple[Sweep, pd.DataFrame]]:
+    """The done runs of each sweep, in the order of their names."""
+    for key, own in runs[runs["state"] == "done"].groupby([*Sweep._fields]):
+        yield Sweep(*map(str, key)), own
 
 
 def conditions(sweep: pd.DataFrame) -> pd.Series:
@@ -114,7 +122,7 @@ def is_own(experiment: str) -> bool:
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
     """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
-    named = pd.DataFrame([said(row) for row in runs.to_dict("records")])
+    named = pd.DataFrame([overrides_of(row) for row in runs.to_dict("records")])
     columns: list[str] = []
     for key in map(str, named):
         found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
@@ -135,7 +143,7 @@ def _named(run: Mapping[Any, Any]) -> str:
     if is_own(run["experiment"]):
         return ""
     swept = swept_keys(run["experiment"])
-    others = {key: value for key, value in said(run).items() if key not in swept}
+    others = {key: value for key, value in overrides_of(run).items() if key not in swept}
     return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))
 
 
@@ -153,7 +161,7 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
         expected = any(key == own or key.startswith(f"{own}.") for own in swept)
         if expected or all(is_neutral(key, config) for config in configs):
             continue
-        if _filled(known[column], key).nunique(dropna=False) > 1:
+        if known[column].map(lambda value, key=key: default(value, key)).nunique(dropna=False) > 1:
             found.append(column)
     return found
 
@@ -180,9 +188,9 @@ def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
     return (*keys, "seed", "data.seed", "ablation.seed")
 
 
-def _filled(values: pd.Series, key: str) -> pd.Series:
-    default = defaults().get(key)
-    return values if default is None else values.astype(object).where(values.notna(), default)
+def default(value: Any, key: str) -> Any:
+    """A value of a key, or the key's default for a run that is older than the key."""
+    return defaults().get(key, value) if pd.isna(value) else value
 
 
 @cache
@@ -193,17 +201,13 @@ def defaults() -> dict[str, Any]:
     return flat(OmegaConf.to_container(both, resolve=False))
 
 
-def _shown(value: Any) -> str:
-    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
     """The values of a swept key as text: those of the configuration, or for a group the choice among its files.
 
-    A run of older code, which did not record its choice, has the name of what the configuration calls.
+    A run whose command did not choose has the name of what the configuration calls.
     """
     if f"config.{key}" in sweep:
-        return sweep[f"config.{key}"].map(_shown)
+        return sweep[f"config.{key}"].map(shown)
     targets = sweep.get(f"config.{key}._target_", pd.Series("", sweep.index)).fillna("").astype(str)
-    choices = [said(row).get(key) for row in sweep.to_dict("records")]
+    choices = [overrides_of(row).get(key) for row in sweep.to_dict("records")]
     return pd.Series(choices, sweep.index).fillna(targets.str.rpartition(".")[2].str.lower())

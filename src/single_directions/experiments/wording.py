@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
+import pandas as pd
+
+MOST = 6
+"""The most names that a sentence lists."""
 SETTINGS = {
     "ablation.samples": "measured on {} images",
     "data.test_samples": "{} test images",
@@ -41,6 +45,16 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def shown(value: Any) -> str:
+    """The value of a setting as on a command line: `0.1`, `10000`, `True`, `null` where there is none."""
+    return "null" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def corrupted(level: float) -> str:
+    """`true labels`, `20 % corrupted`."""
+    return "true labels" if level == 0 else f"{100 * level:.0f} % corrupted"
+
+
 class Interval(Protocol):
     """A value and its interval: an `Estimate`, a `Judgement`."""
 
@@ -63,10 +77,10 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def some(names: Sequence[str], total: int | None = None, most: int = 6) -> str:
+def some(names: Sequence[str], total: int | None = None) -> str:
     """The first names, and how many more there are: `a; b and 4 more`. `total` also counts what has no name."""
-    more = (len(names) if total is None else total) - len(names[:most])
-    return "; ".join(names[:most]) + (f" and {more} more" if more else "")
+    more = (len(names) if total is None else total) - len(names[:MOST])
+    return "; ".join(names[:MOST]) + (f" and {more} more" if more else "")
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from single_directions.experiments.statistics import mean_interval
 from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.training import FOLLOWED, by_run
 from single_directions.experiments.wording import interval, number
-from single_directions.report.views import Block, Cell, table
+from single_directions.report.views import Block, Cell, interval_cell, table
 
 RULES = {
     "highest normalized AUC": ("auc_normalized", True),
@@ -50,12 +50,12 @@ def conditions(section: Section) -> Block:
 
 
 def _mean(values: pd.Series) -> Cell:
-    return Cell(interval(mean_interval(values.astype(float))), "number")
+    return interval_cell(mean_interval(values.astype(float)))
 
 
 def equal_loss(matched: Matched) -> Block:
     """Figure 1 at equal training loss: whether the gap remains, and the gap at each loss that all trainings reach."""
-    told = [
+    findings = [
         f"At training loss {level.loss:.2g}, the least that all reach, the normalized AUC is {number(level.true)} with "
         f"true labels and {number(level.corrupted)} with {100 * level.corruption:.0f} % of the labels corrupted: lower "
         f"by {interval(level.gap)}, n = {level.gap.n}. After the last epoch it is lower by "
@@ -65,7 +65,7 @@ def equal_loss(matched: Matched) -> Block:
     ]
     rows = [
         (f"{level.loss:.2g}", f"{100 * level.corruption:.0f} %", number(level.true), number(level.corrupted),
-         Cell(interval(level.gap), "number"), level.gap.n)
+         interval_cell(level.gap), level.gap.n)
         for level in matched.levels
     ]  # fmt: skip
     heads = ("Training loss", "Corrupted", "AUC with true labels", "AUC with corrupted labels", "Lower by", "n")
@@ -74,7 +74,7 @@ def equal_loss(matched: Matched) -> Block:
         "trainings with the same settings that measured their AUC after every epoch are compared at equal training "
         "loss (interpolated between epochs on the logarithm of the loss). This check is not in the paper."
     )
-    return Block("At equal training loss", (asked, *told), table(heads, rows))
+    return Block("At equal training loss", (asked, *findings), table(heads, rows))
 
 
 def _remains(low: float, high: float) -> str:
@@ -142,19 +142,9 @@ def trainings(section: Section) -> Iterator[Block]:
             if one.empty:
                 continue
             peak, least = one["auc"].idxmax(), one["test_loss"].idxmin()
-            rows.append(
-                (
-                    label,
-                    f"{seed:.0f}",
-                    number(training.correlation),
-                    number(one.at[peak, "auc"]),
-                    peak,
-                    number(one.at[peak, "test_loss"]),
-                    number(one.at[least, "test_loss"]),
-                    least,
-                    len(one),
-                )
-            )
+            rows.append((label, f"{seed:.0f}", number(training.correlation), number(one.at[peak, "auc"]), peak,
+                         number(one.at[peak, "test_loss"]), number(one.at[least, "test_loss"]), least,
+                         len(one)))  # fmt: skip
         each = pd.DataFrame([training.followed for training, _ in own], columns=FOLLOWED)
         followed.append((label, len(each), *(_spread(each[name]) for name in FOLLOWED)))
     heads = ("Condition", "Seed", "Spearman(normalized AUC, test loss)", "Highest AUC", "at epoch", "test loss there",

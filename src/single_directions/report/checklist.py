@@ -103,14 +103,14 @@ def _networks(done: pd.DataFrame) -> str:
 def _split(done: pd.DataFrame) -> str:
     """Where test images come from, and how pixels are scaled, of the data sets of this project."""
     names = set(done["data"])
-    told = []
+    sentences = []
     if own := [word for name, word in _WITH_TEST_IMAGES.items() if name in names]:
-        told.append(f"{', '.join(own)}: the training and test images that the data set comes with. ")
+        sentences.append(f"{', '.join(own)}: the training and test images that the data set comes with. ")
     if "digits" in names:
-        told.append("Digits: 500 of the images are for testing, balanced by class, the same for every seed. ")
-    if told:
-        told.append("Pixels are shifted and scaled by one mean and one deviation for each channel. ")
-    return "".join(told)
+        sentences.append("Digits: 500 of the images are for testing, balanced by class, the same for every seed. ")
+    if sentences:
+        sentences.append("Pixels are shifted and scaled by one mean and one deviation for each channel. ")
+    return "".join(sentences)
 
 
 def _estimated(sections: Sequence[Section]) -> str:

@@ -9,16 +9,17 @@ from tempfile import TemporaryDirectory
 from single_directions.commands import called
 from single_directions.errors import BadInput
 from single_directions.experiments.drawing import save
-from single_directions.experiments.experiment import EXPERIMENTS, load
+from single_directions.experiments.experiment import EXPERIMENTS, Picture, load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
-from single_directions.experiments.pictures import Picture, pictures
+from single_directions.experiments.pictures import pictures
+from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import Section, sections_of
 from single_directions.experiments.sweeps import is_own
-from single_directions.experiments.tables import Tables, read_tables
+from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
 from single_directions.report.reasons import FILE as REASONS
 from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
-from single_directions.report.render import html, markdown
+from single_directions.report.render import TUNING, html, markdown
 from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
 
@@ -100,7 +101,8 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
 def _clear(output: Path) -> None:
     """Remove the pages and figures of an earlier report, so that none stays that the new one does not show."""
     if (output / "claims.json").is_file() and (output / "runs.csv").is_file():
-        (output / "index.html").unlink(missing_ok=True)
+        for page in ("index.html", *(f"{name}.md" for name in (TUNING, *EXPERIMENTS))):
+            (output / page).unlink(missing_ok=True)
         for figure in output.glob("figure_*"):
             if figure.suffix in (".png", ".svg"):
                 figure.unlink()

@@ -6,13 +6,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from single_directions.experiments.claim import LEVEL
 from single_directions.experiments.departures import departures
-from single_directions.experiments.experiment import EXPERIMENTS
 from single_directions.experiments.judge import REDUCED, Before, Judgement
 from single_directions.experiments.section import Section
 from single_directions.experiments.wording import Interval, interval, number, sentence
-from single_directions.report.views import Block, Cell, Fact, Judged, Kind, table
+from single_directions.report.views import Block, Cell, Fact, Judged, Kind, interval_cell, table
 from single_directions.runs.config import conf_folder
 
 GROUPS = (
@@ -30,14 +28,14 @@ OWN = len(GROUPS) - 1
 
 def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
     """The tables of all claims by `GROUPS`."""
-    claims = [(section, claim) for section in sections for claim in section.claims]
+    claims = [(section, judgement) for section in sections for judgement in section.claims]
     if not claims:
         yield Block(text=("No run is done yet that a claim can be judged by.",))
-    if any(REDUCED in claim.caveats for _, claim in claims):
+    if any(REDUCED in judgement.caveats for _, judgement in claims):
         yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
                           "section says what differs.",))  # fmt: skip
     for place, (heading, meaning) in enumerate(GROUPS):
-        if rows := [_row(section, claim) for section, claim in claims if _group(claim) == place]:
+        if rows := [_row(section, judgement) for section, judgement in claims if _group(judgement) == place]:
             first, style = ("Experiment", "claims own") if place == OWN else ("Figure", "claims")
             heads = (first, "Claim", "Verdict", "Value [95 % interval]", "n", "Caveats")
             yield Block(heading, (meaning,), table(heads, rows, style))
@@ -47,71 +45,71 @@ def changed(claims: Sequence[Judgement]) -> Block | None:
     """The claims whose rules were changed after their outcomes were seen."""
     rows = [
         (
-            claim.figure,
-            Cell(sentence(claim.paper), below=(claim.id,)),
-            Cell(claim.history.before.verdict, below=_before(claim.history.before)),
-            Cell(claim.verdict, leaning(claim), below=(_value(claim),)),
-            claim.history.changed,
+            judgement.figure,
+            Cell(sentence(judgement.claim.paper), below=(judgement.id,)),
+            Cell(judgement.history.before.verdict, below=_before(judgement.history.before)),
+            Cell(judgement.verdict, leaning(judgement), below=(_value(judgement),)),
+            judgement.history.changed,
         )
-        for claim in claims
-        if claim.history
+        for judgement in claims
+        if judgement.history
     ]
     text = "These rules were changed after the outcomes of these runs had been seen. All others were fixed before."
     heads = ("Figure", "Claim", "Before", "Now", "What was changed, and why")
     return Block("Rules that were changed", (text,), table(heads, rows, "changed"), "changed") if rows else None
 
 
-def judged(section: Section, claim: Judgement) -> Judged:
+def judged(section: Section, judgement: Judgement) -> Judged:
     """A claim with its numbers, its rule, and what else was looked at."""
-    history = claim.history
+    history = judgement.history
     facts = {
-        "Measured": claim.statistic,
-        "Value": "; ".join(_numbers(claim)),
-        "Significance": "; ".join(_significance(claim)),
-        "Caveats": "; ".join(_own_caveats(section, claim)),
-        "Most likely reason": claim.reason or "",
-        "Rule": f"{sentence(claim.rule)}.",
+        "Measured": judgement.claim.statistic,
+        "Value": "; ".join(_numbers(judgement)),
+        "Significance": "; ".join(_significance(judgement)),
+        "Caveats": "; ".join(_own_caveats(section, judgement)),
+        "Most likely reason": judgement.reason or "",
+        "Rule": f"{sentence(judgement.rule)}.",
         "Changed after the outcome was seen": f"{history.changed} Before: "
         f"{', '.join((history.before.verdict, *_before(history.before)))}." if history else "",
     }  # fmt: skip
     return Judged(
-        sentence(claim.paper),
-        Cell(claim.verdict, leaning(claim)),
+        sentence(judgement.claim.paper),
+        Cell(judgement.verdict, leaning(judgement)),
         tuple(Fact(word, text) for word, text in facts.items() if text),
-        tuple(_details(claim)),
+        tuple(_details(judgement)),
     )
 
 
-def leaning(claim: Judgement) -> Kind:
+def leaning(judgement: Judgement) -> Kind:
     """The colour of the verdict: "yes", "no", or "open"."""
-    return "open" if claim.holds is None else "yes" if claim.holds else "no"
+    return "open" if judgement.holds is None else "yes" if judgement.holds else "no"
 
 
-def _group(claim: Judgement) -> int:
+def _group(judgement: Judgement) -> int:
     """The place in `GROUPS`."""
-    if not claim.figure:
+    if not judgement.figure:
         return OWN
-    if claim.role == "check":
+    if judgement.claim.role == "check":
         return 3
-    return 0 if claim.counts else 1 if EXPERIMENTS[claim.experiment].papers else 2
+    return 0 if judgement.counts else 1 if judgement.experiment.papers else 2
 
 
-def _row(section: Section, claim: Judgement) -> tuple[object, ...]:
+def _row(section: Section, judgement: Judgement) -> tuple[object, ...]:
     where = f"{section.experiment.name}, {section.brief if section.alone else section.place}"
     return (
-        Cell(claim.figure or section.experiment.name, link=section.id),
-        Cell(sentence(claim.paper), below=(where,)),
-        Cell(claim.verdict, leaning(claim)),
-        Cell(interval(claim), "number", below=(claim.statistic, *_papers(claim), *_part(claim))),
-        claim.n,
-        "; ".join(_own_caveats(section, claim)),
+        Cell(judgement.figure or section.experiment.name, link=section.id),
+        Cell(sentence(judgement.claim.paper), below=(where,)),
+        Cell(judgement.verdict, leaning(judgement)),
+        Cell(interval(judgement), "number", below=(judgement.claim.statistic, *_papers(judgement), *_part(judgement))),
+        judgement.n,
+        "; ".join(_own_caveats(section, judgement)),
     )
 
 
-def _own_caveats(section: Section, claim: Judgement) -> list[str]:
+def _own_caveats(section: Section, judgement: Judgement) -> list[str]:
     """A claim's caveats without those that the section tells of all its runs."""
     shared = {REDUCED, *departures(section.runs)}
-    return [caveat for caveat in claim.caveats if caveat not in shared]
+    return [caveat for caveat in judgement.caveats if caveat not in shared]
 
 
 def _value(one: Judgement | Before) -> str:
@@ -124,74 +122,65 @@ def _before(before: Before) -> tuple[str, ...]:
     return (_value(before),) if before.n else ()
 
 
-def _papers(claim: Judgement) -> tuple[str, ...]:
-    return () if claim.paper_value is None else (f"in the paper: {number(claim.paper_value)}",)
+def _papers(judgement: Judgement) -> tuple[str, ...]:
+    return () if judgement.claim.paper_value is None else (f"in the paper: {number(judgement.claim.paper_value)}",)
 
 
-def _numbers(claim: Judgement) -> Iterator[str]:
-    yield from (_value(claim), *_papers(claim), *_part(claim))
-    if isfinite(claim.effect_size) and claim.effect_size != claim.value:  # of a correlation it is the same
-        yield f"effect size {number(claim.effect_size, 2)}"
+def _numbers(judgement: Judgement) -> Iterator[str]:
+    yield from (_value(judgement), *_papers(judgement), *_part(judgement))
+    if isfinite(judgement.effect_size) and judgement.effect_size != judgement.value:  # of a correlation it is the same
+        yield f"effect size {number(judgement.effect_size, 2)}"
 
 
-def _part(claim: Judgement) -> list[str]:
+def _part(judgement: Judgement) -> list[str]:
     """Which of several parts the value is of, and which part p is of if that is another."""
-    if len(claim.parts) < 2:
+    if len(judgement.parts) < 2:
         return []
-    refuted = claim.parts[claim.weakest].holds is False
+    parts = f"{judgement.judged} {judgement.claim.several}"
+    refuted = judgement.parts[judgement.label].holds is False
     which = "the farthest from the claim" if refuted else "the least clear"
-    told = f"the value is for {claim.weakest}, which is {which} of the {claim.judged} {claim.several} judged"
-    if refuted and claim.p_of:
-        times = f"because {claim.judged} {claim.several} are judged"
-        return [f"{told}; p is {claim.judged} times the p of {claim.p_of}, {times}"]
-    same = claim.p_of in ("", claim.weakest) or not isfinite(claim.p)
-    return [told if same else f"{told}; p is for {claim.p_of}, where it is largest"]
+    text = f"the value is for {judgement.label}, which is {which} of the {parts} judged"
+    if refuted and judgement.p_label:
+        text += f"; p is {judgement.judged} times the p of {judgement.p_label}, because {parts} are judged"
+    elif judgement.p_label not in ("", judgement.label) and isfinite(judgement.p):
+        text += f"; p is for {judgement.p_label}, where it is largest"
+    return [text]
 
 
-def _significance(claim: Judgement) -> Iterator[str]:
-    """The p values: corrected, and by permutation where p comes from a t test."""
-    if not isfinite(claim.p):
+def _significance(judgement: Judgement) -> Iterator[str]:
+    """The p value, and the same corrected."""
+    if not isfinite(judgement.p):
         return
-    yield f"p = {claim.p:.2g}"
-    if isfinite(claim.p_corrected) and claim.family > 1:
-        yield f"corrected for {claim.family} claims p = {claim.p_corrected:.2g}"
-    part = claim.parts[claim.weakest]
-    if isfinite(part.p_permutation):
-        yield f"by permutation p = {part.p_permutation:.3g}"
-        if (least := part.p_permutation_least) >= LEVEL:
-            yield f"with n = {part.n} a permutation test cannot be significant: its least p is {least:.3g}"
+    yield f"p = {judgement.p:.2g}"
+    if isfinite(judgement.p_corrected) and judgement.family > 1:
+        yield f"corrected for {judgement.family} claims p = {judgement.p_corrected:.2g}"
 
 
-def _details(claim: Judgement) -> Iterator[Block]:
+def _details(judgement: Judgement) -> Iterator[Block]:
     """The numbers of each part, correlations side by side, and what stopping would have cost."""
-    details = claim.details
-    if len(claim.parts) > 1:
+    details = judgement.details
+    if len(judgement.parts) > 1:
         words = {True: "as claimed", False: "against the claim", None: "undecided"}
         rows = [
-            (name, _whole(part), part.n, words[part.holds], number(part.effect_size, 2),
-             *(f"{p:.3g}" if isfinite(p) else "–" for p in (part.p, part.p_permutation)))
-            for name, part in claim.parts.items()
+            (name, interval_cell(part), part.n, words[part.holds], number(part.effect_size, 2),
+             f"{part.p:.3g}" if isfinite(part.p) else "–")
+            for name, part in judgement.parts.items()
         ]  # fmt: skip
-        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p", "p by permutation")
+        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        told = [(name, _whole(part), part.n) for name, part in details["by_raw_auc"].items()]
+        rows_by_raw_auc = [(name, interval_cell(part), part.n) for name, part in details["by_raw_auc"].items()]
         text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
-        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), told, "details"))
+        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), rows_by_raw_auc, "details"))
     if "partial" in details:
-        correlations = [(name, _whole(part)) for name, part in _correlations(details).items()]
-        named = ("Correlation of AUC and generalization error", "Value [95 % interval]")
-        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(named, correlations, "details"))
+        correlations = [(name, interval_cell(part)) for name, part in _correlations(details).items()]
+        two_heads = ("Correlation of AUC and generalization error", "Value [95 % interval]")
+        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(two_heads, correlations, "details"))
     if "settings" in details:
-        heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
+        seven_heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
+                       "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
         stopped = [_stopped(setting) for setting in details["settings"]]
-        yield Block(text=(_patience(details["patience"]),), table=table(heads, stopped, "details"))
-
-
-def _whole(estimate: Interval) -> Cell:
-    """A value and its interval on one line."""
-    return Cell(interval(estimate), "number")
+        yield Block(text=(_patience(details["patience"]),), table=table(seven_heads, stopped, "details"))
 
 
 def _correlations(details: Mapping[str, Any]) -> dict[str, Interval]:
@@ -223,6 +212,6 @@ def _stopped(setting: Mapping[str, Any]) -> tuple[object, ...]:
         setting["condition"],
         setting["n"],
         *(number(means[by]["test_loss"]) for by in ("nothing", "auc", "test_loss")),
-        _whole(setting["auc_minus_test_loss"]["test_loss"]),
+        interval_cell(setting["auc_minus_test_loss"]["test_loss"]),
         number(means["auc"]["epochs"], 1),
     )

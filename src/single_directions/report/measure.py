@@ -85,8 +85,8 @@ def _keys(arguments: argparse.Namespace, target: Target) -> dict[str, Any]:
     """How to measure: as the command line says, else as the configuration does."""
     asked = {key: value for key in _ABLATION if (value := getattr(arguments, key)) is not None}
     # A run has measured so many of its training images; there may be fewer for testing.
-    told = any(override.startswith("ablation.samples=") for override in arguments.overrides)
-    samples = {"samples": None} if arguments.split == "test" and not told else {}
+    chosen = any(override.startswith("ablation.samples=") for override in arguments.overrides)
+    samples = {"samples": None} if arguments.split == "test" and not chosen else {}
     keys = {**{key: target.ablation[key] for key in _ABLATION}, **samples, **asked}
     return {**keys, "samples": None if keys["samples"] == "all" else keys["samples"]}
 
@@ -131,7 +131,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         write_text(output / "importance.csv", _importances(curve, importance).to_csv(index=False))
     write_json(output / "measurement.json", _record({**vars(arguments), **keys}, target, curve, seconds))
     title = f"{target.name}: {len(curve.accuracy)} orderings of {curve.units} units, {curve.images} images"
-    figure = curve_figure(curve, 1 / target.data.classes, title, arguments.split)
+    figure = curve_figure(curve, keys["top_k"] / target.data.classes, title, arguments.split)
     png, _ = save(figure, output / "curve")
     spread = f" ± {curve.auc.std():.4f}" if len(curve.auc) > 1 else ""
     print(f"accuracy {curve.accuracy[0, 0]:.4f}, AUC {curve.auc.mean():.4f}{spread} over orderings; see {png}")

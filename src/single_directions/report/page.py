@@ -10,14 +10,13 @@ from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures
 from single_directions.experiments.experiment import EXPERIMENTS, papers
 from single_directions.experiments.section import Section
-from single_directions.experiments.sweeps import is_own, planned_runs
+from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count, number
 from single_directions.report.blocks import blocks, equal_loss
 from single_directions.report.checklist import checklist
-from single_directions.report.commands import command_for
 from single_directions.report.judgement import all_claims, changed, judged, leaning
-from single_directions.report.provenance import compute, finished, provenance
+from single_directions.report.provenance import command_for, compute, finished, provenance
 from single_directions.report.tuning import NAME as TUNING
 from single_directions.report.tuning import tuning
 from single_directions.report.views import Block, Cell, Fact, Figure, Page, SectionView, Table, table
@@ -125,16 +124,11 @@ def _section(section: Section, figures: Sequence[Figure]) -> SectionView:
 
 
 def _incomplete(section: Section) -> str:
-    """How many of the planned runs there are, where some lack."""
-    # The experiment's own command makes no variant.
-    planned = 0 if section.variant else planned_runs(section.experiment.name, section.scale) or 0
-    done, others = len(section.runs), section.others["state"].value_counts()
-    if done >= planned and others.empty:
+    """What is not done, and the command that does it. A variant has other commands, which its facts show."""
+    if not section.not_done:
         return ""
-    told = [f"Partial: {done} of {max(planned, done + int(others.sum()))} runs are done"]
-    told += [f"{number} {state}" for state, number in sorted(others.items())]
     command = command_for(section.experiment.name, section.scale)
-    return f"{', '.join(told)}.{'' if section.variant else f' To run the rest: `{command}`'}"
+    return f"Partial: {'; '.join(section.not_done)}.{'' if section.variant else f' To run the rest: `{command}`'}"
 
 
 def _rest(runs: pd.DataFrame, of_paper: bool) -> Iterator[Block]:

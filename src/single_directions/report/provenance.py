@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from single_directions.commands import called
-from single_directions.experiments.experiment import IMAGES
+from single_directions.experiments.experiment import IMAGES, OWN_FILES
 from single_directions.experiments.section import Section
 from single_directions.experiments.wording import count, duration
-from single_directions.report.commands import commands
 from single_directions.report.views import Fact
 from single_directions.runs.identity import IMAGES_FOLDER
 
@@ -38,7 +37,7 @@ def provenance(section: Section) -> Iterator[Fact]:
     if "commit" in runs and runs["commit"].notna().any():
         known = dict.fromkeys(map(str, runs["commit"].dropna()))
         yield Fact("Code", ", ".join(f"{'commit' if _COMMIT.match(one) else 'version'} {one}" for one in known))
-    yield Fact("Versions", ", ".join(f"{name} {_told(values)}" for name, values in _group(runs, "versions")))
+    yield Fact("Versions", ", ".join(f"{name} {_each(values)}" for name, values in _group(runs, "versions")))
     yield Fact("Compute", compute(runs))
     if days := finished(runs):
         yield Fact("Finished", days)
@@ -49,6 +48,21 @@ _SEEDS = {
     "training subset and corruption": "data_seed",
     "orderings and measured images": "ablation_seed",
 }
+
+
+def commands(runs: pd.DataFrame) -> list[str]:
+    """The different commands that made some runs, rows of the table, and a line on runs that did not record theirs."""
+    known = runs["command"].dropna() if "command" in runs else pd.Series(dtype=str)
+    lines = list(dict.fromkeys(map(str, known)))
+    if len(known) < len(runs):
+        lines.append(f"# not recorded for {len(runs) - len(known)} of {len(runs)} runs: see their config.yaml")
+    return lines
+
+
+def command_for(experiment: str, scale: str) -> str:
+    """The command that makes all runs of an experiment. FOLDER stands for a user's configuration folder."""
+    own = "--config-dir FOLDER " if experiment in OWN_FILES else ""
+    return f"{called('train')} {own}-m experiment={experiment}{'' if scale == 'demo' else f' scale={scale}'}"
 
 
 def finished(runs: pd.DataFrame) -> str:
@@ -63,7 +77,7 @@ def compute(runs: pd.DataFrame, brief: bool = False) -> str:
     times = dict(_group(runs, "seconds"))
     if not keys or not times:
         return "not recorded"
-    told = []
+    devices = []
     for values, group in runs.groupby(keys, dropna=False):
         device: dict[str, Any] = dict(zip(keys, values, strict=True))
         threads = f", {count(int(device['device.threads']), 'thread')}" if device["device.type"] == "cpu" else ""
@@ -71,8 +85,8 @@ def compute(runs: pd.DataFrame, brief: bool = False) -> str:
         taken = duration(_device_seconds(group, seconds))
         clock = ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
         whole = f"{clock} by the clock, {taken} of device time, summed over {count(len(group), 'run')}"
-        told.append(f"{device['device.type']} ({device.get('device.name')}{threads}): {taken if brief else whole}")
-    return "; ".join(told)
+        devices.append(f"{device['device.type']} ({device.get('device.name')}{threads}): {taken if brief else whole}")
+    return "; ".join(devices)
 
 
 def _device_seconds(runs: pd.DataFrame, seconds: dict[str, pd.Series]) -> float:
@@ -88,11 +102,11 @@ def _data(section: Section) -> str:
     hashes: dict[str, list[str]] = {}
     for condition in section.conditions():
         hashes.setdefault(_values(condition.runs, "label_hash"), []).append(condition.label)
-    told = (f"`{one}`" + (f" ({'; '.join(labels)})" if len(hashes) > 1 else "") for one, labels in hashes.items())
+    shown = (f"`{one}`" + (f" ({'; '.join(labels)})" if len(hashes) > 1 else "") for one, labels in hashes.items())
     return (
         f"{name if own else section.data}: {_images(section, 'train')} training and {_images(section, 'test')} test "
         f"images,{drawn} {_values(runs, 'classes')} classes. Hash of the training subset and its labels: "
-        f"{', '.join(told)}."
+        f"{', '.join(shown)}."
     )
 
 
@@ -127,17 +141,16 @@ def _every_epoch(runs: pd.DataFrame) -> str:
     if during.empty:
         return ""
 
-    def told(name: str, key: str) -> str:
+    found = []
+    for name, key in (("orderings", "orderings"), ("points", "points"), ("images", "samples")):
         values = pd.Series(_UNRECORDED[key], during.index)
         for column in (f"{config}.{key}", f"every_epoch.{name}"):
             if column in during:
                 values = during[column].combine_first(values)
-        return _told(values)
-
-    return (
-        f"; during training {told('orderings', 'orderings')} orderings x {told('points', 'points')} points on "
-        f"{told('images', 'samples')} of the training images (or all, where there are fewer)"
-    )
+        found.append(_each(values))
+    orderings, points, images = found
+    measured = f"during training {orderings} orderings x {points} points on {images} of the training images"
+    return f"; {measured} (or all, where there are fewer)"
 
 
 def _settings(runs: pd.DataFrame) -> Iterator[str]:
@@ -145,7 +158,7 @@ def _settings(runs: pd.DataFrame) -> Iterator[str]:
     for key, values in _group(runs, "config"):
         elsewhere = any(key == known or key.startswith(f"{known}.") for known in _ELSEWHERE)
         if not elsewhere and not key.endswith("._partial_"):
-            yield f"{key}={_told(values)}"
+            yield f"{key}={_each(values)}"
 
 
 def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
@@ -156,10 +169,10 @@ def _group(runs: pd.DataFrame, group: str) -> Iterator[tuple[str, pd.Series]]:
 
 
 def _values(runs: pd.DataFrame, column: str) -> str:
-    return _told(runs[column]) if column in runs else "?"
+    return _each(runs[column]) if column in runs else "?"
 
 
-def _told(values: pd.Series) -> str:
+def _each(values: pd.Series) -> str:
     """All different values: `0 to 19` for whole numbers that follow each other, else each."""
     known = list(dict.fromkeys(values.dropna()))
     if not known:

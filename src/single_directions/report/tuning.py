@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER
-from single_directions.experiments.sweeps import overrides, said
+from single_directions.experiments.sweeps import overrides, overrides_of
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import number, place
 from single_directions.report.views import Block, Cell, table
@@ -35,7 +35,7 @@ def tuning(tables: Tables) -> Iterator[Block]:
 
 def _others(run: Mapping[Any, Any]) -> str:
     """The overrides of a run, a row of the table, that are not what is tuned."""
-    others = {key: value for key, value in said(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
+    others = {key: value for key, value in overrides_of(run).items() if key.split(".")[0] not in ("optimizer", "seed")}
     return ",".join(f"{key}={value}" for key, value in sorted(others.items()))
 
 

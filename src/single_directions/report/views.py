@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from single_directions.experiments.wording import Interval, interval
+
 Kind = Literal["text", "number", "code", "strong", "yes", "no", "open"]
 """How text looks: a number stays on one line; yes, no and open are the colours of a verdict."""
 
@@ -120,3 +122,8 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]], style: str = "
     """A table; what is no cell yet becomes one by `str`."""
     cells = (tuple(one if isinstance(one, Cell) else Cell(str(one)) for one in row) for row in rows)
     return Table(tuple(heads), tuple(cells), style)
+
+
+def interval_cell(estimate: Interval) -> Cell:
+    """A number with its interval, on one line."""
+    return Cell(interval(estimate), "number")

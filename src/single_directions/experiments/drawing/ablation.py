@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
 from single_directions.experiments.drawing.style import (
+    DASHED,
     MARKERS,
-    STYLE,
     draw_chance,
     draw_legend,
-    draw_title,
     height_with,
     new_figure,
+    styled,
 )
 
 Spread = Literal["orderings", "curves"]
@@ -39,6 +39,7 @@ class Line:
     dotted: bool = False
 
 
+@styled
 def ablation_figure(
     lines: Sequence[Line], chance: float, title: str, *, legend: str = "", spread: Spread = "orderings",
     verticals: Sequence[tuple[float, Any]] = (), drop: bool = False,
@@ -52,37 +53,34 @@ def ablation_figure(
     `verticals` (fraction and colour). With `drop` the figure shows the accuracy that each network loses; there is
     no line for chance then, since its height would differ between networks.
     """
-    with matplotlib.rc_context(STYLE):
-        labels = [line.label for line in lines]
-        figure, axes = new_figure(height_with(title, labels, legend))
-        draw_title(figure, title)
-        for fraction, colour in verticals:
-            axes.axvline(fraction, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        lines = sorted(lines, key=lambda line: line.dotted)
-        colours = list(dict.fromkeys(line.colour for line in lines))
-        for place, line in enumerate(lines):
-            marks = (colours.index(line.colour), len(colours)) if len(colours) > 2 else None
-            _draw_line(axes, line, spread, drop, place / len(lines), marks)
-        if not drop:
-            draw_chance(axes, chance, after=max((fraction for fraction, _ in verticals), default=0.0))
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
-        axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
-        draw_legend(figure, labels, title=legend or None)
+    labels = [line.label for line in lines]
+    figure, axes = new_figure(title, height_with(title, labels, legend))
+    for fraction, colour in verticals:
+        axes.axvline(fraction, **DASHED | {"color": colour})
+    lines = sorted(lines, key=lambda line: line.dotted)
+    colours = list(dict.fromkeys(line.colour for line in lines))
+    for place, line in enumerate(lines):
+        marks = (colours.index(line.colour), len(colours)) if len(colours) > 2 else None
+        _draw_line(axes, line, spread, drop, place / len(lines), marks)
+    if not drop:
+        draw_chance(axes, chance, after=max((fraction for fraction, _ in verticals), default=0.0))
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
+    axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
+    draw_legend(figure, labels, title=legend or None)
     return figure
 
 
+@styled
 def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) -> Figure:
     """The curve of one network: a thin line for each ordering, and their mean with one standard deviation."""
     fraction, accuracy = curve.fraction_ablated.numpy(), curve.accuracy.numpy()
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_title(figure, title)
-        colour = matplotlib.colormaps["viridis"](0.0)
-        axes.plot(fraction, accuracy.T, color=colour, linewidth=0.5, alpha=0.5)
-        _draw_band(axes, fraction, accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0, colour)
-        draw_chance(axes, chance)
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
-        axes.set_ylabel(f"accuracy on {split}{'ing' if split == 'train' else ''} images")
+    figure, axes = new_figure(title)
+    colour = matplotlib.colormaps["viridis"](0.0)
+    axes.plot(fraction, accuracy.T, color=colour, linewidth=0.5, alpha=0.5)
+    _draw_band(axes, fraction, accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0, colour)
+    draw_chance(axes, chance)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
+    axes.set_ylabel(f"accuracy on {split}{'ing' if split == 'train' else ''} images")
     return figure
 
 

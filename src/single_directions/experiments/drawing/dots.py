@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from single_directions.experiments.drawing.style import COLUMN_WIDTH, GREY, LABEL_WIDTH, STYLE, draw_title, new_figure
+from single_directions.experiments.drawing.style import COLUMN_WIDTH, DASHED, GREY, LABEL_WIDTH, new_figure, styled
 
 NARROW = 18
 """The width of a label beside two panels, in characters."""
@@ -42,28 +41,27 @@ class Column:
     marked: Sequence[tuple[float, str]] = ()
 
 
+@styled
 def dots_figure(labels: Sequence[str], columns: Sequence[Column], title: str) -> Figure:
     """A dot for each network, and a diamond at the mean with its 95 % interval; panels side by side.
 
     There is one row for each condition. Intervals are cut at a panel's limits.
     """
-    with matplotlib.rc_context(STYLE):
-        height = max(0.42, (1.0 + 0.36 * len(labels)) / COLUMN_WIDTH)
-        figure, grid = new_figure(height, columns=len(columns), sharey=True, squeeze=False)
-        draw_title(figure, title)
-        for axes, column in zip(grid.flat, columns, strict=True):
-            _draw_column(axes, column)
-        first = grid.flat[0]
-        width = LABEL_WIDTH if len(columns) == 1 else NARROW
-        first.set_yticks(range(len(labels)), [_wrapped(label, width) for label in labels])
-        named = any(name for column in columns for _, name in column.marked)
-        first.set_ylim(len(labels) - 0.5, -0.5 - 0.5 * named)
+    height = max(0.42, (1.0 + 0.36 * len(labels)) / COLUMN_WIDTH)
+    figure, grid = new_figure(title, height, columns=len(columns), sharey=True, squeeze=False)
+    for axes, column in zip(grid.flat, columns, strict=True):
+        _draw_column(axes, column)
+    first = grid.flat[0]
+    width = LABEL_WIDTH if len(columns) == 1 else NARROW
+    first.set_yticks(range(len(labels)), [_wrapped(label, width) for label in labels])
+    named = any(name for column in columns for _, name in column.marked)
+    first.set_ylim(len(labels) - 0.5, -0.5 - 0.5 * named)
     return figure
 
 
 def _draw_column(axes: Axes, column: Column) -> None:
     for value, name in column.marked:
-        axes.axvline(value, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        axes.axvline(value, **DASHED)
         axes.annotate(
             name, (value, 1), (2, 0), xycoords=("data", "axes fraction"),
             textcoords="offset points", color=GREY, fontsize=8, va="top",

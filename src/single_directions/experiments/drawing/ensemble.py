@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from single_directions.experiments.drawing.style import (
     BLUE,
+    DASHED,
     DISTINCT,
     MARKERS,
-    STYLE,
     VERMILLION,
     draw_legend,
-    draw_title,
     new_figure,
+    styled,
 )
 from single_directions.experiments.statistics import Floats
 
@@ -24,6 +23,7 @@ NAMED = 3
 """Networks whose names are shown."""
 
 
+@styled
 def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
     """Normalized AUC against generalization error, one mark for each network (Figure 2b).
 
@@ -31,21 +31,19 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
     `orderings` are known. `groups` has the group of each network, sorted as in the legend, with the index of
     `networks`. Each group has its own colour and marks.
     """
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_title(figure, title)
-        labels = pd.Series("", networks.index) if groups is None else groups
-        for place, label in enumerate(labels.unique()):
-            group = networks.loc[labels.index[labels == label]]
-            axes.errorbar(
-                group["generalization_error"], group["auc_normalized"], yerr=_standard_error(group),
-                color=DISTINCT[place % len(DISTINCT)], fmt=MARKERS[place % len(MARKERS)], label=label,
-                markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
-            )  # fmt: skip
-        axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="normalized AUC")
-        axes.margins(0.06)
-        if labels.nunique() > 1:
-            draw_legend(figure, list(labels.unique()), title=legend)
+    figure, axes = new_figure(title)
+    labels = pd.Series("", networks.index) if groups is None else groups
+    for place, label in enumerate(labels.unique()):
+        group = networks.loc[labels.index[labels == label]]
+        axes.errorbar(
+            group["generalization_error"], group["auc_normalized"], yerr=_standard_error(group),
+            color=DISTINCT[place % len(DISTINCT)], fmt=MARKERS[place % len(MARKERS)], label=label,
+            markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
+        )  # fmt: skip
+    axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="normalized AUC")
+    axes.margins(0.06)
+    if labels.nunique() > 1:
+        draw_legend(figure, list(labels.unique()), title=legend)
     return figure
 
 
@@ -55,32 +53,31 @@ def _standard_error(networks: pd.DataFrame) -> Floats:
     return (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0).to_numpy(dtype=float)
 
 
+@styled
 def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, title: str) -> Figure:
     """The correlation without each network, sorted. The three networks that change it most are named."""
     values = np.asarray(without, dtype=float)
     order = np.argsort(values, kind="stable")
     strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:NAMED].tolist())
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_title(figure, title)
-        axes.axhline(whole, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        colours = [VERMILLION if index in strongest else BLUE for index in order]
-        axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
-        axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
-        axes.set(xlabel="network that is left out, sorted by ρ", ylabel="ρ without this network")
-        axes.set_xticks([])
-        axes.margins(0.05, 0.2)
-        heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))
-        for place, index in enumerate(order):
-            if index in heights:
-                axes.annotate(
-                    names[index],
-                    (place, heights[index]),
-                    fontsize=8,
-                    va="center",
-                    ha="left" if values[index] < whole else "right",
-                    color=VERMILLION,
-                )
+    figure, axes = new_figure(title)
+    axes.axhline(whole, **DASHED)
+    colours = [VERMILLION if index in strongest else BLUE for index in order]
+    axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
+    axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
+    axes.set(xlabel="network that is left out, sorted by ρ", ylabel="ρ without this network")
+    axes.set_xticks([])
+    axes.margins(0.05, 0.2)
+    heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))
+    for place, index in enumerate(order):
+        if index in heights:
+            axes.annotate(
+                names[index],
+                (place, heights[index]),
+                fontsize=8,
+                va="center",
+                ha="left" if values[index] < whole else "right",
+                color=VERMILLION,
+            )
     return figure
 
 

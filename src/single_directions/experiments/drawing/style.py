@@ -37,6 +37,8 @@ TITLE_WIDTH = 58
 LABEL_WIDTH = 28
 """Characters in a line of a label."""
 GREY, BLACK = "0.4", "0.1"
+DASHED: Any = {"color": "0.45", "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
+"""The look of lines at single values, such as chance."""
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9"
@@ -54,16 +56,21 @@ def corruption_colour(corruption: float) -> Any:
     return matplotlib.colormaps["inferno"](0.8 * corruption)
 
 
-def new_figure(height: float = 0.62, *, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, Any]:
-    """A figure, one column wide and `height` times as high, and its axes (an array if there are several)."""
+styled = matplotlib.rc_context(STYLE)
+"""Decorates functions that draw."""
+
+
+def new_figure(
+    title: str, height: float = 0.62, *, rows: int = 1, columns: int = 1, **shared: Any
+) -> tuple[Figure, Any]:
+    """A figure, one column wide and `height` times as high, and its axes (an array if there are several).
+
+    The title is over the whole figure, in as many lines as it needs.
+    """
     figure = Figure(figsize=(COLUMN_WIDTH, height * COLUMN_WIDTH), layout="constrained")
-    return figure, figure.subplots(rows, columns, **shared)
-
-
-def draw_title(figure: Figure, title: str) -> None:
-    """Draw the title over the whole figure, in as many lines as it needs."""
     if title:
         figure.suptitle(_wrapped(title), x=0.01, ha="left")
+    return figure, figure.subplots(rows, columns, **shared)
 
 
 def _wrapped(title: str) -> str:
@@ -89,18 +96,18 @@ def _columns(labels: Sequence[str]) -> int:
 
 def draw_chance(axes: Axes, level: float, *, after: float = 0.0) -> None:
     """Draw a dashed line at the accuracy of guessing, with its name `after` a fraction of the axes' width."""
-    axes.axhline(level, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.axhline(level, **DASHED)
     axes.annotate(
         "chance", (0.005 + after, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
         color=GREY, fontsize=8,
     )  # fmt: skip
 
 
+@styled
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PNG and SVG; `path` has no suffix. Returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}{suffix}") for suffix in (".png", ".svg")]
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(files[0], dpi=200, metadata={"Software": None})
-        figure.savefig(files[1], metadata={"Date": None, "Creator": None})
+    figure.savefig(files[0], dpi=200, metadata={"Software": None})
+    figure.savefig(files[1], metadata={"Date": None, "Creator": None})
     return files

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from math import ceil, floor, log10
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from single_directions.experiments.drawing.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, STYLE, draw_title, new_figure
+from single_directions.experiments.drawing.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, new_figure, styled
 
 PANELS = 9
 """The most trainings in one figure of panels."""
@@ -19,6 +18,7 @@ AREA, LABEL = "ablation/auc_normalized", "normalized AUC"
 """The column of the AUC, and its name in figures."""
 
 
+@styled
 def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     """Train and test loss and, on a second axis, the normalized AUC over epochs (Figure 3a).
 
@@ -26,29 +26,26 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     test loss part. Marks: the least test loss and the highest AUC, small for each training and large, with a dashed
     line, for the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc_normalized`.
     """
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(0.72)
-        draw_title(figure, title)
-        areas = axes.twinx()
-        areas.spines["right"].set_visible(True)
-        mean = epochs.groupby("epoch")[["train/loss", "test/loss", AREA]].mean()
-        _draw_measure(axes, epochs, mean, "train/loss", BLUE, "train loss")
-        _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
-        _draw_measure(areas, epochs, mean, AREA, GREEN, LABEL, best="max")
-        axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
-        cut = epochs[["train/loss", "test/loss"]].max(axis=None) > axes.get_ylim()[1]
-        axes.set_ylabel("loss (cut off above)" if cut else "loss")
-        areas.set_ylabel(f"{LABEL} (training images)", color=GREEN)
-        areas.tick_params(axis="y", colors=GREEN)
-        marks, names = axes.get_legend_handles_labels()
-        more, others = areas.get_legend_handles_labels()
-        # A legend is filled column by column: each measure above its mark, the one without a mark last.
-        figure.legend(
-            [*marks[1:], *more, marks[0]], [*names[1:], *others, names[0]], loc="outside lower center", ncols=3
-        )
+    figure, axes = new_figure(title, 0.72)
+    areas = axes.twinx()
+    areas.spines["right"].set_visible(True)
+    mean = epochs.groupby("epoch")[["train/loss", "test/loss", AREA]].mean()
+    _draw_measure(axes, epochs, mean, "train/loss", BLUE, "train loss")
+    _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
+    _draw_measure(areas, epochs, mean, AREA, GREEN, LABEL, best="max")
+    axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
+    cut = epochs[["train/loss", "test/loss"]].max(axis=None) > axes.get_ylim()[1]
+    axes.set_ylabel("loss (cut off above)" if cut else "loss")
+    areas.set_ylabel(f"{LABEL} (training images)", color=GREEN)
+    areas.tick_params(axis="y", colors=GREEN)
+    marks, names = axes.get_legend_handles_labels()
+    more, others = areas.get_legend_handles_labels()
+    # A legend is filled column by column: each measure above its mark, the one without a mark last.
+    figure.legend([*marks[1:], *more, marks[0]], [*names[1:], *others, names[0]], loc="outside lower center", ncols=3)
     return figure
 
 
+@styled
 def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: str) -> Figure:
     """Normalized AUC against test loss: one mark for each epoch, one panel for each training (Figure 3b).
 
@@ -59,26 +56,24 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
     columns = 2 if len(runs) in (2, 4) else min(3, len(runs))
     rows = ceil(len(runs) / columns)
     shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", AREA])
-    with matplotlib.rc_context(STYLE):
-        height = 0.8 if len(runs) == 1 else (1.2 + 1.2 * rows) / COLUMN_WIDTH
-        figure, grid = new_figure(height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
-        draw_title(figure, title)
-        span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
-        for axes, run in zip(grid.flat, runs, strict=False):
-            one = shown[shown["run"] == run].sort_values("epoch")
-            axes.plot(one["test/loss"], one[AREA], color="0.8", linewidth=0.6, zorder=1)
-            marks = axes.scatter(one["test/loss"], one[AREA], c=one["epoch"], s=8, linewidths=0, **span)
-            axes.set_title(titles[run], fontsize=8)
-        _log_losses(grid.flat[0], shown["test/loss"])
-        grid.flat[0].set_ylim(*_around(shown[AREA]))
-        for place in range(len(runs), rows * columns):
-            grid.flat[place].set_visible(False)
-            if place >= columns:  # no panel below has the numbers of this axis
-                grid.flat[place - columns].tick_params(labelbottom=True)
-        figure.supxlabel("test loss (logarithmic)", fontsize=9)
-        figure.supylabel(f"{LABEL} (training images)", fontsize=9)
-        bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
-        bar.outline.set_visible(False)
+    height = 0.8 if len(runs) == 1 else (1.2 + 1.2 * rows) / COLUMN_WIDTH
+    figure, grid = new_figure(title, height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
+    span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
+    for axes, run in zip(grid.flat, runs, strict=False):
+        one = shown[shown["run"] == run].sort_values("epoch")
+        axes.plot(one["test/loss"], one[AREA], color="0.8", linewidth=0.6, zorder=1)
+        marks = axes.scatter(one["test/loss"], one[AREA], c=one["epoch"], s=8, linewidths=0, **span)
+        axes.set_title(titles[run], fontsize=8)
+    _log_losses(grid.flat[0], shown["test/loss"])
+    grid.flat[0].set_ylim(*_around(shown[AREA]))
+    for place in range(len(runs), rows * columns):
+        grid.flat[place].set_visible(False)
+        if place >= columns:  # no panel below has the numbers of this axis
+            grid.flat[place - columns].tick_params(labelbottom=True)
+    figure.supxlabel("test loss (logarithmic)", fontsize=9)
+    figure.supylabel(f"{LABEL} (training images)", fontsize=9)
+    bar = figure.colorbar(marks, ax=list(grid.flat), location="top", label="epoch", aspect=40, pad=0.02)
+    bar.outline.set_visible(False)
     return figure
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from single_directions.errors import BadInput
-from single_directions.experiments.tables import Tables, read_tables
+from single_directions.experiments.reading import read_tables
+from single_directions.experiments.tables import Tables
 from single_directions.runs.folder import RunFolder, write_json
 from single_directions.runs.status import read_status
 
@@ -282,50 +283,3 @@ def test_bad_inputs_are_told_in_one_line(made, tmp_path):
     (tmp_path / "report" / "epochs.csv").unlink()
     with pytest.raises(BadInput, match=r"\.csv is not a table of a report"):
         read_tables([tmp_path / "report"])
-
-
-def test_normalized_and_corrected_auc_follow_where_they_were_not_written_down(made):
-    root = made(auc=(0.4, 0.6), epochs=2)
-    [folder] = folders(root)
-    areas = pd.DataFrame({"epoch": [1, 2], "ablation/auc": [0.4, 0.3], "ablation/accuracy": [0.8, 0.0]})
-    folder.write_frame(folder.metrics, areas)
-    tables = read_tables([root])
-    assert tables.epochs["ablation/auc_normalized"].tolist() == pytest.approx([0.5, float("nan")], nan_ok=True)
-    # From the curves of epochs: straight lines from 0.7 and 1.1 down to 0.1.
-    assert tables.epochs["ablation/auc_corrected"].tolist() == pytest.approx([0.5, 0.5])
-    assert tables.runs["auc_corrected"].tolist() == pytest.approx([0.5])
-    folder.epoch_curves.unlink()
-    assert read_tables([root]).epochs["ablation/auc_corrected"].isna().all()
-
-
-def test_what_was_written_down_is_not_worked_out_again(made):
-    root = made()
-    [folder] = folders(root)
-    known = {"ablation/auc": [0.4, 0.3], "ablation/accuracy": [0.8, 0.5], "ablation/auc_normalized": [0.7, None]}
-    folder.write_frame(folder.metrics, pd.DataFrame({"epoch": [1, 2], **known}))
-    summary = json.loads(folder.summary.read_text())
-    folder.summary.write_text(json.dumps({**summary, "auc_corrected": 0.25, "estimate_auc_normalized": 0.5}))
-    tables = read_tables([root])
-    assert tables.epochs["ablation/auc_normalized"].tolist() == pytest.approx([0.7, 0.6])
-    assert tables.runs["auc_corrected"].tolist() == [0.25]
-    assert tables.runs["estimate_auc_normalized"].tolist() == [0.5]
-
-
-def test_small_tables_keep_what_was_worked_out(made, tmp_path):
-    root = made(epochs=2)
-    [folder] = folders(root)
-    folder.write_frame(
-        folder.metrics, pd.DataFrame({"epoch": [1, 2], "ablation/auc": [0.4, 0.3], "ablation/accuracy": 0.5})
-    )
-    read_tables([root]).write(tmp_path / "small", small=True)
-    again = read_tables([tmp_path / "small"])
-    assert again.epochs["ablation/auc_normalized"].tolist() == pytest.approx([0.8, 0.6])
-    assert again.epochs["ablation/auc_corrected"].tolist() == pytest.approx([0.5, 0.5])
-
-
-def test_curves_of_an_earlier_report_that_are_not_whole_give_no_corrected_auc(made, tmp_path):
-    read_tables([made()]).write(tmp_path / "report")
-    curves, runs = (tmp_path / "report" / name for name in ("curves.csv", "runs.csv"))
-    pd.read_csv(curves).iloc[1:].to_csv(curves, index=False)
-    pd.read_csv(runs).drop(columns="auc_corrected").to_csv(runs, index=False)
-    assert read_tables([tmp_path / "report"]).runs["auc_corrected"].isna().all()

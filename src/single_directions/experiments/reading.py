@@ -1,0 +1,293 @@
+"""Run folders, and the tables of earlier reports, as three tables."""
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from single_directions.commands import called
+from single_directions.errors import BadInput, one_line
+from single_directions.experiments.sweeps import config_of, variants
+from single_directions.experiments.tables import FILES, Tables
+from single_directions.runs.config import flat
+from single_directions.runs.folder import RunFolder
+from single_directions.runs.identity import as_text, assignments, full_name, is_neutral, shown_command
+
+_TEXT = ("run", "state", "reason", "experiment", "scale", "data", "variant", "label_hash", "finished",
+         "overrides", "command", "commit", "identity")  # fmt: skip
+"""Columns that are text even where a value looks like a number."""
+_EXACT: Any = {} if [*map(int, pd.__version__.split(".")[:2])] >= [3, 1] else {"float_precision": "round_trip"}
+"""So that numbers are read to the last digit: what pandas 3.1 does by itself, and does not want to be asked for."""
+_FIRST = ["run", "state", "reason", "experiment", "scale", "data"]
+_CURVES = ["run", "epoch", "ordering", "units_ablated", "fraction_ablated", "accuracy"]
+_NUMBERS = ("config.seed", "config.data.corruption", "config.data.train_samples", "config.network.dropout",
+            "config.optimizer.lr", "config.trainer.max_epochs", "config.ablation.top_k")  # fmt: skip
+"""What a run that is done may lack but not have as text."""
+
+
+def read_tables(inputs: Sequence[Path]) -> Tables:
+    """Everything below some folders: run folders, or the tables that an earlier report wrote.
+
+    A run that occurs in several inputs is taken once, and done rather than not. Run folders that are broken or half
+    written are listed. Two runs that differ in a path alone, such as that of their images, would have one name: the
+    second and all others with its path get a short hash. Raises `BadInput` for an input that does not exist, for
+    tables that cannot be read, for two different runs of one name, and where there is no run at all.
+    """
+    chosen: dict[str, _Run] = {}
+    found = [run for path in inputs for run in _read(path)]
+    for run in _named_apart(found):
+        before = chosen.setdefault(run.row["run"], run)
+        if before.row["state"] == run.row["state"] == "done":
+            _check_same(before.row, run.row)
+        elif run.row["state"] == "done":
+            chosen[run.row["run"]] = run
+    if not chosen:
+        places = ", ".join(map(str, inputs))
+        raise BadInput(f"no runs in {places}: make some, with {called('train')} -m experiment=memorization")
+    ordered = [chosen[name] for name in sorted(chosen)]
+    runs = _normal(_in_order(pd.DataFrame([run.row for run in ordered])))
+    runs.insert(len(_FIRST), "variant", variants(runs))
+    return Tables(
+        runs, _joined([run.curves for run in ordered], _CURVES), _joined([run.epochs for run in ordered], _CURVES[:2])
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run's row, and its part of the other tables, without rows if it is not done and whole.
+
+    `paths` has the settings that the row has without their folders, as {key: value}; of a table of a report, which
+    folders these were is not known, and the values name the report.
+    """
+
+    row: dict[str, Any]
+    curves: pd.DataFrame
+    epochs: pd.DataFrame
+    paths: dict[str, str] = field(default_factory=dict)
+
+
+def _named_apart(runs: Sequence[_Run]) -> list[_Run]:
+    """The runs, where those of one name that differ in a path alone have names and settings of their own."""
+    firsts: dict[str, _Run] = {}
+    endings: dict[str, str] = {}
+    for run in runs:
+        if run.row["state"] == "done":
+            first = firsts.setdefault(run.row["run"], run)
+            one, other = (row.get("identity") for row in (first.row, run.row))
+            if isinstance(one, str) and isinstance(other, str) and one != other and first.paths != run.paths:
+                _check_same(first.row, run.row)
+                endings.setdefault(json.dumps(run.paths), other[:8])
+    return [_with_ending(run, endings.get(json.dumps(run.paths), "")) for run in runs]
+
+
+def _with_ending(run: _Run, ending: str) -> _Run:
+    """A run whose name and paths end in a hash."""
+    if not ending:
+        return run
+    row = {**run.row, "run": f"{run.row['run']}-{ending}"}
+    overrides = json.loads(row["overrides"]) if isinstance(row.get("overrides"), str) else []
+    for key in run.paths:
+        row[f"config.{key}"] = f"{row.get(f'config.{key}')}-{ending}"
+        overrides = [f"{part}-{ending}" if part.startswith(f"{key}=") else part for part in overrides]
+    if overrides:
+        row["overrides"] = json.dumps(overrides)
+    curves, epochs = (table.assign(run=row["run"]) if len(table) else table for table in (run.curves, run.epochs))
+    return replace(run, row=row, curves=curves, epochs=epochs)
+
+
+def _read(path: Path) -> Iterator[_Run]:
+    """The runs of one input."""
+    if not path.is_dir():
+        raise BadInput(
+            f"{path} is not a folder: name one of runs, as {called('train')} -m experiment=memorization makes, "
+            "or that of an earlier report"
+        )
+    if (path / FILES["runs"]).is_file():
+        yield from _read_report(path)
+    else:
+        yield from map(_read_folder, _run_folders(path))
+
+
+def _read_report(path: Path) -> Iterator[_Run]:
+    runs, curves, epochs = (
+        _read_table(path / FILES[name], needed)
+        for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
+    )
+    curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
+    parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
+    for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
+        named = {str(key): value for key, value in row.items()}
+        paths = {"data.root": str(path)} if config_of(named)["data"]["_target_"].endswith(".image_folder") else {}
+        own_curves, own_epochs = (part.get(named["run"], pd.DataFrame()) for part in parts)
+        yield _Run(named, own_curves, own_epochs, paths)
+
+
+def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
+    try:
+        table = _parsed(file.read_text())
+        if missing := set(needed) - set(table):
+            raise ValueError(f"it has no column {min(missing)}")
+    except (OSError, ValueError) as error:
+        why = _without_paths(one_line(error))
+        raise BadInput(f"{file} is not a table of a report ({why}): make the report again") from error
+    return table
+
+
+def _run_folders(root: Path) -> Iterator[RunFolder]:
+    """The folders below `root` in which a run has at least begun."""
+    for place, folders, files in os.walk(root):
+        folder = RunFolder(Path(place))
+        if {folder.status.name, folder.config.name} & set(files):
+            yield folder
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raises `BadInput` where two runs of one name that are done have different labels or configurations."""
+    configs = [config_of(row) for row in (one, other)]
+    for key in sorted(one.keys() | other.keys()):
+        dotted = key.removeprefix("config.")
+        if key == "label_hash" or (dotted != key and not all(is_neutral(dotted, config) for config in configs)):
+            a, b = (None if pd.isna(row.get(key)) or row[key] == "" else row[key] for row in (one, other))
+            if a != b and str(a) != str(b):
+                raise BadInput(f"two runs are called {one['run']}, with {key} {a} and {b}: leave one of them out")
+
+
+def _read_folder(folder: RunFolder) -> _Run:
+    config, trouble = _config(folder), _without_paths(folder.trouble())
+    row = {**_origin(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
+    if trouble and folder.holder() is None:
+        row |= {"state": "broken", "reason": trouble}
+    row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
+    if row["state"] == "done":
+        try:
+            row["finished"] = folder.read_status().get("since")
+            summary = {key: value for key, value in folder.read_summary().items() if key != "settings"}
+            summary = {key: value for key, value in _cells(summary).items() if key not in row}
+            curves, epochs = _read_curves(folder), pd.read_csv(folder.metrics, **_EXACT)
+            epochs = epochs[["epoch", *epochs.columns.drop("epoch")]]
+            if texts := [key for key in _NUMBERS if isinstance(row.get(key), str)]:
+                raise ValueError(f"{texts[0]} is no number")
+            for table in (curves, epochs):
+                table.insert(0, "run", row["run"])
+            return _Run({**row, **summary}, curves, epochs, _paths(config))
+        except (OSError, ValueError) as error:
+            row |= {"state": "broken", "reason": _without_paths(one_line(error))}
+    return _Run(row, pd.DataFrame(), pd.DataFrame())
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    """A run's configuration, or none where it cannot be read."""
+    try:
+        return folder.read_config()
+    except (OSError, BadInput):
+        return {}
+
+
+def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run is called, by the path that `train.py` makes or else by its configuration, and what it recorded."""
+    experiment, place, name = ("", "", *folder.path.absolute().parts)[-3:]
+    scale, _, data = place.partition("-")
+    if config and (config.get("experiment"), config.get("scale")) != (experiment, scale):
+        experiment, scale = str(config.get("experiment", "")), str(config.get("scale", ""))
+        data = str(config["data"].get("_target_", "")).rpartition(".")[2]
+    record, settings = folder.read_record(), _without_paths(config)
+    origin: dict[str, Any] = {key: record.get(key) for key in ("overrides", "command", "commit", "identity")}
+    if isinstance(origin["overrides"], list):
+        name = full_name(origin["overrides"], settings) if config else name
+        found = assignments(origin["overrides"], settings or {"data": {"_target_": ""}})
+        overrides = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]
+        origin["overrides"] = json.dumps(_without_paths(overrides))
+    elif root := config.get("data", {}).get("root"):
+        name = re.sub(r"(?<=data\.root=)[^,]*", lambda _: Path(str(root)).name, name)
+    if origin["command"]:
+        origin["command"] = _without_paths(shown_command(origin["command"]))
+    run = f"{experiment}/{scale}-{data}/{name}"
+    return {"run": run, "experiment": experiment, "scale": scale, "data": data, **origin}
+
+
+def _failure(folder: RunFolder) -> str:
+    """Why a run failed, or its status cannot be read; "" where neither is so."""
+    if folder.state() is None:
+        return f"{folder.status.name} is missing or cannot be read"
+    return str(_without_paths(str(json.loads(folder.status.read_text()).get("error", ""))))
+
+
+def _read_curves(folder: RunFolder) -> pd.DataFrame:
+    """The final curve and those of epochs."""
+    final = pd.read_csv(folder.curves, **_EXACT).assign(epoch=float("nan"))
+    during = (
+        [pd.read_csv(folder.epoch_curves, **_EXACT).astype({"epoch": float})] if folder.epoch_curves.exists() else []
+    )
+    return pd.concat([frame[_CURVES[1:]] for frame in (final, *during)], ignore_index=True)
+
+
+def _cells(nested: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys and their values; a list or an empty group is a value, as JSON."""
+    leaves = flat(nested) if nested else {}
+    return {key: json.dumps(leaf) if isinstance(leaf, list | dict) else leaf for key, leaf in leaves.items()}
+
+
+def _without_paths(value: Any) -> Any:
+    """Text, and all text in lists and dicts, with the absolute paths in it cut to their last part."""
+    if isinstance(value, dict):
+        return {
+            key: Path(str(text)).name if key == "root" and text else _without_paths(text) for key, text in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_paths(text) for text in value]
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s:'\",()\\/]+[\\/])*([^\s:'\",()\\/]+)", r"\1", value)
+    return value
+
+
+def _paths(config: dict[str, Any]) -> dict[str, str]:
+    """The settings of a run that lose their folders in its row, by their dotted keys."""
+    cut = flat(_without_paths(config)) if config else {}
+    return {
+        key: str(value)
+        for key, value in sorted(flat(config).items() if config else ())
+        if cut[key] != value and not is_neutral(key, config)
+    }
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """With what identifies a run first, and its configuration last."""
+    config = [name for name in runs if str(name).startswith("config.")]
+    return runs[[*_FIRST, *(name for name in runs if name not in _FIRST and name not in config), *config]]
+
+
+def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """The tables below each other, with the types that they will be read back with."""
+    filled = [table for table in tables if len(table)]
+    if not filled:
+        return _normal(pd.DataFrame(columns=columns))
+    joined = pd.concat(filled, ignore_index=True)
+    # Writing and reading takes minutes for the curves of all epochs, and leaves numbers as they are.
+    numbers = joined.drop(columns="run").select_dtypes(["int64", "float64"])
+    return joined if numbers.shape[1] == joined.shape[1] - 1 else _normal(joined)
+
+
+def _normal(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it will be read back: what was whole numbers beside gaps, or true beside text, has one type."""
+    return _parsed(table.to_csv(index=False))
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    # Only what is empty is missing: "None" or "nan" may be the name of something.
+    table = pd.read_csv(
+        io.StringIO(text),
+        keep_default_na=False,
+        na_values=[""],
+        dtype=dict.fromkeys(_TEXT, str),
+        low_memory=False,
+        **_EXACT,
+    )
+    return table.fillna({name: "" for name in ("variant", "reason") if name in table})
