@@ -42,8 +42,8 @@ class RayLauncher(HydraRayLauncher):
             with open_dict(config):
                 config.hydra.job.id, config.hydra.job.num = f"job_id_for_{number}", number
             state = Singleton.get_state()
-            told = (self.hydra_context, self.ray_cfg.remote, config, self.task_function, state)
-            runs.append(hydras.launch_job_on_ray(*told))
+            given = (self.hydra_context, self.ray_cfg.remote, config, self.task_function, state)
+            runs.append(hydras.launch_job_on_ray(*given))
         return [result_of_ray(run) for run in runs]
 
 

@@ -74,6 +74,11 @@ def test_experiment_may_choose_its_scale(command, own, tmp_path):
         ("defaults:\n  - override /data: mydata\nexperiment: mine\n", "first line .* must be `# @package _global_`"),
         (f"{GLOBAL}experiment: mine\nscale: paper\n", "scale is 'paper', but scale=demo was chosen.*override /scale"),
         (f"{GLOBAL}experiment: mine\ndata: mydata\n", "data is 'mydata': choose its file with data=mydata"),
+        (
+            f"{GLOBAL}experiment: mine\nscheduler: cosine\n",
+            "scheduler is 'cosine': choose its file with scheduler=cosine",
+        ),
+        (f"{GLOBAL}experiment: mine\nearly_stopping: auc\n", "early_stopping is 'auc': choose its file with"),
         (f"{GLOBAL}experiment: mine\ntrainer: 3\n", "trainer is 3: it must have keys, as trainer.max_epochs"),
         (f"{GLOBAL}experiment: mine\nbatchsize: 3\n", "batchsize is no key .*: did you mean batch_size?"),
         (f"{GLOBAL}experiment: mine\nablation: {{order: 3}}\n", "ablation.order is no key .*ablation.orderings"),

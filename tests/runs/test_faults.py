@@ -101,7 +101,7 @@ def test_interrupt_marks_the_run_cut_off(tmp_path, undisturbed):
     [cut] = [file.parent for file in tmp_path.glob("runs/*/*/*/status.json") if "cut off" in file.read_text()]
     (cut / "last.ckpt").write_text("half a checkpoint")
     assert ended(started(tmp_path, tmp_path / "log", LONG)) == 0
-    assert "the run starts afresh" in (tmp_path / "log").read_text()
+    assert "the run starts from the beginning" in (tmp_path / "log").read_text()
     assert tables(tmp_path) == undisturbed(*LONG)
 
 
@@ -216,7 +216,7 @@ def test_checkpoint_that_cannot_be_read_gives_a_fresh_start(settings, folders, t
     execute(config, cut)
     [said] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said.startswith(f"{cut.checkpoint} cannot be read (")
-    assert said.endswith("): kept as last.ckpt.broken, the run starts afresh")
+    assert said.endswith("): kept as last.ckpt.broken, the run starts from the beginning")
     assert cut.path.joinpath("last.ckpt.broken").exists()
     assert "\n" not in said
     assert not (tmp_path / "executed").exists()
@@ -360,6 +360,37 @@ def test_processes_of_one_training_share_its_lease(settings, place, monkeypatch)
         folder.check_free()
         with folder.leased() as lease:
             assert lease is None
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_interrupt_at_the_start_leaves_no_run_that_says_running(settings, place, interrupt):
+    class Interrupted(RunFolder):
+        """A folder whose process is interrupted right after it wrote that it works here."""
+
+        def set_state(self, state, error=""):
+            super().set_state(state, error)
+            if state == "running":
+                raise interrupt
+
+    with pytest.raises(interrupt):
+        execute(settings(), Interrupted(place))
+    assert RunFolder(place).read_status()["state"] == "cut off"
+    assert RunFolder(place).holder() is None
+
+
+def test_folder_that_cannot_be_written_at_the_start_fails_its_run(settings, place):
+    class Unwritable(RunFolder):
+        """A folder in which the record of a run cannot be written."""
+
+        @property
+        def record(self):
+            return self.path / "missing" / "run.json"
+
+    with pytest.raises(BadInput, match=r"cannot be written.*choose another folder with runs="):
+        execute(settings(), Unwritable(place))
+    status = RunFolder(place).read_status()
+    assert status["state"] == "failed"
+    assert "cannot be written" in status["error"]
 
 
 def test_broken_config_of_a_done_run_is_told(settings, place):

@@ -42,7 +42,7 @@ def test_one_holder_at_a_time(path):
     assert holder(path) is None
     lease = Lease(path)
     assert holder(path).certain
-    assert holder(path).told["pid"] == os.getpid()
+    assert holder(path).fields["pid"] == os.getpid()
     with pytest.raises(UnderLease, match=f"under way in process {os.getpid()} on ") as caught:
         Lease(path)
     assert not caught.value.doubtful
@@ -54,10 +54,10 @@ def test_one_holder_at_a_time(path):
 def test_lease_tells_how_far_the_work_is(path, monkeypatch):
     lease = Lease(path)
     before = holder(path)
-    lease.tell(epoch=3, epochs=9, left=1.5)
+    lease.update(epoch=3, epochs=9, left=1.5)
     lease.beat()
     assert holder(path).content != before.content
-    assert {"epoch": 3, "epochs": 9, "left": 1.5}.items() <= holder(path).told.items()
+    assert {"epoch": 3, "epochs": 9, "left": 1.5}.items() <= holder(path).fields.items()
     assert path.stat().st_size == SIZE
     lease.release()
 
@@ -65,7 +65,7 @@ def test_lease_tells_how_far_the_work_is(path, monkeypatch):
 @pytest.mark.parametrize("child", [False, True])
 def test_killed_process_loses_its_lease(path, child):
     process = holding(path, child)
-    assert holder(path).told["pid"] == process.pid
+    assert holder(path).fields["pid"] == process.pid
     with pytest.raises(UnderLease):
         check_free(path)
     if child:
@@ -86,7 +86,7 @@ def test_process_number_used_anew_does_not_hold(path):
     path.write_text(json.dumps(told))
     assert holder(path) is None
     lease = Lease(path)
-    assert holder(path).told["beat"] == 0
+    assert holder(path).fields["beat"] == 0
     lease.release()
 
 
@@ -140,7 +140,7 @@ def test_holder_that_was_taken_for_dead_notices(path):
     lease.beat()
     assert path.read_bytes() == before
     with pytest.raises(UnderLease, match="taken over"):
-        lease.tell(epoch=2)
+        lease.update(epoch=2)
     lease.release()
     assert holder(path).certain
     other.release()

@@ -182,7 +182,7 @@ def test_run_that_died_on_another_machine_is_marked_failed_once_its_lease_has_en
     assert 0 <= elsewhere.clock.now - 1000 - lease.PATIENCE < 5
     assert not places.jobs[1].folder.lease.exists()
     told = capsys.readouterr()
-    assert "seed=1: process 7 on far died, or another has taken the run on: watching for 90 s at most" in told.out
+    assert "seed=1: process 7 on far died, or another process took the run over: watching for 90 s at most" in told.out
     assert told.err.splitlines()[0] == "seed=1: failed: its process ended without a result (NodeDiedError)"
 
 

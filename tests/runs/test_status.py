@@ -66,7 +66,7 @@ def test_every_state_is_told(run, command, tmp_path):
     run("seed=0")
     going = run("seed=1", "running")
     lease = Lease(going.lease)
-    lease.tell(epoch=3, epochs=40, left=100.0)
+    lease.update(epoch=3, epochs=40, left=100.0)
     lease.beat()
     run("seed=2", error=ValueError("the loss is nan\nand more"))
     run("seed=3", "running")
@@ -107,7 +107,7 @@ def test_epochs_and_time_left(run):
     lease = Lease(run("seed=0", "running").lease)
     told = []
     for values in ({}, {"epoch": 1, "epochs": 2, "left": 40.0}, {"left": 9000.0}, {"epoch": 2}):
-        lease.tell(**values)
+        lease.update(**values)
         lease.beat()
         told.append(read_status(lease.path.parents[1])[0].detail.split("  ")[0])
     assert told == ["starting", "epoch 1/2, 40 s left", "epoch 1/2, 2.5 h left", "epoch 2/2, measuring"]

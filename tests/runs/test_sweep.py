@@ -55,9 +55,10 @@ def test_files_are_composed_once_for_each_choice_of_them(made, monkeypatch):
     assert several[10].folder.path.name == "network=mlp,optimizer=adam,seed=1"
 
 
-def test_job_that_lacks_a_value_is_left_to_tell_so_itself(made):
+def test_job_without_a_needed_value_has_the_reason(made):
     [job] = made(["data=imagenet"])
     assert job.folder is None
+    assert job.invalid.startswith("data.root: ")
     assert not job.is_done()
 
 

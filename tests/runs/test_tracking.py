@@ -296,6 +296,40 @@ def test_run_of_a_wandb_agent_has_the_id_that_it_was_given(settings, place, monk
     assert records(log, "run")[0]["run_id"] == "abcd1234"
 
 
+@pytest.mark.parametrize(
+    ("key", "environment", "told"),
+    [
+        ("progress=false", {"WANDB_MODE": "bogus"}, "tracking: W&B refuses mode: .*'offline'.*WANDB_"),
+        ("+tracking.loggers.wandb.notes=[1]", {}, "tracking: W&B refuses run_notes: .*string"),
+        (f"tracking.tags=[{'x' * 65}]", {}, "tracking: W&B refuses run_tags: .*64 characters"),
+        ("progress=false", {"WANDB_RUN_ID": "a#b"}, "tracking: W&B cannot start .*Run ID"),
+        ("progress=false", {"WANDB_DIR": "/proc/none"}, "/proc/none cannot be written by W&B .*: set WANDB_DIR"),
+    ],
+)
+def test_setting_that_wandb_refuses_is_named_and_not_kept(settings, place, monkeypatch, key, environment, told):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=told) as caught, tracked(settings("tracking=wandb", key), "default", place):
+        pass
+    assert "\n" not in str(caught.value)
+    for name in environment:
+        monkeypatch.delenv(name)
+    with tracked(settings("tracking=wandb"), "default", place) as [logger]:
+        assert logger.experiment.id != "a#b"
+
+
+def test_parts_are_not_set_aside_before_wandb_has_started(settings, place, monkeypatch):
+    with tracked(settings("tracking=wandb"), "default", place):
+        pass
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with pytest.raises(BadInput), tracked(settings("tracking=wandb"), "default", place):
+        pass
+    monkeypatch.delenv("WANDB_MODE")
+    with tracked(settings("tracking=wandb"), "default", place) as [logger]:
+        assert logger.starts_again
+    assert len([*place.glob("wandb/set_aside/offline-run-*")]) == 1
+
+
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_empty_id_of_a_run_is_as_none(settings, place, content):
     file = place / "wandb" / "run.id"
@@ -313,6 +347,14 @@ def test_empty_id_of_a_run_is_as_none(settings, place, content):
         (["tracking.mode=of"], "tracking.mode must be null, offline, online, disabled or shared, not 'of'"),
         (["tracking.tags=a"], r"tracking.tags must be null or a list of texts, as \[first,second\], not 'a'"),
         (["tracking.group=3"], "tracking.group must be null or a text, not 3"),
+        (
+            ["tracking.loggers=[csv]"],
+            r"tracking\.loggers must have keys, not be \['csv'\]: choose loggers with tracking=",
+        ),
+        (
+            ["+tracking.loggers.csv={_target_: 5}"],
+            "tracking.loggers.csv must name a logger of Lightning's as its _target_",
+        ),
         (["+tracking.loggers.csv=x"], "tracking.loggers.csv must name a logger of Lightning's as its _target_"),
     ],
 )

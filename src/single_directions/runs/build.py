@@ -172,14 +172,17 @@ def _check_points(units: int, points: int | str | list[int] | None) -> None:
 
 def _try_optimizer(network: nn.Module, optimizer: Callable[..., Any], scheduler: Callable[..., Any] | None) -> None:
     """Raises `BadInput` for settings that the optimizer or the scheduler refuses."""
-    group = "optimizer"
+    group, call = "optimizer", optimizer
     try:
         made = optimizer(network.parameters())
-        group = "scheduler"
         if scheduler is not None:
+            group, call = "scheduler", scheduler
             scheduler(made)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise BadInput(f"{group}: {one_line(error)}") from error
+    except TypeError as error:  # its message seldom names the key
+        keys = ", ".join(f"{group}.{key}={value!r}" for key, value in getattr(call, "keywords", {}).items())
+        raise BadInput(f"{group}: {one_line(error)}; it was given {keys}") from error
 
 
 def _measured(data: DataSet, samples: int | None, seed: int) -> Dataset[Batch]:

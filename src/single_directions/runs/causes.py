@@ -28,10 +28,10 @@ class CodeFailed(BadInput):
 def failed(what: str, error: BaseException, hint: str = "") -> BadInput:
     """The error to raise where something that the configuration names has failed: `what: cause (file, line)`."""
     place = place_of(error)
-    told = f"{what}: {first_line(error)}{hint}"
+    message = f"{what}: {first_line(error)}{hint}"
     if isinstance(error, SyntaxError):  # its message names the file
-        return CodeFailed(told)
-    return CodeFailed(f"{told} ({place})") if place else BadInput(told)
+        return CodeFailed(message)
+    return CodeFailed(f"{message} ({place})") if place else BadInput(message)
 
 
 def cause_of(error: InstantiationException, target: str) -> tuple[BaseException, str]:

@@ -76,9 +76,10 @@ class BetweenCheckpoints(Checkpoint):
 def readable(path: Path) -> Path | None:
     """The path of a checkpoint to go on from; None where there is none, or it is broken.
 
-    A broken one gets the suffix `BROKEN`, and the run starts afresh with a warning: only a file system can break a file
-    that is written whole. One that cannot be read at the moment stays: it may hold days of work. No code in it is
-    executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too small.
+    A broken one gets the suffix `BROKEN`, and the run starts from the beginning with a warning: only a file system can
+    break a file that is written whole. One that cannot be read at the moment stays: it may hold days of work. No code
+    in it is executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too
+    small.
     """
     if not path.exists():
         return None
@@ -86,7 +87,7 @@ def readable(path: Path) -> Path | None:
         content = path.read_bytes()
     except OSError as error:
         raise BadInput(
-            f"{path} cannot be read ({first_line(error)}): try again, or remove it to start afresh"
+            f"{path} cannot be read ({first_line(error)}): try again, or remove it to start from the beginning"
         ) from error
     try:
         found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
@@ -100,9 +101,9 @@ def readable(path: Path) -> Path | None:
     else:
         if not missing:
             return path
-        reason = f"it lacks {', '.join(sorted(missing))}"
+        reason = f"it has no {', '.join(sorted(missing))}"
     aside = path.with_name(path.name + BROKEN)
-    log.warning("%s cannot be read (%s): kept as %s, the run starts afresh", path, reason, aside.name)
+    log.warning("%s cannot be read (%s): kept as %s, the run starts from the beginning", path, reason, aside.name)
     with suppress(FileNotFoundError):  # several processes may find it
         path.replace(aside)
     return None

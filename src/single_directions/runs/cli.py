@@ -42,12 +42,12 @@ def train() -> None:
     except RunFailed as error:
         raise SystemExit(1 if error.process == os.getpid() else f"{error} (the first failure)") from None
     except (HydraException, OmegaConfBaseException, BadInput) as error:
-        raise SystemExit(_told(error)) from None
+        raise SystemExit(_message(error)) from None
     except Exception as error:
         if not _is_of_composing(error):
             raise
-        told = " ".join(str(error).split())  # later lines say where the YAML is broken
-        raise SystemExit(f"{' '.join(sys.argv[1:])}: {type(error).__name__}: {told}") from None
+        message = " ".join(str(error).split())  # later lines say where the YAML is broken
+        raise SystemExit(f"{' '.join(sys.argv[1:])}: {type(error).__name__}: {message}") from None
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
@@ -91,35 +91,35 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
         print(f"{title}: cut off; the same command goes on from its last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
     except BadInput as error:
-        told = str(error)
+        message = str(error)
         if isinstance(error, CodeFailed):
-            told += _kept(folder)
+            message += _kept(folder)
         elif sweep:
             folder.refuse(error, record)
     except Exception as error:
-        told = first_line(error) + _kept(folder)
+        message = first_line(error) + _kept(folder)
     else:
         print(f"{title}: {line(summary)}{_skipped(folder, settings) if again else ''}", flush=True)
         return optimized(settings, summary)
     # Raised after the `except` blocks: an exception within them would keep the memory of the device in use.
     gc.collect()
-    raise _end(f"{title}: failed: {told}" if sweep else told, sweep)
+    raise _end(f"{title}: failed: {message}" if sweep else message, sweep)
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """The message of Hydra, OmegaConf or this project in one line, without the parts that do not help here."""
     behind = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, BadInput):  # as of a resolver
             return str(behind)
         behind = behind.__cause__ or behind.__context__
-    told, *_ = str(error).split("Config search path")
-    told = " ".join(told.split())
-    before, options, after = told.partition("Available options in ")
-    told = before + options + " ".join(word for word in after.split(" ") if not word.startswith("_"))
-    if re.search(r"Could not override '[\w/]+@experiment\.", told):
-        told += " The first line of an experiment's file must be `# @package _global_`"
-    return told
+    message, *_ = str(error).split("Config search path")
+    message = " ".join(message.split())
+    before, options, after = message.partition("Available options in ")
+    message = before + options + " ".join(word for word in after.split(" ") if not word.startswith("_"))
+    if re.search(r"Could not override '[\w/]+@experiment\.", message):
+        message += " The first line of an experiment's file must be `# @package _global_`"
+    return message
 
 
 def _kept(folder: RunFolder) -> str:
@@ -155,16 +155,16 @@ def _executed(config: dict[str, Any], folder: RunFolder, record: dict[str, Any])
     return execute(config, folder, record)
 
 
-def _end(told: str, sweep: bool) -> BaseException:
+def _end(message: str, sweep: bool) -> BaseException:
     """The exception that ends a failed job with one line.
 
     Hydra lets the other runs of a sweep finish, then shows only the first failure, so each is printed when it happens.
     Around the message of a single run Hydra would print three lines of its own.
     """
     if not sweep:
-        return SystemExit(told)
-    print(told, file=sys.stderr, flush=True)
-    return RunFailed(told)
+        return SystemExit(message)
+    print(message, file=sys.stderr, flush=True)
+    return RunFailed(message)
 
 
 def _place(hydra_config: Any) -> str:

@@ -78,10 +78,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        told = one_line(error)
-        if (own := told.removeprefix("BadInput raised while resolving interpolation: ")) != told:
+        message = one_line(error)
+        if (own := message.removeprefix("BadInput raised while resolving interpolation: ")) != message:
             raise BadInput(own) from error
-        raise BadInput(f"{error.full_key}: {told}; set it with {error.full_key}=...") from error
+        raise BadInput(f"{error.full_key}: {message}; set it with {error.full_key}=...") from error
     assert isinstance(plain, dict)
     trainer = plain.get("trainer")
     if isinstance(trainer, dict) and trainer.get("devices") in ("auto", -1, "-1"):
@@ -143,6 +143,10 @@ def check_ablation(keys: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key of the final measurement with an invalid value."""
     for key, least in {"orderings": 1, "top_k": 1, "seed": 0}.items():
         _check_whole(f"ablation.{key}", keys[key], least)
+    if not (keys["every_epoch"] is None or isinstance(keys["every_epoch"], dict)):
+        raise BadInput(
+            f"ablation.every_epoch must be null or have keys, as {{cost: 0.05}}, not {keys['every_epoch']!r}"
+        )
     if keys["samples"] is not None:
         _check_whole("ablation.samples", keys["samples"], 1, " or null")
     if isinstance(keys["points"], str) and keys["points"] != "all":

@@ -1,4 +1,4 @@
-"""The training of a run: Lightning's trainer, set up so that it can be cut off anywhere and go on later."""
+"""The training of a run: Lightning's trainer, which can be interrupted anywhere and continue later."""
 
 import signal
 import threading
@@ -54,7 +54,7 @@ class SignOfLife(Callback):
         """Writes the epoch, and the seconds that the rest will take."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         pace = (perf_counter() - self._start) / (epoch - self._first)
-        self.lease.tell(epoch=epoch, epochs=epochs, left=round(pace * (epochs - epoch), 1))
+        self.lease.update(epoch=epoch, epochs=epochs, left=round(pace * (epochs - epoch), 1))
 
 
 def fit(

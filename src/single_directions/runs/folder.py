@@ -166,10 +166,7 @@ class RunFolder:
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
-            unwritten = self._cannot_be_written(error)
-            with suppress(OSError):
-                self.set_state("failed", str(unwritten))
-            raise unwritten from error
+            raise self._cannot_be_written(error) from error
 
     def set_state(self, state: State, error: str = "") -> None:
         """Write `status.json`."""
@@ -321,7 +318,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; NaN, which JSON lacks, is an error."""
+    """Write a JSON file, whole or not at all; NaN, which JSON does not have, is an error."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

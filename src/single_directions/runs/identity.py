@@ -24,7 +24,7 @@ _NEUTRAL = (
 )
 """Keys, and groups of keys, that leave a run's numbers as they are, apart from rounding."""
 IMAGES_FOLDER = "FOLDER"
-"""Stands in shown commands for where a folder of images lies."""
+"""Replaces the path of a folder of images in shown commands."""
 _OF_DATA = ("data.root", "data.download", "data.workers")
 """Those of them that are neutral for the data sets of this package alone: what others make of them is not known."""
 _UNSHOWN = (*("runs", "progress", "tracking", "checkpoint", "threads", "gpus_per_run", "cpus_per_run", "dry_run"),
@@ -68,7 +68,7 @@ def number_of_devices(trainer: Any) -> int | str:
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Everything that decides a run's numbers: dotted keys, sorted, and values. Infinity, which JSON lacks, is text."""
+    """Everything that decides a run's numbers: sorted dotted keys and values. Infinity, which JSON has not, is text."""
     settings = {key: _finite(value) for key, value in sorted(flat(config).items()) if not is_neutral(key, config)}
     if "trainer.devices" in settings:
         settings["trainer.devices"] = number_of_devices(config["trainer"])
@@ -83,7 +83,7 @@ def identity(config: dict[str, Any]) -> str:
 def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """The dotted keys in which the settings of two resolved configurations differ.
 
-    A key that the old configuration lacks, since it was written before there was such a key, has its default there.
+    Where the old configuration was written before a key existed, the key's default counts.
     """
     a, b, written = settings_of(old), settings_of(new), flat(old)
     keys = [key for key in sorted(a | b) if key not in a or key not in b or not _same(a[key], b[key])]

@@ -16,6 +16,8 @@ from single_directions.runs.sweep import check_place
 
 GROUPS = ("data", "network", "optimizer", "trainer", "ablation", "checkpoint")
 """Keys of the configuration that have keys below them in every run."""
+OPTIONAL = ("scheduler", "early_stopping")
+"""Keys that are null, or have keys below them."""
 _CLOSED = ("ablation", "checkpoint", "tracking")
 """Groups whose keys this project reads itself. Keys of other groups are arguments of functions."""
 _PLACES = {"run.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": None}
@@ -70,12 +72,12 @@ def _check_trackers(overrides: Iterable[str]) -> None:
 
 def _check_groups(config: DictConfig) -> None:
     """Raises `BadInput` for a group that has a value instead of keys."""
-    for group in GROUPS:
-        if not isinstance(config.get(group), DictConfig):
-            value = config.get(group)
+    for group in (*GROUPS, *OPTIONAL):
+        value = config.get(group)
+        if not (isinstance(value, DictConfig) or (value is None and group in OPTIONAL)):
             how = (
                 f"choose its file with {group}={value}, or with `override /{group}: {value}` in the defaults of a file"
-                if group in ("data", "network", "optimizer")
+                if group in ("data", "network", "optimizer", *OPTIONAL)
                 else f"it must have keys, as {group}.{next(iter(_known()[group]))}"
             )
             raise BadInput(f"{group} is {value!r}: {how}")

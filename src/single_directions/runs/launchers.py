@@ -69,22 +69,22 @@ def look(jobs: Sequence[Job]) -> None:
 
     Runs are built as at their start, up to the first that is not refused.
     """
-    told = set()
+    reasons = set()
     for job in jobs if len(jobs) > 1 else ():
         try:
             build(job.config)
         except CodeFailed:  # each run keeps its traceback
             return
         except BadInput as error:
-            told.add(str(error))
+            reasons.add(str(error))
         except Exception:  # the run itself reports it
             return
         else:
             return
-        if len(told) > 1:
+        if len(reasons) > 1:
             return
-    if told:
-        raise BadInput(f"{told.pop()} (the same for all {len(jobs)} runs)")
+    if reasons:
+        raise BadInput(f"{reasons.pop()} (the same for all {len(jobs)} runs)")
 
 
 def is_here(launcher: DictConfig) -> bool:

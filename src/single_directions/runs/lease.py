@@ -29,8 +29,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 class UnderLease(Exception):
     """Another process works in the folder. `doubtful`: it may have died; only watching the lease can tell."""
 
-    def __init__(self, told: str, doubtful: bool = False) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, doubtful: bool = False) -> None:
+        super().__init__(message)
         self.doubtful = doubtful
 
 
@@ -40,22 +40,27 @@ class Holder:
 
     content: bytes
     certain: bool
-    told: dict[str, Any]
+    fields: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"process {self.told.get('pid', '?')} on {self.told.get('host', '?')}"
+        return f"process {self.fields.get('pid', '?')} on {self.fields.get('host', '?')}"
 
 
 class Lease:
     """The lease of a file's folder, held until `release` or the end of the process. Raises `UnderLease` if it is held.
 
     Attributes:
-        lost: another process took this one for dead, as after its host was suspended: stop working.
+        lost: another process assumed that this one had died, as after a suspension of its host. Stop working.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.lost = path, False
-        self._told: dict[str, Any] = {"host": platform.node()[:100], "pid": os.getpid(), "kernel": _kernel(), "beat": 0}
+        self._fields: dict[str, Any] = {
+            "host": platform.node()[:100],
+            "pid": os.getpid(),
+            "kernel": _kernel(),
+            "beat": 0,
+        }
         self._file = _locked(path)
         _HELD.add(self._file)
         self._write()
@@ -63,10 +68,10 @@ class Lease:
         self._lock = threading.Lock()
         threading.Thread(target=self._live, daemon=True).start()
 
-    def tell(self, **told: Any) -> None:
+    def update(self, **fields: Any) -> None:
         """Write down how far the work is. Raises `UnderLease` if the lease is lost."""
         with self._lock:
-            self._told.update(told)
+            self._fields.update(fields)
         if time.monotonic() - self._written > 1:
             self.beat()
         self.check()
@@ -83,7 +88,7 @@ class Lease:
         with self._lock:
             self._look()
             if not (self.lost or self._released.is_set()):
-                self._told["beat"] += 1
+                self._fields["beat"] += 1
                 self._write()
 
     def release(self) -> None:
@@ -102,7 +107,7 @@ class Lease:
     def _write(self) -> None:
         self._written = time.monotonic()
         with suppress(OSError):  # an error of the file system must not end a training
-            os.pwrite(self._file, json.dumps(self._told).encode().ljust(SIZE - 1) + b"\n", 0)
+            os.pwrite(self._file, json.dumps(self._fields).encode().ljust(SIZE - 1) + b"\n", 0)
             os.fsync(self._file)
 
     def _live(self) -> None:
@@ -121,10 +126,10 @@ def holder(path: Path) -> Holder | None:
         free = _try_lock(file, fcntl.LOCK_SH)
     finally:
         os.close(file)
-    told = _parsed(content)
-    if free and told.get("kernel") == _kernel():
+    fields = _parsed(content)
+    if free and fields.get("kernel") == _kernel():
         return None
-    return Holder(content, free is False, told)
+    return Holder(content, free is False, fields)
 
 
 def check_free(path: Path) -> None:
@@ -135,7 +140,7 @@ def check_free(path: Path) -> None:
 
 
 class Watch:
-    """Tells dead holders from living ones by watching their leases, with its own clock."""
+    """Distinguishes dead holders from living ones by watching their leases, with its own clock."""
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[bytes, float]] = {}
@@ -169,7 +174,7 @@ class Watch:
 
 
 def silence(path: Path) -> float:
-    """Seconds since a lease was changed, by the file system's clock: to be shown, not to decide by."""
+    """Seconds since a lease was changed, by the file system's clock. For display, not for decisions."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -241,10 +246,10 @@ def _is_at(file: int, path: Path) -> bool:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        fields = json.loads(content)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _kernel() -> str:

@@ -22,14 +22,16 @@ def preview(runs: Sequence[Job]) -> None:
     done = sum(job.is_done() for job in once.values())
     skipped = f"; {done} done with the same settings would be skipped" if done else ""
     print(f"dry_run: nothing was run; {len(once) - done} of {len(once)} runs are left to do{skipped}", flush=True)
-    wrong = {str(job): told for job in runs if (told := _wrong(job))}
+    wrong = {str(job): message for job in runs if (message := _wrong(job))}
     if wrong:
-        raise BadInput("; ".join(f"{job}: {told}" for job, told in list(wrong.items())[:3]) + _more(len(wrong) - 3))
+        raise BadInput(
+            "; ".join(f"{job}: {message}" for job, message in list(wrong.items())[:3]) + _more(len(wrong) - 3)
+        )
 
 
 def _wrong(job: Job) -> str:
     if job.folder is None:
-        return job.lacks
+        return job.invalid
     try:
         check(job.config)
         check_optimized(job.config)

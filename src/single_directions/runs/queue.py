@@ -1,4 +1,4 @@
-"""Has the runs of a sweep done. Their folders are the queue: after a launch, however it ended, they are read again."""
+"""Executes the runs of a sweep. Their folders are the queue: they are read again after each launch."""
 
 import os
 import sys
@@ -28,8 +28,8 @@ Launch = Callable[[list[list[str]]], Sequence[JobReturn]]
 class RunFailed(CompactHydraException):
     """A run of a sweep failed; the process with this id has printed why."""
 
-    def __init__(self, told: str = "", process: int | None = None) -> None:
-        super().__init__(told)
+    def __init__(self, message: str = "", process: int | None = None) -> None:
+        super().__init__(message)
         self.process = process or os.getpid()
 
     def __reduce__(self) -> Any:
@@ -53,7 +53,7 @@ def lost(how: str) -> JobReturn:
 
 
 def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], None] | None = None) -> list[JobReturn]:
-    """Have all runs of a sweep done, together with other processes that were started for the same sweep.
+    """Finish all runs of a sweep, together with other processes that were started for the same sweep.
 
     Runs that are done are skipped. A run that another process works on is looked at again until it is done, has failed,
     or its process has died: then it is launched here. A run whose process ended without a result is launched again as
@@ -64,7 +64,7 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
     if look is not None and all(job.folder is not None for job in left):
         look(left)
     list_runs(runs)
-    _tell_skipped(runs, len(runs) - len(left))
+    _print_skipped(runs, len(runs) - len(left))
     before = {str(job): job.folder.read_status() for job in left if job.folder}
     returns: list[JobReturn] = []
     failed_elsewhere: list[Job] = []
@@ -88,8 +88,8 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
     if number:
         names = ", ".join(map(str, failed_elsewhere))
         elsewhere = f" ({len(failed_elsewhere)} in other processes: {names})" if names else ""
-        told = f"{number} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
-        print(told, file=sys.stderr, flush=True)
+        message = f"{number} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
+        print(message, file=sys.stderr, flush=True)
         # `return_value` would make Hydra print another line.
         raise failures[0]._return_value if failures else RunFailed()
     return returns
@@ -110,7 +110,7 @@ def _attempt(jobs: Sequence[Job], launch: Launch) -> tuple[list[JobReturn], list
     returns, again = [], []
     for job, end in zip(jobs, ends, strict=True):
         died = end._return_value if isinstance(end._return_value, ProcessDied) else None
-        if (died and _is_taken_on(job)) or (end.status == JobStatus.COMPLETED and end._return_value == UNDER_WAY):
+        if (died and _is_taken_over(job)) or (end.status == JobStatus.COMPLETED and end._return_value == UNDER_WAY):
             again.append(job)
         elif died and (epoch := _progress(job)) > before[str(job)]:
             print(f"{job}: {died} after epoch {epoch}; it is launched again", file=sys.stderr, flush=True)
@@ -127,7 +127,7 @@ def _progress(job: Job) -> int:
     return job.folder.epochs() if job.folder else 0
 
 
-def _tell_skipped(runs: Sequence[Job], done: int) -> None:
+def _print_skipped(runs: Sequence[Job], done: int) -> None:
     if not done:
         return
     places = dict.fromkeys(str(job.folder.path.parent) for job in runs if job.folder)
@@ -138,7 +138,7 @@ def _tell_skipped(runs: Sequence[Job], done: int) -> None:
     )
 
 
-def _is_taken_on(job: Job) -> bool:
+def _is_taken_over(job: Job) -> bool:
     """Whether another process works on a run whose process died here, or has finished it.
 
     The lease of a process that died on another host stays for a while. Watching it tells whether a living process holds
@@ -149,7 +149,9 @@ def _is_taken_on(job: Job) -> bool:
     held = job.folder.holder()
     if held is None or held.certain:
         return held is not None or job.folder.is_done()
-    print(f"{job}: {held} died, or another has taken the run on: watching for {PATIENCE:.0f} s at most", flush=True)
+    print(
+        f"{job}: {held} died, or another process took the run over: watching for {PATIENCE:.0f} s at most", flush=True
+    )
     return not Watch().outlives(job.folder.lease) or job.folder.is_done()
 
 

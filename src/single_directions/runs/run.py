@@ -54,8 +54,8 @@ def execute(config: dict[str, Any], folder: RunFolder, record: dict[str, Any] | 
     with folder.leased() as lease:
         if folder.holds(config) and folder.is_done():  # another process finished it a moment ago
             return folder.read_summary()
-        folder.begin(config, record)
         try:
+            folder.begin(config, record)
             with threads(config["threads"]), tracked(config, folder.path.name, folder.path) as loggers:
                 summary = _trained_and_measured(config, parts, folder, record, lease, loggers)
             folder.set_state("done")

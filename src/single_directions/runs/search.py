@@ -64,7 +64,7 @@ def search(
                 raise RunFailed from None
             hint = "; hydra.sweeper.storage=null goes on from the runs' folders" if settings["storage"] else ""
             raise BadInput(f"hydra/sweeper=optuna: {first_line(error)}{hint}") from error
-        trials.tell_best()
+        trials.print_best()
 
     return run
 
@@ -94,7 +94,7 @@ class Trials(Launcher):
                 finish(left, launch)
         return [self._number(job) for job in trials]
 
-    def tell_best(self) -> None:
+    def print_best(self) -> None:
         """Print the result, which `optimization_results.yaml` in the sweep's folder holds."""
         file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
         failed = f", {len(self.failed)} failed and left out" if self.failed else ""

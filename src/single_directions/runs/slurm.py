@@ -1,4 +1,4 @@
-"""What has become of jobs in Slurm, told by `squeue`."""
+"""The states of jobs in Slurm, as `squeue` lists them."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ ENDED = {GONE, "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NOD
 class JobStates:
     """The states of this user's jobs, in place of submitit's watcher.
 
-    That one calls `sacct`, which says nothing where Slurm keeps no accounts. Then submitit would wait for ever for a
-    job that ended without a result.
+    Submitit's watcher calls `sacct`, which lists nothing where Slurm has no accounting. Submitit would then wait
+    forever for a job that ended without a result.
     """
 
     def __init__(self) -> None:
@@ -41,10 +41,12 @@ class JobStates:
         # All states: for some minutes Slurm also lists jobs that have ended.
         command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i %T"]
         try:
-            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+            listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
         except (OSError, subprocess.SubprocessError):  # the controller is busy or restarts: keep the old states
             return
-        self._states = dict.fromkeys(self._states, GONE) | dict(line.partition(" ")[::2] for line in told.splitlines())
+        self._states = dict.fromkeys(self._states, GONE) | dict(
+            line.partition(" ")[::2] for line in listed.splitlines()
+        )
 
 
 def last_of_traceback(message: str) -> str:

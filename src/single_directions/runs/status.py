@@ -126,7 +126,7 @@ def status_of(folder: RunFolder) -> RunStatus:
     elif holder is not None:
         silent = 0.0 if holder.certain else silence(folder.lease)
         doubt = f", no sign of life for {_duration(silent)}" if silent > 2 * BEAT else ""
-        shown = "running", f"{_progress(holder.told)}  {holder}{doubt}"
+        shown = "running", f"{_progress(holder.fields)}  {holder}{doubt}"
     elif trouble:
         shown = "broken", trouble
     elif state == "failed":
@@ -138,9 +138,9 @@ def status_of(folder: RunFolder) -> RunStatus:
     return RunStatus(folder.path.parent, folder.path.name, *shown)
 
 
-def _progress(told: dict[str, Any]) -> str:
+def _progress(fields: dict[str, Any]) -> str:
     """How far a run is, as its lease says. The time left is an upper bound where a training may stop early."""
-    epoch, epochs, left = told.get("epoch"), told.get("epochs"), told.get("left")
+    epoch, epochs, left = fields.get("epoch"), fields.get("epochs"), fields.get("left")
     if not isinstance(epoch, int) or not isinstance(left, int | float):
         return "starting"
     rest = "measuring" if epoch == epochs else f"{_duration(left)} left"

@@ -24,12 +24,12 @@ from single_directions.runs.identity import command_line, run_name
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `folder` is None where the configuration is not valid; `lacks` says why."""
+    """One run of a sweep. `folder` is None where the configuration is not valid; `invalid` says why."""
 
     overrides: list[str]
     config: dict[str, Any]
     folder: RunFolder | None
-    lacks: str = ""
+    invalid: str = ""
 
     def __str__(self) -> str:
         return self.folder.path.name if self.folder else " ".join(self.overrides)
@@ -40,7 +40,7 @@ class Job:
             return False
         try:
             return self.folder.holds(self.config)
-        except BadInput:  # the job itself reports it
+        except BadInput:  # reported when the job is launched
             return False
 
 
@@ -52,7 +52,10 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
-    groups = {*master.hydra.runtime.choices, *loader.list_groups("")}  # the former lacks groups of several choices
+    groups = {
+        *master.hydra.runtime.choices,
+        *loader.list_groups(""),
+    }  # choices leaves out groups with a list of choices
     for overrides in sweep:
         values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)
@@ -67,7 +70,7 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         try:
             settings = resolved(config)
             folder = run_folder(settings, data, overrides)
-        except BadInput as error:  # the job itself reports it
+        except BadInput as error:  # reported when the job is launched
             yield Job(overrides, {}, None, str(error))
         else:
             yield Job(overrides, settings, folder)
@@ -76,7 +79,7 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
 def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
     """Raises `BadInput` for a sweep over experiments or scales, and for intervals in a `grid`.
 
-    Hydra would leave out the sweeps that experiments have themselves.
+    Hydra would ignore the sweeps in the experiments' own files.
     """
     for override in overrides:
         if override.is_sweep_override() and override.get_key_element() in ("experiment", "scale"):
@@ -144,8 +147,9 @@ def list_runs(runs: Sequence[Job]) -> None:
                 runs_known = dict.fromkeys([*listed_runs(place), *names])
                 write_json(sweep_file(place), {"runs": list(runs_known), "commands": commands})
         except OSError as error:
-            told = f"{place} cannot be written ({one_line(error)}): choose another folder with runs="
-            raise BadInput(told) from error
+            raise BadInput(
+                f"{place} cannot be written ({one_line(error)}): choose another folder with runs="
+            ) from error
 
 
 @contextmanager

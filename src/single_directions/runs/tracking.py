@@ -52,8 +52,11 @@ def check_tracking(keys: Any) -> None:
         raise BadInput(f"tracking.tags must be null or a list of texts, as [first,second], not {tags!r}")
     if keys.get("mode") not in (None, *MODES):
         raise BadInput(f"tracking.mode must be null, {', '.join(MODES[:-1])} or {MODES[-1]}, not {keys['mode']!r}")
-    for name, logger in (keys.get("loggers") or {}).items():
-        if not isinstance(logger, dict) or "_target_" not in logger:
+    loggers = keys.get("loggers") or {}
+    if not isinstance(loggers, dict):
+        raise BadInput(f"tracking.loggers must have keys, not be {loggers!r}: choose loggers with tracking=[wandb,csv]")
+    for name, logger in loggers.items():
+        if not isinstance(logger, dict) or not isinstance(logger.get("_target_"), str):
             raise BadInput(f"tracking.loggers.{name} must name a logger of Lightning's as its _target_, not {logger!r}")
 
 
@@ -124,7 +127,7 @@ class LogsAgain(pl.Callback):
 
     def __init__(self, history: History, loggers: Sequence[Any]) -> None:
         self.history = history
-        self.loggers = [logger for logger in loggers if getattr(logger, "begins_anew", False)]
+        self.loggers = [logger for logger in loggers if getattr(logger, "starts_again", False)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs the epochs, which the checkpoint held."""
@@ -143,7 +146,7 @@ class ByEpoch(Logger):
     def __init__(self, logger: Logger) -> None:
         super().__init__()
         self.logger = logger
-        self.begins_anew = isinstance(logger, CSVLogger)
+        self.starts_again = isinstance(logger, CSVLogger)
 
     @property
     def name(self) -> str | None:
@@ -188,13 +191,13 @@ def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, f
         "config": config,
         **{key: value for key, value in settings.items() if key != "_target_"},
     }
-    with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, anew):
+    with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, repeats):
         run.define_metric("epoch")
         # Numbers of epochs have a slash in their names. W&B's summary holds those of the run, as in summary.json.
         for group in ("train", "test", "ablation"):
             run.define_metric(f"{group}/*", step_metric="epoch", summary="none")
         logger = WandbLogger(experiment=run, save_dir=folder)
-        logger.begins_anew = anew  # type: ignore[attr-defined]
+        logger.starts_again = repeats  # type: ignore[attr-defined]
         yield logger
 
 
@@ -289,18 +292,17 @@ def _opened(
     The second value says whether everything that was logged before must be logged again.
     """
     import wandb
+    from pydantic import ValidationError
 
     in_sweep = "WANDB_SWEEP_ID" in os.environ  # `wandb agent` sets it, and the run's id
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if in_sweep else "offline")
     place = Path(os.environ.get("WANDB_DIR") or folder)
     id_file = folder / "wandb" / f"{purpose}.id"
-    if purpose == "run" and os.environ.get("WANDB_RUN_ID"):
-        id_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(id_file, os.environ["WANDB_RUN_ID"])
-    run_id = _run_id(id_file)
-    anew = _set_aside(place / "wandb", run_id)
+    given = os.environ.get("WANDB_RUN_ID") if purpose == "run" else None
+    run_id = given or _kept_id(id_file) or secrets.token_hex(4)
+    earlier = _not_uploaded(place / "wandb", run_id)
+    _check_writable(place)
     try:
-        place.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
             id=run_id,
             resume="allow",
@@ -312,25 +314,45 @@ def _opened(
         )
     except TypeError as error:
         raise BadInput(f"tracking.loggers.wandb: {one_line(error)}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise BadInput(
+            f"tracking: W&B refuses {wrong}; change it in tracking, or in the environment's WANDB_*"
+        ) from error
     except wandb.Error as error:
         raise BadInput(f"tracking: W&B cannot start ({one_line(error)}): set WANDB_MODE=offline") from error
     try:
+        id_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(id_file, run_id)  # only now: W&B refuses some ids
+        _set_aside(earlier)
         with _staged(folder / "wandb" / "staged"):
-            yield run, anew
+            yield run, bool(earlier)
     finally:
         run.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
-def _set_aside(place: Path, run_id: str) -> bool:
-    """Move away the offline parts of a run that were not uploaded, and say whether there were any.
+def _check_writable(place: Path) -> None:
+    """Raises `BadInput` where W&B cannot write. It would silently write to the system's temporary folder."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK):
+            return
+        reason = "permission denied"
+    except OSError as error:
+        reason = one_line(error)
+    raise BadInput(f"{place} cannot be written by W&B ({reason}): set WANDB_DIR to another folder")
 
-    The next part repeats them: `wandb sync` uploads nothing after a part whose process was killed.
-    """
-    parts = [part for part in place.glob(f"offline-run-*-{run_id}") if not list(part.glob("*.wandb.synced"))]
+
+def _not_uploaded(place: Path, run_id: str) -> list[Path]:
+    """The offline parts of a run that were not uploaded."""
+    return [part for part in place.glob(f"offline-run-*-{run_id}") if not list(part.glob("*.wandb.synced"))]
+
+
+def _set_aside(parts: Sequence[Path]) -> None:
+    """Move away parts that the next one repeats: `wandb sync` uploads nothing after a part whose process was killed."""
     for part in parts:
-        (place / ASIDE).mkdir(exist_ok=True)
-        part.rename(place / ASIDE / part.name)
-    return bool(parts)
+        (part.parent / ASIDE).mkdir(exist_ok=True)
+        part.rename(part.parent / ASIDE / part.name)
 
 
 @contextmanager
@@ -350,14 +372,6 @@ def _staged(folder: Path) -> Iterator[None]:
 def _kept_id(file: Path) -> str:
     """The id in a file; "" where there is none."""
     return file.read_text().strip() if file.exists() else ""
-
-
-def _run_id(file: Path) -> str:
-    """The id in a file; a new one where there is none."""
-    if not _kept_id(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, secrets.token_hex(4))
-    return _kept_id(file)
 
 
 def _figure(curve: pd.DataFrame) -> Any:

@@ -23,7 +23,7 @@ def broken_summary(summary: dict[str, Any]) -> str:
     """Which key of a summary is missing or has an invalid value; "" where none."""
     for key in (*NEEDED, "seconds"):
         if summary.get(key) is None:
-            return f"summary.json lacks {key}"
+            return f"summary.json has no {key}"
     for key in ("orderings", "points", "epochs"):
         if not isinstance(summary[key], int):
             return f"summary.json: {key} is no whole number"
@@ -102,5 +102,5 @@ def _holes(curves: Path, orderings: int, points: int) -> str:
     except ValueError:
         return f"{curves.name}: some ordering or units_ablated is no whole number"
     if len(found) != len(lines) or len({point for _, point in found}) != points:
-        return f"{curves.name}: some of the {orderings} orderings lacks a point"
+        return f"{curves.name}: some of the {orderings} orderings have a point missing"
     return ""

@@ -1,4 +1,4 @@
-"""Messages about arguments of the measurement become messages about keys of the configuration."""
+"""Rewrites messages about arguments of the measurement as messages about keys of the configuration."""
 
 import re
 import warnings
@@ -29,18 +29,18 @@ def in_keys(every_epoch: Iterable[str] | None = None) -> Iterator[None]:
         else:  # a training is too long for warnings to wait for its end
             yield
     except BadInput as error:
-        told = _in_keys(str(error), prefixes)
-        if told == str(error):
+        renamed = _in_keys(str(error), prefixes)
+        if renamed == str(error):
             raise
-        raise type(error)(told) from error
+        raise type(error)(renamed) from error
     finally:
         for warning in caught:
             warnings.warn(_in_keys(str(warning.message), prefixes), warning.category, stacklevel=3)
 
 
 def _in_keys(message: str, prefixes: dict[str, str]) -> str:
-    told = re.sub(r"(?<![\w.])(\w+)(?==)", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", message)
-    told = re.sub(r"^(\w+)(?=: )", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", told)
-    told = re.sub(r"^batches: ", "data: ", told)
-    told = told.replace('="all"', "=all").replace(", or None for", ", or null for")
-    return f"ablation.sites: {told}" if told.startswith("site ") else told
+    message = re.sub(r"(?<![\w.])(\w+)(?==)", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", message)
+    message = re.sub(r"^(\w+)(?=: )", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", message)
+    message = re.sub(r"^batches: ", "data: ", message)
+    message = message.replace('="all"', "=all").replace(", or None for", ", or null for")
+    return f"ablation.sites: {message}" if message.startswith("site ") else message
