@@ -348,10 +348,6 @@ def test_empty_id_of_a_run_is_as_none(settings, place, content):
         (["tracking.tags=a"], r"tracking.tags must be null or a list of texts, as \[first,second\], not 'a'"),
         (["tracking.group=3"], "tracking.group must be null or a text, not 3"),
         (
-            ["tracking.loggers=[csv]"],
-            r"tracking\.loggers must have keys, not be \['csv'\]: choose loggers with tracking=",
-        ),
-        (
             ["+tracking.loggers.csv={_target_: 5}"],
             "tracking.loggers.csv must name a logger of Lightning's as its _target_",
         ),
@@ -362,6 +358,13 @@ def test_unknown_keys_are_refused_before_training(settings, keys, told):
     with pytest.raises(BadInput, match=told):
         build(settings("tracking=wandb", *keys))
     check_tracking(None)
+
+
+def test_a_list_of_loggers_as_in_a_file_is_refused():
+    with pytest.raises(
+        BadInput, match=r"tracking\.loggers must have keys, not be \['csv'\]: choose loggers with track"
+    ):
+        check_tracking({"loggers": ["csv"]})
 
 
 def test_several_loggers_each_hold_epochs_and_final_numbers(settings, place):
