@@ -45,7 +45,7 @@ def test_without_dropout_there_are_no_dropout_modules() -> None:
     assert not any(isinstance(layer, nn.Dropout) for layer in MLP((1, 8, 8), 10).children())
 
 
-@pytest.mark.parametrize("hidden", [(), (0,), (8, -1), (2.5,), ("8",), (True,), 8, "88"])
+@pytest.mark.parametrize("hidden", [(), (0,), (8, -1), (2.5,), ("8",), (True,), 8, None, "88"])
 def test_impossible_widths_are_refused(hidden: object) -> None:
     with pytest.raises(BadInput, match=r"network\.hidden"):
         MLP((1, 8, 8), 10, hidden=hidden)
