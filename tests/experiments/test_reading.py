@@ -158,11 +158,11 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
     [
         ("summary", "{", "summary.json is missing or broken"),
         ("summary", "[1, 2]", "summary.json is missing or broken"),
-        ("summary", "{}", "summary.json lacks orderings"),
+        ("summary", "{}", "summary.json has no orderings"),
         ("curves", "", "curves.csv: it has no column accuracy"),
         ("curves", "ordering,units_ablated\n0,0\n", "curves.csv: it has no column accuracy"),
         ("curves", f"{CURVE}0,0,0,1\n1,4,1,0\n", "curves.csv: it has 2 rows, not the 4 of summary.json"),
-        ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: some of the 2 orderings lacks a point"),
+        ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: some of the 2 orderings have a point missing"),
         ("curves", f"{CURVE}0,0,0\n0,4,1,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: row 1 has 3 cells, not the 4"),
         (
             "curves",
@@ -218,7 +218,7 @@ def test_summary_without_a_key_is_broken_everywhere(made, key, lost):
     folder.summary.write_text(
         json.dumps({k: v for k, v in summary.items() if k != key} | ({} if lost else {key: None}))
     )
-    told = f"summary.json lacks {key}: the same command makes it again"
+    told = f"summary.json has no {key}: the same command makes it again"
     assert not folder.is_done()  # and so training makes it again
     assert [(row.state, row.detail) for row in read_status(root)] == [("broken", told)]
     assert list(read_tables([root]).runs["reason"]) == [told]

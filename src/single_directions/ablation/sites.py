@@ -18,6 +18,11 @@ from single_directions.ablation.select import select
 from single_directions.ablation.trace import unchanged
 from single_directions.errors import BadInput, one_line
 
+
+class ForwardFailed(BadInput):
+    """The network's own `forward` raised an exception; it is the cause of this one."""
+
+
 _IMAGES_TO_CHECK = 8
 _SHOWN = 5
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -223,7 +228,9 @@ def locate(
         raise
     except Exception as error:  # somebody's own forward()
         kind = str(inputs.dtype).removeprefix("torch.")
-        raise BadInput(f"network {name}: it cannot take {kind} {tuple(inputs.shape)}: {one_line(error)}") from error
+        raise ForwardFailed(
+            f"network {name}: it cannot take {kind} {tuple(inputs.shape)}: {one_line(error)}"
+        ) from error
     if not isinstance(plain, Tensor) or plain.dim() != 2 or len(plain) != len(inputs):
         advice = 'name them in it, as output="logits", or give a function of it'
         if isinstance(plain, Tensor) and plain.shape == (len(inputs),):

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Subset
 from single_directions.ablation import Site, resolve_sites
 from single_directions.ablation.measurement import METHODS
 from single_directions.ablation.orderings import grid
+from single_directions.ablation.sites import ForwardFailed
 from single_directions.data import DataSet, collate
 from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
@@ -149,10 +150,11 @@ def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[
     try:
         with in_keys():
             return resolve_sites(network, names, inputs)
-    except BadInput:
-        raise
-    except Exception as error:  # the user's network, or one for other shapes
-        raise failed(f"network: cannot take images {tuple(inputs.shape[1:])}", error) from error
+    except ForwardFailed as error:  # the user's network, or one for other shapes
+        cause: BaseException = error
+        while isinstance(cause, ForwardFailed) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise failed(f"network: cannot take images {tuple(inputs.shape[1:])}", cause) from cause
 
 
 def _check_points(units: int, points: int | str | list[int] | None) -> None:
