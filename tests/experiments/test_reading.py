@@ -162,7 +162,11 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
         ("curves", "", "curves.csv: it has no column accuracy"),
         ("curves", "ordering,units_ablated\n0,0\n", "curves.csv: it has no column accuracy"),
         ("curves", f"{CURVE}0,0,0,1\n1,4,1,0\n", "curves.csv: it has 2 rows, not the 4 of summary.json"),
-        ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: some of the 2 orderings have a point missing"),
+        (
+            "curves",
+            f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n",
+            "curves.csv: some of the 2 orderings have a point missing",
+        ),
         ("curves", f"{CURVE}0,0,0\n0,4,1,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: row 1 has 3 cells, not the 4"),
         (
             "curves",

@@ -68,7 +68,9 @@ def test_pages_are_rebuilt_from_their_own_small_tables(monkeypatch, made, tmp_pa
     assert "**Figures**: `python scripts/report.py runs` draws them" in first["memorization.md"]
 
 
-@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "dropout_longer"], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", [RESULTS, RESULTS / "dropout_longer", RESULTS / "figure_1a_full"], ids=lambda folder: folder.name
+)
 def test_committed_results_are_rebuilt_from_their_tables(folder, monkeypatch, tmp_path):
     if not (folder / "runs.csv").is_file():
         pytest.skip("there are no results")

@@ -224,3 +224,16 @@ def test_what_readme_says_without_numbers_holds(claims):
     reasons = json.loads((RESULTS / "reasons.json").read_text())
     open_or_not = {name for name, one in claims.items() if one["verdict"] not in ("reproduced", "met")}
     assert reasons.keys() >= open_or_not
+
+
+def test_figure_1a_in_full_has_the_numbers_of_its_runs():
+    runs = pd.read_csv(RESULTS / "figure_1a_full" / "runs.csv", low_memory=False)
+    runs = runs[runs["state"] == "done"].sort_values("corruption")
+    text = part("docs/findings.md", "figure 1a in full")
+    numbers = re.findall(r"0\.\d\d", text)
+    assert len(numbers) == len(runs)
+    assert all(same(number, auc) for number, auc in zip(numbers, runs["auc"], strict=True))
+    [levels] = re.findall(r"with ([\d, and]+) % of the labels shuffled", text)
+    assert re.findall(r"\d+", levels) == [f"{100 * level:.0f}" for level in runs["corruption"] if level]
+    assert set(runs["config.trainer.max_epochs"]) == {640}
+    assert set(runs["train_images"]) == {60_000}
