@@ -151,9 +151,7 @@ def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[
         with in_keys():
             return resolve_sites(network, names, inputs)
     except ForwardFailed as error:  # the user's network, or one for other shapes
-        cause: BaseException = error
-        while isinstance(cause, ForwardFailed) and cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = error.__cause__ or error
         raise failed(f"network: cannot take images {tuple(inputs.shape[1:])}", cause) from cause
 
 

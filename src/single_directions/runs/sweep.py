@@ -52,10 +52,8 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
-    groups = {
-        *master.hydra.runtime.choices,
-        *loader.list_groups(""),
-    }  # choices leaves out groups with a list of choices
+    # `choices` leaves out groups with a list of choices.
+    groups = {*master.hydra.runtime.choices, *loader.list_groups("")}
     for overrides in sweep:
         values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)

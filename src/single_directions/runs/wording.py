@@ -32,7 +32,7 @@ def in_keys(every_epoch: Iterable[str] | None = None) -> Iterator[None]:
         renamed = _in_keys(str(error), prefixes)
         if renamed == str(error):
             raise
-        raise type(error)(renamed) from error
+        raise type(error)(renamed) from error.__cause__ or error
     finally:
         for warning in caught:
             warnings.warn(_in_keys(str(warning.message), prefixes), warning.category, stacklevel=3)
