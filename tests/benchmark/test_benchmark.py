@@ -9,11 +9,11 @@ import torch
 from single_directions.benchmark import ablation as cases
 from single_directions.benchmark import training as ways
 from single_directions.benchmark.ablation import CASES, Case, ablation
-from single_directions.benchmark.callback import TRAININGS, Training, callback, precision
+from single_directions.benchmark.callback import TRAININGS, Training, callback
 from single_directions.benchmark.cli import benchmark
+from single_directions.benchmark.precision import designs, precision
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
-from single_directions.training.budget import MOST
 
 TINY = Case(lambda: MLP((1, 4, 4), 3, hidden=(8, 8)), (1, 4, 4), 12, 2, 5, (6, 12), classes=3)
 
@@ -86,13 +86,11 @@ def test_reference_is_the_fastest_of_its_batch_sizes(monkeypatch):
 def test_the_callback_is_timed_against_an_epoch(monkeypatch):
     tiny = Training(lambda: MLP((1, 4, 4), 10, hidden=(8, 8)), (1, 4, 4), 20_000, 2, 0.5)
     monkeypatch.setitem(TRAININGS, "tiny", tiny)
-    ((record,),) = callback(["tiny"], repeats=1)
+    (record,) = callback("tiny", repeats=1)
     assert record["callback_of_epoch"] == pytest.approx(record["callback_seconds"] / record["epoch_seconds"])
-    assert 1000 <= record["masks"] <= 1.01 * MOST
+    assert 1000 <= record["masks"] <= 1.01 * 7500
     assert 0 < record["auc_se"] < 0.05
     assert list(TRAININGS)[:3] == ["mlp", "convnet", "resnet18"]
-    with pytest.raises(BadInput, match=r"'mpl': one of mlp, convnet, resnet18, .*trained"):
-        list(callback(["mpl"]))
 
 
 def test_precision_is_that_of_a_training(monkeypatch, tmp_path):
@@ -102,3 +100,14 @@ def test_precision_is_that_of_a_training(monkeypatch, tmp_path):
     assert 0.3 < first["accuracy"] <= second["accuracy"] <= 1
     assert first["change_se"] != first["change_se"]
     assert 0 < second["change_se"] < 2 * second["auc_se"] < 0.05
+
+
+def test_designs_of_an_estimate_are_compared_at_the_same_error(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    own, *shared = designs(repeats=1, images=640, epochs=1)
+    assert own["time_at_same_error"] == 1
+    assert [record["design"] for record in shared] == ["one ordering for 16 images", "one ordering for 64 images"]
+    for record in shared:
+        error, seconds = (record[name] / own[name] for name in ("auc_se", "seconds"))
+        assert record["time_at_same_error"] == pytest.approx(error**2 * seconds)
+    assert 0 < own["auc_se"] < shared[-1]["auc_se"] < 0.1

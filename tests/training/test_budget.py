@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC
-from single_directions.training.budget import MOST, plan_for, told_cost
+from single_directions.training.budget import LONGEST, plan_for, told_cost
 
 BUDGET = 2**30
 
@@ -24,36 +24,46 @@ def convolutional():
 @pytest.mark.parametrize("epoch", [20_000, 50_000])
 def test_cost_buys_passes_with_masks_and_those_without_come_on_top(epoch):
     share = 0.05 * 3 * epoch
-    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), epoch, None, share, 1, BUDGET)
+    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), epoch, None, 0.05, epoch, 1, BUDGET)
     plain = plan.images * 1.5  # about what lies before the first site, the intact pass and one of all units
     assert plan.passes - plain == pytest.approx(share, rel=0.1)
-    assert 1000 < plan.images * plan.masks_per_image < MOST
+    assert 1000 < plan.images * plan.masks_per_image < 7500
 
 
 def test_no_more_masks_than_needed_are_drawn_where_they_are_cheap():
     """All of the network but its last two layers lies before the only site."""
     network = nn.Sequential(nn.Linear(64, 500), nn.Linear(500, 20), nn.ReLU(), nn.Linear(20, 5))
-    plan = plan_for(network, torch.rand(8, 64), 50_000, None, 0.05 * 3 * 50_000, 1, BUDGET)
-    assert plan.images * plan.masks_per_image == pytest.approx(MOST, rel=0.01)
-    assert plan.passes < 0.5 * MOST
+    plan = plan_for(network, torch.rand(8, 64), 50_000, None, 0.05, 50_000, 1, BUDGET)
+    assert plan.images * plan.masks_per_image == pytest.approx(7500, rel=0.01)
+    assert plan.passes < 0.5 * 7500
+
+
+@pytest.mark.parametrize("cost", [0.05, 0.2])
+def test_a_longer_epoch_gets_no_more_masks_but_a_higher_cost_does(cost):
+    inputs = torch.rand(8, 1, 8, 8)
+    longest, longer = (
+        plan_for(convolutional(), inputs, epoch, None, cost, epoch, 1, BUDGET) for epoch in (LONGEST, 20 * LONGEST)
+    )
+    assert longer == longest
+    assert longer.passes - 1.5 * longer.images == pytest.approx(cost * 150_000, rel=0.1)
 
 
 def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():
     network, inputs = convolutional(), torch.rand(8, 1, 8, 8)
     for processes in (1, 8):
-        plan = plan_for(network, inputs, 2000, None, 10, processes, BUDGET)
+        plan = plan_for(network, inputs, 2000, None, 0.001, 2000, processes, BUDGET)
         assert plan.images * plan.masks_per_image >= max(1000, 500 * processes)
 
 
 @pytest.mark.parametrize("epoch", [30, 200, 1000])
 def test_a_short_epoch_has_about_a_thousand_masks_however_cheap_they_are(epoch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 4))
-    plan = plan_for(network, torch.rand(8, 1, 8, 8), epoch, None, 0.05 * 3 * epoch, 1, BUDGET)
+    plan = plan_for(network, torch.rand(8, 1, 8, 8), epoch, None, 0.05, epoch, 1, BUDGET)
     assert 1000 <= plan.images * plan.masks_per_image <= 1250
 
 
 def test_few_images_are_all_measured_with_more_masks_each():
-    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), 100, None, 5000, 1, BUDGET)
+    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), 100, None, 5000 / 300, 100, 1, BUDGET)
     assert plan.images == 100
     assert plan.masks_per_image > 10
     assert plan.passes == pytest.approx(5000, rel=0.3)
@@ -65,7 +75,7 @@ def test_a_network_whose_images_share_masks_is_measured_on_some_of_them():
             super().__init__()
             self.norm = nn.BatchNorm1d(12, track_running_stats=False)
 
-    plan = plan_for(Shared(), torch.rand(8, 1, 8, 8), 60_000, None, 9000, 1, BUDGET)
+    plan = plan_for(Shared(), torch.rand(8, 1, 8, 8), 60_000, None, 0.05, 60_000, 1, BUDGET)
     assert plan.images < 60_000
     assert plan.passes < 2.5 * 9000
     data = Augmented(images=200, noise=0)

@@ -1,8 +1,8 @@
-"""What `AblationAUC` costs of an epoch, and how precise it is for that."""
+"""What `AblationAUC` costs of an epoch."""
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from single_directions.ablation import AblationEstimate
 from single_directions.ablation.estimate import Plan, RepeatedEstimate
 from single_directions.benchmark.clock import Record, surroundings, timed
-from single_directions.data import Images, digits, mnist
-from single_directions.errors import BadInput
 from single_directions.networks import MLP, ConvNet
 from single_directions.training.budget import plan_for
 
@@ -54,66 +51,13 @@ TRAININGS = {
 }
 
 
-TRAINED = "trained"
-CASES = (*TRAININGS, TRAINED)
-
-
-def callback(names: Sequence[str] = CASES, repeats: int = 3, device: str = "cpu") -> Iterator[list[Record]]:
-    """Time a bare epoch and the measurement that `AblationAUC` adds to it, in turns; a record a training.
+def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Record]:
+    """Time a bare epoch of one of `TRAININGS` and the measurement that `AblationAUC` adds to it, in turns.
 
     Images are noise around a pattern for each class, so that a network learns something in the steps that are timed.
-    `auc_se` is the standard error for the network as these steps leave it. The case "trained" gives it after each epoch
-    of a real training, with that of the change since the epoch before.
+    `auc_se` is the standard error for the network as these steps leave it.
     """
-    unknown = [name for name in names if name not in (*TRAININGS, TRAINED)]
-    if unknown:
-        raise BadInput(f"case {unknown[0]!r}: one of {', '.join((*TRAININGS, TRAINED))}")
-    for name in names:
-        yield precision(device) if name == TRAINED else [_timed(name, TRAININGS[name], repeats, device)]
-
-
-def precision(device: str = "cpu", epochs: int = 8) -> list[Record]:
-    """The standard errors at the default cost after each epoch of an MLP on MNIST, or on digits without it."""
-    try:
-        name, data = "mlp on mnist", mnist().train
-    except BadInput:
-        name, data = "mlp on digits", digits().train
-    assert isinstance(data, Images)
-    data = data.to(device)
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    network = MLP(data[0][0].shape, CLASSES).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.03, momentum=0.9)
-    plan = plan_for(network, data.__getitems__(range(BATCH))[0], len(data), None, COST * 3 * len(data), 1, MEMORY)
-    chosen = torch.randperm(len(data), generator=generator)[: plan.images]
-    repeated = _repeated(network, plan, *data.__getitems__(chosen), population=len(data))
-    records: list[Record] = []
-    before: AblationEstimate | None = None
-    for epoch in range(1, epochs + 1):
-        network.train()
-        for at in torch.randperm(len(data), generator=generator).split(BATCH):
-            inputs, targets = data.__getitems__(at)
-            optimizer.zero_grad()
-            cross_entropy(network(inputs), targets).backward()
-            optimizer.step()
-        now = repeated()
-        values = {"accuracy": now.accuracy, "auc": now.auc, "auc_se": now.auc_se, "masks": now.masks}
-        change = now.change_from(before)["auc"].se if before else math.nan
-        records.append({"case": name, "epoch": epoch, **values, "change_se": change, "repeats": 1})
-        before = now
-    return [{**record, **surroundings(device)} for record in records]
-
-
-def _repeated(
-    network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: float = math.inf
-) -> RepeatedEstimate:
-    """What the callback measures after an epoch."""
-    pairs = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
-    own = plan.masks_per_image
-    return RepeatedEstimate(network, pairs, masks=own * len(targets), masks_per_image=own, population=population)
-
-
-def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
+    training = TRAININGS[name]
     torch.manual_seed(0)
     network = training.network().to(device)
     patterns = torch.randn(CLASSES, *training.input_shape, device=device)
@@ -123,9 +67,9 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
         targets = torch.arange(number, device=device) % CLASSES
         return patterns[targets] + torch.randn(number, *training.input_shape, device=device), targets
 
-    plan = plan_for(network, images(BATCH)[0], training.images, None, COST * 3 * training.images, 1, MEMORY)
+    plan = plan_for(network, images(BATCH)[0], training.images, None, COST, training.images, 1, MEMORY)
     measured = max(1, round(training.part * plan.images))
-    measure = _repeated(network, plan, *images(measured))
+    measure = repeated(network, plan, *images(measured))
     batches = [images(BATCH) for _ in range(min(training.steps, 50))]
 
     def epoch() -> None:
@@ -144,7 +88,7 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
         parts.append(timed(measure, device) * plan.images / measured)
     estimate = measure()
     seconds = statistics.median(parts)
-    return {
+    yield {
         "case": name,
         "method": plan.method,
         "epoch_seconds": statistics.median(epochs),
@@ -157,3 +101,12 @@ def _timed(name: str, training: Training, repeats: int, device: str) -> Record:
         "repeats": repeats,
         **surroundings(device),
     }
+
+
+def repeated(
+    network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: float = math.inf
+) -> RepeatedEstimate:
+    """What the callback measures after an epoch."""
+    pairs = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
+    own = plan.masks_per_image
+    return RepeatedEstimate(network, pairs, masks=own * len(targets), masks_per_image=own, population=population)

@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ _SHOWN = [
     *("case", "method", "chosen", "seconds", "ratio_to_reference", "floor_seconds", "max_logit_difference"),
     *("ratio_to_bare_loop", "ratio_to_single_directions"),
     *("epoch_seconds", "callback_seconds", "callback_of_epoch", "images", "masks"),
-    *("epoch", "accuracy", "auc", "auc_se", "change_se"),
+    *("epoch", "design", "accuracy", "auc", "auc_se", "change_se", "time_at_same_error"),
 ]
 
 
@@ -25,7 +27,7 @@ def benchmark() -> None:
     """Print a table, and with `--json` write records."""
     parser = argparse.ArgumentParser(description="Times ablation methods, or ways to train, against each other.")
     parser.add_argument("what", choices=["ablation", "training", "callback"])
-    cases = f"of {', '.join(CASES)}; of callback mlp, convnet, resnet18, trained"
+    cases = f"of {', '.join(CASES)}; of callback mlp, convnet, resnet18, trained, orderings"
     parser.add_argument("--cases", nargs="+", metavar="CASE", help=cases)
     parser.add_argument("--repeats", type=int, default=3, help="medians are over so many")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -46,6 +48,24 @@ def benchmark() -> None:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
 
 
+def _callback(arguments: Any) -> Iterator[list[Record]]:
+    """ "trained" gives standard errors after each epoch, "orderings" compares designs of an estimate."""
+    from single_directions.benchmark.callback import TRAININGS, callback
+    from single_directions.benchmark.precision import designs, precision
+
+    ways: dict[str, Callable[[], Iterable[Record]]] = {
+        **{name: partial(callback, name, arguments.repeats, arguments.device) for name in TRAININGS},
+        "trained": partial(precision, arguments.device),
+        "orderings": partial(designs, arguments.device, arguments.repeats),
+    }
+    names = arguments.cases or list(ways)
+    for name in names:
+        if name not in ways:
+            raise BadInput(f"case {name!r}: one of {', '.join(ways)}")
+    for name in names:
+        yield list(ways[name]())
+
+
 def _run(arguments: Any) -> list[Record]:
     records: list[Record] = []
     if arguments.what == "training":
@@ -53,9 +73,7 @@ def _run(arguments: Any) -> list[Record]:
 
         cases = training(arguments.repeats, device=arguments.device)
     elif arguments.what == "callback":
-        from single_directions.benchmark import callback as timed
-
-        cases = timed.callback(arguments.cases or timed.CASES, arguments.repeats, arguments.device)
+        cases = _callback(arguments)
     else:
         cases = ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
     for case in cases:

@@ -78,7 +78,7 @@ class AblationAUC(Callback):
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
         cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` forward passes with a mask for each image
             that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and at most
-            7,500.
+            ``cost * 150_000``, those of 50,000 images.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
         batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
             the start of training, and pass through the same hooks, in validation.
@@ -280,8 +280,9 @@ class AblationAUC(Callback):
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
     def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
-        passes = self.cost * 3 * epoch
-        return plan_for(network, inputs, available, self.sites, passes, processes, self.memory_budget, self.unit_dim)
+        return plan_for(
+            *(network, inputs, available, self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim)
+        )
 
     def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         """Measures a few images at two points, for the errors that it meets."""

@@ -9,8 +9,8 @@ from single_directions.ablation.estimate import Plan, plan_auc
 from single_directions.ablation.orderings import DEFAULT_POINTS
 from single_directions.ablation.places import UnitDim
 
-MOST = 7500
-"""Masks that are measured at most: more would cost a small network more than a twentieth of an epoch."""
+LONGEST = 50_000
+"""An epoch of more images gets no more masks than one of so many: for `cost` 0.05 these are 7,500."""
 LEAST = 1000
 """Masks that are measured however few an epoch's share is."""
 
@@ -20,18 +20,20 @@ def plan_for(
     inputs: Tensor,
     available: int,
     sites: Sequence[str] | None,
-    passes: float,
+    cost: float,
+    epoch: int,
     processes: int,
     memory_budget: int,
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Plan:
-    """What to measure of `available` images like `inputs` (images, ...) for so many forward passes with masks.
+    """What to measure of `available` images like `inputs` (images, ...) for a share `cost` of an `epoch` of images.
 
     It follows from the network, not from how fast the machine is: the same training is measured alike everywhere.
 
     Raises:
         BadInput: the sites cannot be, or the network cannot take the inputs.
     """
+    passes, most = cost * 3 * min(epoch, LONGEST), cost * 3 * LONGEST
     least = LEAST * max(1.0, processes / 2)  # each process needs some masks at each point
 
     def plan(images: int) -> Plan:
@@ -42,7 +44,7 @@ def plan_for(
             sites,
             passes=passes,
             least=round(least),
-            most=max(MOST, least),
+            most=max(most, least),
             memory_budget=memory_budget,
             unit_dim=unit_dim,
         )
