@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,22 +13,13 @@ from single_directions.data.images import DataSet
 from single_directions.data.selection import Decoded, Selection, in_memory
 
 
-def cifar10(
-    root: str | Path = "data",
-    download: bool = False,
-    corruption: float = 0.0,
-    corruption_kind: str = "shuffle",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-    normalize: bool = True,
-    held_out: float = 0.0,
-) -> DataSet:
+def cifar10(root: str | Path = "data", download: bool = False, **keys: Any) -> DataSet:
     """50,000 training and 10,000 test images of 3 x 32 x 32, from the files in `root`/cifar-10-batches-py.
 
-    Downloads them only if `download` is set. Raises `BadInput` if they are missing or broken.
+    Downloads them only if `download` is set. `keys` are those of `Selection`. Raises `BadInput` if files are missing or
+    broken.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
+    selection = Selection(**keys)
     return in_memory("cifar10", _decode(Path(root).expanduser().resolve(), download), 10, selection)
 
 

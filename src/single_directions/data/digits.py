@@ -1,6 +1,7 @@
 """scikit-learn's handwritten digits, which come with the package and need no download."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -9,17 +10,12 @@ from single_directions.data.labels import class_balanced_subset
 from single_directions.data.selection import Decoded, Selection, decoded, in_memory
 
 
-def digits(
-    corruption: float = 0.0,
-    corruption_kind: str = "shuffle",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-    normalize: bool = True,
-    held_out: float = 0.0,
-) -> DataSet:
-    """1,297 training and 500 test images (50 of each digit) of 1 x 8 x 8; the split is the same for every seed."""
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
+def digits(**keys: Any) -> DataSet:
+    """1,297 training and 500 test images (50 of each digit) of 1 x 8 x 8; the split is the same for every seed.
+
+    `keys` are those of `Selection`.
+    """
+    selection = Selection(**keys)
     return in_memory("digits", _decode(), 10, selection)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 
 from single_directions.errors import BadInput
 
@@ -30,8 +30,7 @@ def train_and_test(root: str | Path, train_folder: str, test_folder: str) -> tup
     folder = Path(root).expanduser().resolve()
     train = class_folders(folder / train_folder, "data.train_folder")
     test = class_folders(folder / test_folder, "data.test_folder")
-    odd = sorted(set(train.classes) ^ set(test.classes))
-    if odd:
+    if odd := sorted(set(train.classes) ^ set(test.classes)):
         raise BadInput(
             f"{folder}: {train_folder} and {test_folder} must hold the same classes, but {odd[0]} is in one only"
         )
@@ -46,27 +45,18 @@ def class_folders(folder: Path, key: str) -> ImageFiles:
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
         raise BadInput(f"{folder} holds {len(classes)} class folders, but at least 2 are needed: {wanted}")
-    files: list[str] = []
-    targets: list[int] = []
-    for target, name in enumerate(classes):
-        found = sorted(_images_below(folder / name))
-        if not found:
-            raise BadInput(
-                f"{folder / name} holds no images ({' '.join(IMG_EXTENSIONS)}): add some or remove the folder"
-            )
-        files += found
-        targets += [target] * len(found)
-    return ImageFiles(tuple(files), tuple(targets), tuple(classes))
+    target_of = {name: target for target, name in enumerate(classes)}
+    # At any depth: Tiny ImageNet has one more level of folders.
+    found = make_dataset(folder, target_of, is_valid_file=_is_image, allow_empty=True)
+    if empty := sorted(set(range(len(classes))) - {target for _, target in found}):
+        endings = " ".join(IMG_EXTENSIONS)
+        raise BadInput(f"{folder / classes[empty[0]]} holds no images ({endings}): add some or remove the folder")
+    targets, files = zip(*sorted((target, file) for file, target in found), strict=True)
+    return ImageFiles(files, targets, tuple(classes))
 
 
-def _images_below(folder: Path) -> list[str]:
-    """All image files at any depth (Tiny ImageNet has one more level of folders)."""
-    return [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
-    ]
+def _is_image(file: str) -> bool:
+    return has_file_allowed_extension(file, IMG_EXTENSIONS) and not os.path.basename(file).startswith(".")
 
 
 def open_image(file: str) -> Image.Image:

@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,20 +23,15 @@ def image_folder(
     train_folder: str = "train",
     test_folder: str = "test",
     image_size: int | None = None,
-    corruption: float = 0.0,
-    corruption_kind: str = "shuffle",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-    normalize: bool = True,
-    held_out: float = 0.0,
+    **keys: Any,
 ) -> DataSet:
     """The RGB images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>; classes are sorted by name.
 
     `image_size`, in pixels, resizes the shorter side of each image and crops its centre. None keeps the images as they
-    are; all must then have one size. Raises `BadInput` for missing folders, broken files and different sizes.
+    are; all must then have one size. `keys` are those of `Selection`. Raises `BadInput` for missing folders, broken
+    files and different sizes.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
+    selection = Selection(**keys)
     if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
         raise BadInput(f"data.image_size must be at least 1 pixel, or null for the images' own size: not {image_size}")
     train, test = train_and_test(root, train_folder, test_folder)
@@ -73,8 +69,7 @@ def _pixels(files: tuple[str, ...], image_size: int | None) -> Tensor:
     # With small images the threads mostly wait for Python's lock; one alone is faster.
     threads = 1 if max(first.size) <= 128 else os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(decode, range(0, len(files), 256)):  # raises the first error in the files' order
-            pass
+        list(pool.map(decode, range(0, len(files), 256)))  # raises the first error in the files' order
     return torch.from_numpy(pixels)
 
 

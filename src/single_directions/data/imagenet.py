@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,6 +17,8 @@ from single_directions.errors import BadInput
 
 # ImageNet's own, in RGB.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_listed = lru_cache(maxsize=1)(train_and_test)  # once in each process: ImageNet has over a million files
 
 
 class StreamedImages(LabelledImages):
@@ -35,60 +38,41 @@ def imagenet(
     workers: int = 8,
     train_folder: str = "train",
     test_folder: str = "val",
-    corruption: float = 0.0,
-    corruption_kind: str = "shuffle",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-    normalize: bool = True,
-    held_out: float = 0.0,
+    **keys: Any,
 ) -> DataSet:
     """The images of `root`/`train_folder`/<class> and `root`/`test_folder`/<class>, read by `workers` processes.
 
     `augment` trains on random crops and mirror images. Leave it off in a corruption sweep, so that its levels differ
-    only in their labels. Raises `BadInput` for missing folders at once, and for a broken file when it is read.
+    only in their labels. `keys` are those of `Selection`. Raises `BadInput` for missing folders at once, and for a
+    broken file when it is read.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
+    selection = Selection(**keys)
     if not isinstance(image_size, int) or image_size < 1:
         raise BadInput(f"data.image_size must be at least 1 pixel, not {image_size}")
     if not isinstance(workers, int) or workers < 0:
         raise BadInput(f"data.workers must be a whole number of processes, 0 or more, not {workers}")
-    train, test = _files(Path(root).expanduser().resolve(), train_folder, test_folder)
-    chosen = selection.train(train.labels)
-    train_files = [train.files[i] for i in chosen.indices.tolist()]
-    train_plain = StreamedImages(train_files, chosen.labels, _plain(image_size, normalize))
-    held_out_files = [train.files[i] for i in chosen.held_out_indices.tolist()]
-    kept_out = StreamedImages(held_out_files, chosen.held_out_labels, _plain(image_size, normalize))
-    test_indices = selection.test(test.labels)
-    test_files = [test.files[i] for i in test_indices.tolist()]
+    train, test = _listed(Path(root).expanduser().resolve(), train_folder, test_folder)
+    scaled: list[v2.Transform] = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    if selection.normalize:
+        scaled.append(v2.Normalize(MEAN, STD))
+    plain = v2.Compose([v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size), *scaled])
+    augmented = v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *scaled])
+
+    def images(source: ImageFiles, indices: Tensor, labels: Tensor, transform: v2.Compose = plain) -> StreamedImages:
+        return StreamedImages([source.files[i] for i in indices.tolist()], labels, transform)
+
+    chosen, test_indices = selection.train(train.labels), selection.test(test.labels)
+    train_plain = images(train, chosen.indices, chosen.labels)
+    held_out = images(train, chosen.held_out_indices, chosen.held_out_labels)
     return DataSet(
         name="imagenet",
-        train=StreamedImages(train_files, chosen.labels, _augmented(image_size, normalize)) if augment else train_plain,
+        train=images(train, chosen.indices, chosen.labels, augmented) if augment else train_plain,
         train_plain=train_plain,
-        test=StreamedImages(test_files, test.labels[test_indices], _plain(image_size, normalize)),
+        test=images(test, test_indices, test.labels[test_indices]),
         classes=len(train.classes),
         input_shape=(3, image_size, image_size),
         label_hash=chosen.hash,
         corrupted=chosen.corrupted,
         workers=workers,
-        held_out=kept_out if held_out_files else None,
+        held_out=held_out if len(held_out) else None,
     )
-
-
-@lru_cache(maxsize=1)
-def _files(root: Path, train_folder: str, test_folder: str) -> tuple[ImageFiles, ImageFiles]:
-    """The file names, listed once in each process: ImageNet has over a million."""
-    return train_and_test(root, train_folder, test_folder)
-
-
-def _augmented(image_size: int, normalize: bool) -> v2.Compose:
-    return v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *_scaled(normalize)])
-
-
-def _plain(image_size: int, normalize: bool) -> v2.Compose:
-    return v2.Compose([v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size), *_scaled(normalize)])
-
-
-def _scaled(normalize: bool) -> list[v2.Transform]:
-    scaled = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    return [*scaled, v2.Normalize(MEAN, STD)] if normalize else scaled

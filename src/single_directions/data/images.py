@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -94,8 +95,10 @@ class DataSet:
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set with its in-memory images on another device."""
-        parts = (self.train, self.train_plain, self.test, self.held_out)
-        kinds = {id(images): images for images in parts}
-        moved: Any = {key: images.to(device) if isinstance(images, Images) else images for key, images in kinds.items()}
-        train, train_plain, test, held_out = (moved[id(images)] for images in parts)
-        return replace(self, train=train, train_plain=train_plain, test=test, held_out=held_out)
+
+        @cache  # parts that are one object stay one
+        def moved(images: Any) -> Any:
+            return images.to(device) if isinstance(images, Images) else images
+
+        parts = {name: moved(getattr(self, name)) for name in ("train", "train_plain", "test", "held_out")}
+        return replace(self, **parts)

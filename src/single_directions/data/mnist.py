@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torchvision import datasets
@@ -11,22 +12,13 @@ from single_directions.data.images import DataSet
 from single_directions.data.selection import Decoded, Selection, in_memory
 
 
-def mnist(
-    root: str | Path = "data",
-    download: bool = False,
-    corruption: float = 0.0,
-    corruption_kind: str = "shuffle",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-    normalize: bool = True,
-    held_out: float = 0.0,
-) -> DataSet:
+def mnist(root: str | Path = "data", download: bool = False, **keys: Any) -> DataSet:
     """60,000 training and 10,000 test images of 1 x 28 x 28, from the files in `root`/MNIST/raw.
 
-    Downloads them only if `download` is set. Raises `BadInput` if they are missing or broken.
+    Downloads them only if `download` is set. `keys` are those of `Selection`. Raises `BadInput` if files are missing or
+    broken.
     """
-    selection = Selection(corruption, corruption_kind, train_samples, test_samples, seed, normalize, held_out)
+    selection = Selection(**keys)
     return in_memory("mnist", _decode(Path(root).expanduser().resolve(), download), 10, selection)
 
 

@@ -71,7 +71,9 @@ class Selection:
                 )
         if not isinstance(self.normalize, bool):
             raise BadInput(f"data.normalize must be true or false, not {self.normalize!r}")
-        check_held_out(self.held_out)
+        held_out = self.held_out
+        if not isinstance(held_out, (int, float)) or isinstance(held_out, bool) or not 0 <= held_out < 1:
+            raise BadInput(f"data.held_out must be a number of at least 0 and below 1, not {held_out!r}")
 
     def train(self, labels: Tensor) -> TrainingLabels:
         """The labels to train with, made from the true ones, int64 (n,)."""
@@ -106,12 +108,6 @@ class Selection:
         if bool(((counts > 0) & (counts == taken)).any()):
             raise BadInput(f"data.held_out={self.held_out} leaves some class without a training image: hold out fewer")
         return chosen
-
-
-def check_held_out(fraction: float) -> None:
-    """Raises `BadInput` for a fraction of held-out training images that is not at least 0 and below 1."""
-    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction < 1:
-        raise BadInput(f"data.held_out must be a number of at least 0 and below 1, not {fraction!r}")
 
 
 def decoded(train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor) -> Decoded:

@@ -15,6 +15,7 @@ may be too few values, or they may be equal.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from math import inf, nan
 
 import numpy as np
@@ -82,7 +83,8 @@ def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) 
     `bounds` are the least and the greatest possible value, as -1 and 1 of correlations. Student's interval is cut
     there. It covers the true mean as often as before, since that cannot lie outside.
     """
-    x = _numbers(values)
+    x = np.asarray(values, dtype=float).ravel()
+    x = x[np.isfinite(x)]
     n = len(x)
     if n < 2:
         return Estimate(x[0] if n else nan, n=n)
@@ -111,17 +113,12 @@ def share(successes: int, n: int) -> Estimate:
         return Estimate(null=0.5)
     test = stats.binomtest(successes, n)
     low, high = test.proportion_ci(CONFIDENCE, "exact")
-    # Twice the smaller tail, as the interval has it: its ends are where this is 0.05.
-    p = min(1.0, 2 * min(stats.binom.cdf(successes, n, 0.5), stats.binom.sf(successes - 1, n, 0.5)))
-    return Estimate(successes / n, float(low), float(high), n, float(p), null=0.5)
+    return Estimate(successes / n, float(low), float(high), n, float(test.pvalue), null=0.5)
 
 
 def least_decisive(level: float) -> int:
     """The fewest networks whose share can have a p below `level`: that of all of them, or of none."""
-    n = 1
-    while share(n, n).p >= level:
-        n += 1
-    return n
+    return next(n for n in count(1) if share(n, n).p < level)
 
 
 def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:
@@ -132,16 +129,17 @@ def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: Arra
     (a, b), n = _complete([x, y], blocks)
     if n < 3 or _all_equal(a) or _all_equal(b):
         return Estimate(n=n)
-    value = float((stats.spearmanr if kind == "spearman" else stats.pearsonr)(a, b).statistic)
-    # Of ranks, z has the larger variance (Bonett & Wright 2000).
-    low, high, p = _fisher(value, n - 3, 1 + value**2 / 2 if kind == "spearman" else 1.0)
-    return Estimate(value, low, high, n, p, effect_size=value)
+    if kind == "pearson":
+        return _fisher(float(stats.pearsonr(a, b).statistic), n, n - 3, ranks=False)
+    return _fisher(float(stats.spearmanr(a, b).statistic), n, n - 3)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's correlation alone; NaN where it is not defined."""
     (a, b), _ = _complete([x, y])
-    return _of_ranks(a, b)
+    if len(a) < 2 or _all_equal(a) or _all_equal(b):
+        return nan
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def partial_correlation(
@@ -162,37 +160,29 @@ def partial_correlation(
         left.append(column - predictors @ np.linalg.lstsq(predictors, column, rcond=None)[0])
         if left[-1].var() <= NOTHING * column.var():
             return Estimate(n=n)
-    value = float(np.corrcoef(*left)[0, 1])
-    low, high, p = _fisher(value, n - 3 - (len(ranks) - 2), 1 + value**2 / 2)
-    return Estimate(value, low, high, n, p, effect_size=value)
+    return _fisher(float(np.corrcoef(*left)[0, 1]), n, n - 3 - (len(ranks) - 2))
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
     """Spearman's correlation without each network in turn, (networks,): how much rests on single ones."""
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    return np.array([_of_ranks(np.delete(a, i), np.delete(b, i)) for i in range(len(a))])
+    return np.array([spearman(np.delete(a, i), np.delete(b, i)) for i in range(len(a))])
 
 
-def clusters(x: ArrayLike, y: ArrayLike, most: int = 3) -> NDArray[np.int64]:
-    """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to `most` components.
+def clusters(x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
+    """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to 3 components.
 
     The fewest clusters are taken whose BIC is within 10 of the lowest; a larger difference is very strong evidence
     (Kass & Raftery 1995). All components have one shape. With a shape each and the lowest BIC, 20 networks out of a
     single Gaussian are split in more than half of simulations. Fewer than 10 networks are one cluster.
     """
     plane = np.stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)], axis=1)
-    one = np.zeros(len(plane), dtype=np.int64)
-    if (
-        len(plane) < ENOUGH_FOR_CLUSTERS
-        or any(_all_equal(values) for values in plane.T)
-        or not np.isfinite(plane).all()
-    ):
-        return one
+    few = len(plane) < ENOUGH_FOR_CLUSTERS or not np.isfinite(plane).all()
+    if few or any(_all_equal(values) for values in plane.T):
+        return np.zeros(len(plane), dtype=np.int64)
     plane = (plane - plane.mean(0)) / plane.std(0)
     with warnings.catch_warnings(action="ignore"):  # of values that are nearly equal
-        mixtures = [
-            GaussianMixture(k, covariance_type="tied", n_init=5, random_state=0).fit(plane) for k in range(1, most + 1)
-        ]
+        mixtures = [GaussianMixture(k, covariance_type="tied", n_init=5, random_state=0).fit(plane) for k in (1, 2, 3)]
     criteria = [mixture.bic(plane) for mixture in mixtures]
     fewest = next(k for k, criterion in enumerate(criteria) if criterion - min(criteria) <= VERY_STRONG)
     labels = mixtures[fewest].predict(plane)
@@ -216,9 +206,9 @@ def _student(value: float, error: float, freedom: float, n: int) -> Estimate:
     """Interval and p by Student's t; without any spread, their limits as it vanishes."""
     if error == 0:
         return Estimate(value, value, value, n, float(value == 0), error=0.0, freedom=freedom)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    low, high = stats.t.interval(CONFIDENCE, freedom, value, error)
     p = float(2 * stats.t.sf(abs(value) / error, freedom))
-    return Estimate(value, value - half, value + half, n, p, error=error, freedom=freedom)
+    return Estimate(value, float(low), float(high), n, p, error=error, freedom=freedom)
 
 
 def _error(x: Floats) -> float:
@@ -234,32 +224,20 @@ def _hedges(a: Floats, b: Floats) -> float:
     return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / pooled**0.5)
 
 
-def _fisher(r: float, freedom: int, variance: float) -> tuple[float, float, float]:
-    """The interval's ends, and the p of no correlation, by Fisher's z."""
+def _fisher(r: float, n: int, freedom: int, ranks: bool = True) -> Estimate:
+    """A correlation with its interval and its p by Fisher's z, which has a larger variance if it is one of `ranks`."""
     if freedom < 1:
-        return nan, nan, nan
-    error = (variance / freedom) ** 0.5
+        return Estimate(r, n=n, effect_size=r)
+    error = ((1 + r**2 / 2 if ranks else 1.0) / freedom) ** 0.5  # Bonett & Wright 2000
     with np.errstate(divide="ignore"):  # at a perfect correlation z is infinite, and its interval a point
-        z, half = float(np.arctanh(np.clip(r, -1, 1))), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return float(np.tanh(z - half)), float(np.tanh(z + half)), float(2 * stats.norm.sf(abs(z) / error))
-
-
-def _of_ranks(a: Floats, b: Floats) -> float:
-    """Spearman's correlation; NaN of fewer than two values, and where one side has all values equal."""
-    if len(a) < 2:
-        return nan
-    with np.errstate(invalid="ignore"):
-        return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+        z = float(np.arctanh(np.clip(r, -1, 1)))
+    low, high = np.tanh(z + error * np.array(stats.norm.interval(CONFIDENCE)))
+    return Estimate(r, float(low), float(high), n, float(2 * stats.norm.sf(abs(z) / error)), effect_size=r)
 
 
 def _by_seed(values: pd.Series) -> pd.Series:
     """One value a seed: networks of one seed count once, by their mean."""
     return values.astype(float).dropna().groupby(level=0).mean()
-
-
-def _numbers(values: ArrayLike) -> Floats:
-    x = np.asarray(values, dtype=float).ravel()
-    return x[np.isfinite(x)]
 
 
 def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
