@@ -5,19 +5,11 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from single_directions.experiments.drawing import (
-    Column,
-    Line,
-    Row,
-    ablation_figure,
-    correlation_figure,
-    corruption_colour,
-    dots_figure,
-    leverage_figure,
-    save,
-    scatter_figure,
-    training_figure,
-)
+from single_directions.experiments.drawing.ablation import Line, ablation_figure
+from single_directions.experiments.drawing.dots import Column, Row, dots_figure
+from single_directions.experiments.drawing.ensemble import leverage_figure, scatter_figure
+from single_directions.experiments.drawing.style import corruption_colour, save
+from single_directions.experiments.drawing.training import correlation_figure, training_figure
 
 
 def curves(*starts, end=0.1):
@@ -123,7 +115,7 @@ def test_lines_of_several_colours_have_marks_of_their_own_and_the_first_is_on_to
 
 
 def test_rows_have_dots_a_mean_and_an_interval_if_there_is_one():
-    rows = [Row("several", [0.2, 0.4], 0.3, -0.1, 0.5, "k"), Row("one", [0.7], 0.7, np.nan, np.nan, "r", hollow=True)]
+    rows = [Row([0.2, 0.4], 0.3, -0.1, 0.5, "k"), Row([0.7], 0.7, np.nan, np.nan, "r", hollow=True)]
     columns = [Column(rows, "AUC", (0, 1), [(0.6, "the paper's")]), Column([None, rows[1]], "apart")]
     axes, apart = dots_figure(["several", "no dropout, true labels"], columns, "").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["several", "no dropout,\ntrue labels"]
@@ -219,12 +211,13 @@ def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
     title = (
         "mnist at paper scale, network.hidden=[512,512], stop_at_train_accuracy=1.0, trainer.max_epochs=1000: 1 to 9"
     )
-    rows = [Row(f"Adam, learning rate 0.0003, {images},000 images", [0.1], 0.1, 0, 1, "k") for images in range(8)]
+    rows = [Row([0.1], 0.1, 0, 1, "k")] * 8
+    names = [f"Adam, learning rate 0.0003, {images},000 images" for images in range(8)]
     labelled = [Line(f"dropout 0.{place}, 100 % corrupted", curves((0.7, 1.1)), "k") for place in range(9)]
     networks = pd.DataFrame({"generalization_error": [0.1, 0.2, 0.3], "auc_normalized": [0.5, 0.4, 0.3]})
     figures = [
         ablation_figure(labelled, 0.1, title),
-        dots_figure([row.label for row in rows], [Column(rows, "AUC", (0, 1))], title),
+        dots_figure(names, [Column(rows, "AUC", (0, 1))], title),
         dots_figure(
             [line.label for line in labelled[:8]], [Column(rows, "AUC"), Column(rows, "AUC minus\nthat")], title
         ),

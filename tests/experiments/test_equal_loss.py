@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from single_directions.experiments.drawing import equal_loss_figure
+from single_directions.experiments.drawing.training import equal_loss_figure
 from single_directions.experiments.equal_loss import auc_at, matched
 from single_directions.experiments.tables import Tables
 from single_directions.report.blocks import equal_loss

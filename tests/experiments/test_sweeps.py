@@ -5,11 +5,18 @@ import json
 import pandas as pd
 import pytest
 
-from single_directions.experiments import planned
+from single_directions.experiments import sweeps as module
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
-from single_directions.experiments.planned import not_done
 from single_directions.experiments.reading import read_tables
-from single_directions.experiments.sweeps import Sweep, conditions, overrides, overrides_of, sweeps, swept_keys
+from single_directions.experiments.sweeps import (
+    Sweep,
+    conditions,
+    not_done,
+    overrides,
+    overrides_of,
+    sweeps,
+    swept_keys,
+)
 from single_directions.runs.folder import write_json
 
 
@@ -68,7 +75,7 @@ def test_runs_that_recorded_no_overrides_are_told_apart_by_their_configurations(
 
 def test_of_a_search_with_a_huge_grid_a_few_missing_runs_are_named(monkeypatch):
     keys = [f"key{place}" for place in range(12)]
-    monkeypatch.setattr(planned, "swept_keys", lambda experiment: (*keys, "seed"))
+    monkeypatch.setattr(module, "swept_keys", lambda experiment: (*keys, "seed"))
     sweep = Sweep("mine", "demo", "digits", "a=1")
     overrides = [json.dumps([f"{key}={trial}" for key in keys]) for trial in range(30)]
     runs = pd.DataFrame({**sweep._asdict(), "run": "mine/x", "state": "done", "overrides": overrides})

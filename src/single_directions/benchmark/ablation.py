@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode, mm_flop
 from single_directions.ablation.accuracy import tally
 from single_directions.ablation.curve import ablation_curve
 from single_directions.ablation.measurement import MEMORY_BUDGET, Measurement, measurement
-from single_directions.ablation.orderings import Points, draw_orderings, grid
+from single_directions.ablation.orderings import draw_orderings, grid
 from single_directions.ablation.reference import Reference
 from single_directions.benchmark.callback import resnet18
-from single_directions.benchmark.clock import Record, product_rate, surroundings, timed
+from single_directions.benchmark.clock import Record, product_rate, timed
 from single_directions.errors import BadInput
 from single_directions.networks import MLP, ConvNet, ResNet50
 
@@ -41,7 +41,7 @@ class Case:
     input_shape: tuple[int, int, int]
     images: int
     orderings: int = 10
-    points: Points = 51
+    points: int | Literal["all"] = 51
     reference_batches: tuple[int, ...] = ()
     methods: tuple[str, ...] = ("incremental", "prefix", "auto")
     classes: int = 10
@@ -59,6 +59,12 @@ def _mlp() -> nn.Module:
     return MLP((1, 28, 28), 10, hidden=(512, 512))
 
 
+def _small(name: str, size: int, images: int) -> Case:
+    """Few images of `size` pixels through a network of torchvision's."""
+    network = partial(getattr(torchvision.models, name), num_classes=10)
+    return Case(network, (3, size, size), images, 2, 5, reference_batches=(images,), small=True)
+
+
 CASES = {
     "mlp": Case(_mlp, (1, 28, 28), 10_000, reference_batches=(1000, 10_000)),
     "convnet": Case(lambda: ConvNet((3, 32, 32), 10), (3, 32, 32), 500, reference_batches=(50, 100, 250, 500)),
@@ -69,21 +75,11 @@ CASES = {
     "resnet18": Case(
         resnet18, (3, 32, 32), 32, orderings=2, points=21, reference_batches=(16, 32), methods=("incremental", "auto")
     ),
-    **{
-        f"small_{name}": Case(
-            partial(getattr(torchvision.models, name), num_classes=10),
-            (3, size, size),
-            images,
-            orderings=2,
-            points=5,
-            reference_batches=(images,),
-            small=True,
-        )
-        for name, size, images in (
-            *(("vgg11_bn", 32, 32), ("alexnet", 64, 16), ("resnet18", 32, 16)),
-            *(("mobilenet_v3_small", 64, 16), ("mnasnet0_5", 64, 16)),
-        )
-    },
+    "small_vgg11_bn": _small("vgg11_bn", 32, 32),
+    "small_alexnet": _small("alexnet", 64, 16),
+    "small_resnet18": _small("resnet18", 32, 16),
+    "small_mobilenet_v3_small": _small("mobilenet_v3_small", 64, 16),
+    "small_mnasnet0_5": _small("mnasnet0_5", 64, 16),
     "exact": Case(_mlp, (1, 28, 28), 10_000, points="all", reference_batches=(1000, 10_000), methods=("incremental",)),
 }
 
@@ -106,21 +102,19 @@ def ablation(names: Sequence[str] = tuple(CASES), repeats: int = 3, device: str 
 def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) -> list[Record]:
     torch.manual_seed(0)
     network = case.network().to(device).eval()
-    seconds: dict[tuple[str, int], list[float]] = {}
+    methods = [("reference", size) for size in case.reference_batches]
+    methods += [(method, case.images) for method in case.methods]
+    seconds: dict[tuple[str, int], list[float]] = {one: [] for one in methods}
     for _ in range(repeats):
-        for size in case.reference_batches:
-            time = _whole if case.small else _scaled
-            seconds.setdefault(("reference", size), []).append(time(network, case, "reference", size, device))
-        for method in case.methods:
+        for method, size in methods:
             time = _whole if method in _WHOLE or case.small else _scaled
-            seconds.setdefault((method, case.images), []).append(time(network, case, method, case.images, device))
-    medians = {key: statistics.median(values) for key, values in seconds.items()}
-    reference = min(value for (method, _), value in medians.items() if method == "reference")
+            seconds[method, size].append(time(network, case, method, size, device))
+    medians = {one: statistics.median(values) for one, values in seconds.items()}
+    reference = min(medians["reference", size] for size in case.reference_batches)
     records = []
     for method in ("reference", *case.methods):
         own, size = min((value, size) for (other, size), value in medians.items() if other == method)
         operations, difference, chosen = _arithmetic_and_difference(network, case, method, device)
-        points = case.points if isinstance(case.points, int) else case.points or 51
         records.append(
             {
                 "case": name,
@@ -133,11 +127,9 @@ def _time_case(name: str, case: Case, repeats: int, device: str, rate: float) ->
                 "tflop": operations / 1e12,
                 "images": case.images,
                 "orderings": case.orderings,
-                "points": points,
+                "points": case.points,
                 "batch": size,
                 "timed": "whole curve" if method in _WHOLE or case.small else _SCALED,
-                "repeats": repeats,
-                **surroundings(device),
                 "product_gflops": rate / 1e9,
             }
         )

@@ -4,14 +4,14 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from single_directions.ablation.estimate import Plan, RepeatedEstimate
-from single_directions.benchmark.clock import Record, surroundings, timed
+from single_directions.benchmark.clock import Record, timed, train
 from single_directions.networks import MLP, ConvNet
 from single_directions.training.budget import plan_for
 
@@ -73,12 +73,7 @@ def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Recor
     batches = [images(BATCH) for _ in range(min(training.steps, 50))]
 
     def epoch() -> None:
-        network.train()
-        for step in range(training.steps):
-            inputs, targets = batches[step % len(batches)]
-            optimizer.zero_grad()
-            cross_entropy(network(inputs), targets).backward()
-            optimizer.step()
+        train(network, optimizer, islice(cycle(batches), training.steps))
 
     epoch()
     measure()
@@ -87,19 +82,17 @@ def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Recor
         epochs.append(timed(epoch, device) * training.images / (BATCH * training.steps))
         parts.append(timed(measure, device) * plan.images / measured)
     estimate = measure()
-    seconds = statistics.median(parts)
+    epoch_seconds, seconds = statistics.median(epochs), statistics.median(parts)
     yield {
         "case": name,
         "method": plan.method,
-        "epoch_seconds": statistics.median(epochs),
+        "epoch_seconds": epoch_seconds,
         "callback_seconds": seconds,
-        "callback_of_epoch": seconds / statistics.median(epochs),
+        "callback_of_epoch": seconds / epoch_seconds,
         "images": plan.images,
         "masks": plan.images * plan.masks_per_image,
         "auc": estimate.auc,
         "auc_se": estimate.auc_se * math.sqrt(measured / plan.images),
-        "repeats": repeats,
-        **surroundings(device),
     }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from single_directions.benchmark.ablation import CASES, ablation
-from single_directions.benchmark.clock import Record
+from single_directions.benchmark.clock import Record, surroundings
 from single_directions.errors import BadInput
 
 _SHOWN = [
@@ -77,8 +77,8 @@ def _run(arguments: Any) -> list[Record]:
     else:
         cases = ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
     for case in cases:
-        records += case
         print(pd.DataFrame(case).filter(_SHOWN).to_string(index=False, float_format="{:.3g}".format), flush=True)
+        records += [{"repeats": arguments.repeats, **record, **surroundings(arguments.device)} for record in case]
     last = records[-1]
     print(f"{last['device']}, {last['threads']} threads, torch {last['torch']}, medians of {last['repeats']}")
     return records

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from single_directions.ablation.accuracy import correct
 from single_directions.ablation.estimate import RepeatedEstimate
@@ -18,7 +17,7 @@ from single_directions.ablation.masks import weights
 from single_directions.ablation.measurement import measurement
 from single_directions.ablation.orderings import draw_orderings, grid
 from single_directions.benchmark.callback import BATCH, CLASSES, COST, MEMORY, repeated
-from single_directions.benchmark.clock import Record, surroundings, timed
+from single_directions.benchmark.clock import Record, timed, train
 from single_directions.data import Images, digits, mnist
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
@@ -37,16 +36,16 @@ class Training(NamedTuple):
 
 def precision(device: str = "cpu", epochs: int = 8) -> Iterator[Record]:
     """The standard errors of `AblationAUC` at its default cost after each epoch, with that of the change in it."""
-    name, network, inputs, targets, train = _training(device)
+    name, network, inputs, targets, train_epoch = _training(device)
     plan = plan_for(network, inputs[:BATCH], len(inputs), None, COST, len(inputs), 1, MEMORY)
     measure = repeated(network, plan, inputs[: plan.images], targets[: plan.images], population=len(inputs))
     before: AblationEstimate | None = None
     for epoch in range(1, epochs + 1):
-        train()
+        train_epoch()
         now = measure()
         change = now.change_from(before)["auc"].se if before else math.nan
         values = {"accuracy": now.accuracy, "auc": now.auc, "auc_se": now.auc_se, "masks": now.masks}
-        yield {"case": name, "epoch": epoch, **values, "change_se": change, "repeats": 1, **surroundings(device)}
+        yield {"case": name, "epoch": epoch, **values, "change_se": change, "repeats": 1}
         before = now
 
 
@@ -57,9 +56,9 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
     ordering moves the answers of the whole group together, so the same error needs more images. `time_at_same_error` is
     the variance times the seconds, by that of masks of each image's own.
     """
-    name, network, inputs, targets, train = _training(device)
+    name, network, inputs, targets, train_epoch = _training(device)
     for _ in range(epochs):
-        train()
+        train_epoch()
     inputs, targets = inputs[:images], targets[:images]
     estimate = RepeatedEstimate(network, [(inputs, targets)], masks=3 * len(targets), population=math.inf)
     own = (estimate().auc_se, statistics.median(timed(estimate, device) for _ in range(repeats)))
@@ -84,7 +83,7 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
     for design, (error, seconds) in results.items():
         relative = error**2 * seconds / (own[0] ** 2 * own[1])
         values = {"images": len(targets), "auc_se": error, "seconds": seconds, "time_at_same_error": relative}
-        yield {"case": name, "design": design, **values, "repeats": repeats, **surroundings(device)}
+        yield {"case": name, "design": design, **values}
 
 
 def _training(device: str) -> Training:
@@ -101,10 +100,7 @@ def _training(device: str) -> Training:
     inputs, targets = data.to(device).__getitems__(torch.arange(len(data)))
 
     def epoch() -> None:
-        network.train()
-        for at in torch.randperm(len(data), generator=generator).split(BATCH):
-            optimizer.zero_grad()
-            cross_entropy(network(inputs[at]), targets[at]).backward()
-            optimizer.step()
+        batches = torch.randperm(len(data), generator=generator).split(BATCH)
+        train(network, optimizer, ((inputs[at], targets[at]) for at in batches))
 
     return Training(name, network, inputs[order], targets[order], epoch)

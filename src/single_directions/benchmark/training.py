@@ -4,6 +4,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,16 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from single_directions.benchmark.clock import Record, surroundings, timed
+from single_directions.benchmark.clock import Record, timed, train
 from single_directions.data import DataSet, Images
 from single_directions.networks import MLP
 from single_directions.training import Classifier, Loaders, quiet
 
 IMAGES, BATCH, SHAPE, CLASSES = 60_000, 128, (1, 28, 28), 10
-LR, MOMENTUM = 0.01, 0.9
+_sgd = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 
 
 def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Iterator[list[Record]]:
@@ -34,19 +34,16 @@ def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Ite
     held = Images(pixels, labels, [0.1307], [0.3081])
     data = DataSet("noise", held, held, held, CLASSES, SHAPE, "", 0)
     network = MLP(SHAPE, CLASSES).to(device)
-    ours, samples = _lightning(network, data, device), _per_sample(network, pixels, labels, device)
+    samples = _Samples(pixels.squeeze(1).numpy(), labels.tolist())
     ways: dict[str, Callable[[], float]] = {
         "bare loop": _bare_loop(network, held, device),
-        "single-directions": ours,
-        "per-sample transforms": samples,
+        "single-directions": lambda: _fit_epoch(network, device, datamodule=Loaders(data, BATCH, seed=0)),
+        "per-sample transforms": lambda: _fit_epoch(
+            network, device, train_dataloaders=DataLoader(samples, batch_size=BATCH, shuffle=True)
+        ),
     }
-    for way in ways.values():
-        way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            seconds[name].append(way())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    rounds = [{name: way() for name, way in ways.items()} for _ in range(1 + repeats)]
+    medians = {name: statistics.median(seconds[name] for seconds in rounds[1:]) for name in ways}  # the first warms up
     yield [
         {
             "case": "training",
@@ -56,15 +53,9 @@ def training(repeats: int = 5, images: int = IMAGES, device: str = "cpu") -> Ite
             "ratio_to_single_directions": median / medians["single-directions"],
             "images": images,
             "batch": BATCH,
-            "repeats": repeats,
-            **surroundings(device),
         }
         for name, median in medians.items()
     ]
-
-
-def _sgd(parameters: Any) -> torch.optim.SGD:
-    return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM)
 
 
 def _bare_loop(network: nn.Module, held: Images, device: str) -> Callable[[], float]:
@@ -72,11 +63,8 @@ def _bare_loop(network: nn.Module, held: Images, device: str) -> Callable[[], fl
     labels, optimizer = held.labels.to(device), _sgd(network.parameters())
 
     def epoch() -> None:
-        network.train()
-        for chosen in torch.randperm(len(labels), device=device).split(BATCH):
-            optimizer.zero_grad()
-            cross_entropy(network(inputs[chosen]), labels[chosen]).backward()
-            optimizer.step()
+        order = torch.randperm(len(labels), device=device)
+        train(network, optimizer, ((inputs[chosen], labels[chosen]) for chosen in order.split(BATCH)))
 
     return lambda: timed(epoch, device)
 
@@ -93,7 +81,8 @@ class _EpochSeconds(pl.Callback):
         self.seconds = time.perf_counter() - self.start
 
 
-def _fit_epoch(module: pl.LightningModule, device: str, **loaders: Any) -> float:
+def _fit_epoch(network: nn.Module, device: str, **loaders: Any) -> float:
+    """Seconds of an epoch by Lightning."""
     clock = _EpochSeconds()
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on few workers: what is being timed
@@ -109,12 +98,8 @@ def _fit_epoch(module: pl.LightningModule, device: str, **loaders: Any) -> float
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, **loaders)
+        trainer.fit(Classifier(network, _sgd), **loaders)
     return clock.seconds
-
-
-def _lightning(network: nn.Module, data: DataSet, device: str) -> Callable[[], float]:
-    return lambda: _fit_epoch(Classifier(network, _sgd), device, datamodule=Loaders(data, BATCH, seed=0))
 
 
 class _Samples(Dataset[tuple[Tensor, int]]):
@@ -129,13 +114,3 @@ class _Samples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
-
-
-def _per_sample(network: nn.Module, pixels: Tensor, labels: Tensor, device: str) -> Callable[[], float]:
-    samples = _Samples(pixels.squeeze(1).numpy(), labels.tolist())
-
-    def epoch() -> float:
-        loader = DataLoader(samples, batch_size=BATCH, shuffle=True)
-        return _fit_epoch(Classifier(network, _sgd), device, train_dataloaders=loader)
-
-    return epoch

@@ -1,7 +1,7 @@
 """What a claim is, and the rule that turns numbers into a verdict. The rule is fixed here, whatever the numbers are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import inf, isfinite, isnan, nan
 from typing import Any, Literal
 
@@ -126,8 +126,8 @@ class Outcome(Part):
 
 def part_of(estimate: Estimate, claim: Claim) -> Part:
     """An estimate, judged by a claim's region."""
-    found = numbers_of(estimate) | {"p": p_of(estimate, claim.region), "holds": holds(estimate, claim.region)}
-    return Part(**found)
+    judged = {"p": p_of(estimate, claim.region), "holds": holds(estimate, claim.region)}
+    return Part(**vars(estimate) | judged)
 
 
 def outcome(finding: Finding, claim: Claim) -> Outcome:
@@ -146,18 +146,13 @@ def outcome(finding: Finding, claim: Claim) -> Outcome:
     else:
         p_label = max(judged, key=lambda label: inf if isnan(judged[label].p) else judged[label].p)
         p = judged[p_label].p
-    decided = numbers_of(weakest) | {
+    decided = {
         "n": min(part.n for part in judged.values()),
         "p": p,
         "holds": None if finding.descriptive else weakest.holds,
     }
     left_out = {label: part.n for label, part in parts.items() if label not in judged}
-    return Outcome(**decided, label=label, p_label=p_label, left_out=left_out)
-
-
-def numbers_of(estimate: Estimate) -> dict[str, Any]:
-    """The fields of an estimate, whatever else it is."""
-    return {one.name: getattr(estimate, one.name) for one in fields(Estimate)}
+    return Outcome(**vars(weakest) | decided, label=label, p_label=p_label, left_out=left_out)
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:

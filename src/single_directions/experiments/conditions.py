@@ -55,15 +55,16 @@ def _condition(values: dict[str, Any], runs: pd.DataFrame, ranks: list[Any]) -> 
     label = ", ".join(label_of(column, value) for column, value in values.items())
     corruption = values.get(CORRUPTION)
     first = next(iter(values.values()))
-    if list(values) == [CORRUPTION]:
-        return Condition(label, runs, GREY if pd.isna(corruption) else corruption_colour(float(corruption)))
-    if list(values) == [BATCH_NORM]:
-        return Condition(label, runs, BLUE if str(first) == "True" else VERMILLION)
-    dotted = bool(pd.notna(corruption) and corruption > 0)
-    if first == 0:
-        return Condition(label, runs, BLACK, dotted)  # so that the colours of the others do not depend on it
     place = ranks.index(first) if first in ranks else len(ranks)
-    return Condition(label, runs, DISTINCT[place % len(DISTINCT)], dotted)
+    colour: Any = DISTINCT[place % len(DISTINCT)]
+    if list(values) == [CORRUPTION]:
+        colour = GREY if pd.isna(corruption) else corruption_colour(float(corruption))
+    elif list(values) == [BATCH_NORM]:
+        colour = BLUE if str(first) == "True" else VERMILLION
+    elif first == 0:
+        colour = BLACK  # so that the colours of the others do not depend on it
+    dotted = len(values) > 1 and bool(pd.notna(corruption) and corruption > 0)
+    return Condition(label, runs, colour, dotted)
 
 
 _LABELS: dict[str, Callable[[Any], str]] = {

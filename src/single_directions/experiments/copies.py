@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from single_directions.experiments.sweeps import default
+from single_directions.experiments.sweeps import config_keys, default
 from single_directions.runs.identity import is_neutral
 
 # Keys that may differ between runs of the same network: names, what may end a training (the number of
@@ -41,13 +41,10 @@ def settings_of(row: Mapping[Any, Any], besides: Sequence[str] = ()) -> tuple[tu
     Keys that say when training ends are left out.
     """
     config = {"data": {"_target_": str(row.get("config.data._target_"))}}
-    keys = sorted(str(key).removeprefix("config.") for key in row if str(key).startswith("config."))
-    return tuple(
-        (key, str(value))
-        for key in keys
-        if not (
-            is_neutral(key, config)
-            or any(key == own or key.startswith(f"{own}.") for own in (*_NOT_COMPARED, *besides))
-        )
-        and pd.notna(value := default(row[f"config.{key}"], key))
-    )
+    found = []
+    for key in sorted(config_keys(row)):
+        value = default(row[f"config.{key}"], key)
+        left_out = any(key == own or key.startswith(f"{own}.") for own in (*_NOT_COMPARED, *besides))
+        if pd.notna(value) and not left_out and not is_neutral(key, config):
+            found.append((key, str(value)))
+    return tuple(found)

@@ -16,10 +16,9 @@ import pandas as pd
 from single_directions.experiments.claim import NEGATIVE, POSITIVE, Claim, Finding
 from single_directions.experiments.conditions import LEARNING_RATE, OPTIMIZER, TRAIN_SAMPLES
 from single_directions.experiments.departures import mlp
-from single_directions.experiments.drawing import Column, correlation_figure, dots_figure
-from single_directions.experiments.drawing.training import PANELS
+from single_directions.experiments.drawing.dots import Column, dots_figure
+from single_directions.experiments.drawing.training import PANELS, correlation_figure
 from single_directions.experiments.experiment import Experiment, Picture, register
-from single_directions.experiments.heading import heading
 from single_directions.experiments.pictures import amount, row, training
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, mean_interval, share, spearman
@@ -163,34 +162,30 @@ CLAIMS = (
 
 
 def draw(section: Section) -> Iterator[Picture]:
-    """Figures 3a and 3b."""
-    epochs = section.measured_epochs
-    if not epochs.empty:
-        yield training(section, epochs, f"figure_3a{section.suffix}")
-        yield _correlations(section, epochs, f"figure_3b{section.suffix}")
-
-
-def draw_corrupted(section: Section) -> Iterator[Picture]:
-    """Figures 3a and 3b for each optimizer."""
+    """Figures 3a and 3b; with labels shuffled, for each optimizer."""
     for condition in section.conditions():
         epochs = section.measured_epochs
         epochs = epochs[epochs["run"].isin(condition.runs["run"])]
-        if not epochs.empty:
-            name = f"corrupted_{condition.label.lower().replace(' ', '_')}{section.suffix}"
-            yield training(section, epochs, f"figure_3a_{name}", condition.label)
-            yield _correlations(section, epochs, f"figure_3b_{name}", condition.label)
+        if epochs.empty:
+            continue
+        trainings, name = count(epochs["run"].nunique(), "training"), section.suffix
+        if section.experiment.conditions:
+            trainings = f"{condition.label}, {trainings}"
+            name = f"_corrupted_{condition.label.lower().replace(' ', '_')}{section.suffix}"
+        title = section.heading(trainings)
+        yield training(epochs, f"figure_3a{name}", title)
+        yield _correlations(section, epochs, f"figure_3b{name}", title)
 
 
-def _correlations(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
+def _correlations(section: Section, epochs: pd.DataFrame, name: str, title: str) -> Picture:
     """AUC against test loss over the epochs of some trainings."""
     seeds = section.runs.set_index("run")["seed"]
     each = {str(run): one for run, one in epochs.groupby("run")}
     titles = {run: f"seed {seeds[run]:.0f}: ρ {number(_spearman(one), 2)}" for run, one in each.items()}
     more = f" The first {PANELS} of {len(each)} trainings are shown." if len(each) > PANELS else ""
-    trainings = ", ".join(filter(None, (condition, count(len(each), "training"))))
     return Picture(
         name,
-        correlation_figure(epochs, titles, heading(section, trainings)),
+        correlation_figure(epochs, titles, title),
         "Normalized AUC against test loss: one panel for each training, one mark for each epoch. ρ: Spearman's "
         f"correlation over all epochs (in the paper, with true labels: {number(PAPERS_SPEARMAN)}).{more}",
     )
@@ -207,7 +202,7 @@ def draw_grid(section: Section) -> Iterator[Picture]:
         column = Column(list(known.values()), "ρ of normalized AUC and test loss", (-1, 1), marked)
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(list(known), [column], heading(section, amount(section, conditions, "training"))),
+            dots_figure(list(known), [column], section.heading(amount(section, conditions, "training"))),
             "ρ: Spearman's correlation of normalized AUC and test loss over the epochs of a training. Dot: one "
             "training; diamond: the mean, with its 95 % interval.",
         )
@@ -241,6 +236,6 @@ register(
         asks="The same with half of the labels shuffled, where overfitting costs test accuracy: does the AUC turn down "
         "then? A check, not in the paper.",
         conditions=(OPTIMIZER,),
-        pictures=draw_corrupted,
+        pictures=draw,
     ),
 )

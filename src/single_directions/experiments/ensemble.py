@@ -10,10 +10,10 @@ import pandas as pd
 from single_directions.experiments.claim import NEGATIVE, POSITIVE, Claim, Finding, holds
 from single_directions.experiments.conditions import LEARNING_RATE
 from single_directions.experiments.departures import CONVNET
-from single_directions.experiments.drawing import Line, ablation_figure, leverage_figure, scatter_figure
+from single_directions.experiments.drawing.ablation import Line, ablation_figure
+from single_directions.experiments.drawing.ensemble import leverage_figure, scatter_figure
 from single_directions.experiments.drawing.style import BLUE, VERMILLION
 from single_directions.experiments.experiment import Experiment, Picture, register
-from single_directions.experiments.heading import heading
 from single_directions.experiments.pictures import amount, areas, lines_and_bands
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import (
@@ -53,9 +53,7 @@ def networks(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if estimated(runs):
         runs = runs.assign(**{column: runs[estimate] for column, estimate in ESTIMATES.items()})
-    if missing := set(NEEDED) - set(runs):
-        return runs.assign(**dict.fromkeys(missing, np.nan)).iloc[:0]
-    numbers = runs[[*NEEDED]].apply(pd.to_numeric, errors="coerce")
+    numbers = runs.reindex(columns=[*NEEDED]).apply(pd.to_numeric, errors="coerce")
     whole = runs.assign(**numbers)[np.isfinite(numbers).all(axis=1)]
     return whole.sort_values(["generalization_error", "run"], ignore_index=True)
 
@@ -70,7 +68,7 @@ def generalization(tables: Tables) -> Finding:
     """The correlation over all networks, and what else could cause it: clusters, training accuracy, single networks."""
     ensemble = networks(tables.runs)
     error, normalized, seeds = (ensemble[key] for key in ("generalization_error", "auc_normalized", "seed"))
-    main = correlation(error, normalized, blocks=seeds)
+    main = _correlation(ensemble)
     given = {"training accuracy": ["train_accuracy"], "training loss": ["train_loss"]}
     given["training accuracy and loss"] = ["train_accuracy", "train_loss"]
     details = {
@@ -105,11 +103,7 @@ def extremes(tables: Tables) -> Finding:
     """The AUC of the networks with the best generalization minus that of the networks with the worst."""
     ensemble = networks(tables.runs)
     best, worst = (group.set_index("run") for group in best_and_worst(ensemble))
-    details = {
-        "best": list(best.index),
-        "worst": list(worst.index),
-        "raw": difference(best["auc"], worst["auc"]),
-    }
+    details = {"best": [*best.index], "worst": [*worst.index], "raw": difference(best["auc"], worst["auc"])}
     caveats = []
     if len(ensemble) < ENOUGH_FOR_EXTREMES:
         caveats.append(f"{len(ensemble)} networks, fewer than {ENOUGH_FOR_EXTREMES}: described, not judged")
@@ -118,6 +112,11 @@ def extremes(tables: Tables) -> Finding:
         caveats.append(f"{len(ensemble)} networks of {seeds} seeds do not vary independently: described, not judged")
     compared = difference(best["auc_normalized"], worst["auc_normalized"])
     return Finding({f"best and worst {len(best)}": compared}, details, tuple(caveats), descriptive=bool(caveats))
+
+
+def _correlation(ensemble: pd.DataFrame) -> Estimate:
+    """Spearman's correlation of normalized AUC and generalization error."""
+    return correlation(ensemble["generalization_error"], ensemble["auc_normalized"], blocks=ensemble["seed"])
 
 
 def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
@@ -129,17 +128,14 @@ def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
         "names": [f"cluster {i + 1}" for i in range(len(members))],
         "sizes": [len(group) for group in members],
         "runs": [list(group["run"]) for group in members],
-        "correlations": [
-            correlation(group["generalization_error"], group["auc_normalized"], blocks=group["seed"])
-            for group in members
-        ],
+        "correlations": [_correlation(group) for group in members],
     }
 
 
 def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
     """The correlation within each value of what is swept beside the seed, such as the learning rate."""
     return {
-        str(condition): correlation(own["generalization_error"], own["auc_normalized"], blocks=own["seed"])
+        str(condition): _correlation(own)
         for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
         if condition
     }
@@ -222,7 +218,7 @@ def draw(section: Section) -> Iterator[Picture]:
     if len(ensemble) > 3 and np.isfinite(without).all():
         yield _leverages(section, ensemble, without, f"figure_2_leverage{place}")
     if rates:
-        title = heading(section, amount(section, section.conditions()))
+        title = section.heading(amount(section, section.conditions()))
         yield areas(section, section.conditions(), f"figure_2_auc{place}", title, raw=False)
 
 
@@ -232,7 +228,7 @@ def _extremes(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
         Line(f"{len(best)} smallest", section.curves_of(best), BLUE),
         Line(f"{len(worst)} largest", section.curves_of(worst), VERMILLION),
     ]
-    title = heading(section, f"{len(best) + len(worst)} of {count(len(ensemble), 'network')}")
+    title = section.heading(f"{len(best) + len(worst)} of {count(len(ensemble), 'network')}")
     return Picture(
         name,
         ablation_figure(lines, section.chance, title, legend="generalization error", spread="curves"),
@@ -250,7 +246,7 @@ def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
         groups, legend = ensemble[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
     return Picture(
         name,
-        scatter_figure(ensemble, groups, legend, heading(section, count(len(ensemble), "network")) + rho),
+        scatter_figure(ensemble, groups, legend, section.heading(count(len(ensemble), "network")) + rho),
         "One mark for each network. Normalized AUC: the area under its curve, divided by its accuracy with nothing "
         "ablated."
         + (" Bars: one standard error of the mean over orderings." if "auc_normalized_std" in ensemble else "")
@@ -274,7 +270,7 @@ def _leverages(section: Section, ensemble: pd.DataFrame, without: Floats, name: 
     whole = spearman(ensemble["generalization_error"], ensemble["auc_normalized"])
     return Picture(
         name,
-        leverage_figure(names, without, whole, heading(section, count(len(ensemble), "network"))),
+        leverage_figure(names, without, whole, section.heading(count(len(ensemble), "network"))),
         "ρ: Spearman's correlation of normalized AUC and generalization error when one network is left out. The three "
         f"networks that change it most are named. Dashed line: the correlation of all networks, {number(whole, 2)}.",
     )

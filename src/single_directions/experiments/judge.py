@@ -1,7 +1,7 @@
 """All claims judged on all sweeps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,12 @@ from typing import Any
 import pandas as pd
 
 from single_directions.errors import BadInput, first_line
-from single_directions.experiments.claim import (
-    LEVEL,
-    Claim,
-    Finding,
-    Outcome,
-    Part,
-    accuracy_column,
-    numbers_of,
-    outcome,
-    part_of,
-)
+from single_directions.experiments.claim import LEVEL, Claim, Finding, Outcome, Part, accuracy_column, outcome, part_of
 from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
-from single_directions.experiments.planned import not_done
 from single_directions.experiments.statistics import LEAST_NETWORKS, least_decisive
-from single_directions.experiments.sweeps import Sweep, overrides_of, sweeps, swept_keys
+from single_directions.experiments.sweeps import Sweep, not_done, overrides_of, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count, interval, some
 from single_directions.runs.folder import write_json
@@ -154,11 +143,16 @@ class Judgement(Outcome):
 
 def judge(tables: Tables) -> list[Judgement]:
     """Each claim judged by each sweep of its experiment, in the order of the paper's figures, then the user's."""
-    found = [
-        _judgement(experiment, sweep, own, claim, caveats)
-        for experiment, sweep, own, caveats in _sweeps(tables)
-        for claim in experiment.claims
-    ]
+    found = []
+    for sweep, runs in sweeps(tables.runs):
+        if (experiment := EXPERIMENTS.get(sweep.experiment)) is None:
+            continue
+        copies = first_of(runs)
+        networks = tables.of(runs[~runs["run"].isin(copies)])
+        caveats = not_done(tables.runs, sweep)
+        if copies:
+            caveats.append(f"{len(copies)} of {len(runs)} runs are networks that others here are too: counted once")
+        found += [_judgement(experiment, sweep, networks, claim, caveats) for claim in experiment.claims]
     return sorted(found, key=lambda one: (not one.figure, one.figure))
 
 
@@ -220,18 +214,6 @@ def family_size(claim: Claim, experiment: Experiment) -> int:
     return sum(one.role == claim.role for other in together for one in other.claims)
 
 
-def _sweeps(tables: Tables) -> Iterator[tuple[Experiment, Sweep, Tables, list[str]]]:
-    """The sweeps of experiments with claims: the different networks of each, and what is to be said of all claims."""
-    for sweep, runs in sweeps(tables.runs):
-        if (experiment := EXPERIMENTS.get(sweep[0])) is None or not experiment.claims:
-            continue
-        copies = first_of(runs)
-        caveats = not_done(tables.runs, sweep)
-        if copies:
-            caveats.append(f"{len(copies)} of {len(runs)} runs are networks that others here are too: counted once")
-        yield experiment, sweep, tables.of(runs[~runs["run"].isin(copies)]), caveats
-
-
 def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Claim, caveats: Sequence[str]) -> Judgement:
     finding = _found(experiment, claim, tables)
     result = outcome(finding, claim)
@@ -241,7 +223,7 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
     below_99, without, below_99_caveats = _below_99(experiment, claim, tables)
     caveats = [
         *caveats,
-        *([REDUCED] if (tables.runs["scale"] == "paper").all() and reductions(tables.runs) else []),
+        *([REDUCED] if sweep.scale == "paper" and reductions(tables.runs) else []),
         *departures(tables.runs),
         *finding.caveats,
         *_caveats(finding, result, claim, family),
@@ -329,7 +311,8 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
         text = f"without them the number is {interval(result)} from {result.n}, {words[result.holds]}"
     names = some(_swept_parts(below.to_dict("records"), swept_keys(experiment.name)))
     caveat = f"{len(below)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {text}"
-    return list(below["run"]), Part(**numbers_of(result), holds=result.holds), [caveat]
+    without = Part(**{one.name: getattr(result, one.name) for one in fields(Part)})
+    return list(below["run"]), without, [caveat]
 
 
 def _swept_parts(runs: Sequence[Mapping[Any, Any]], swept: Sequence[str]) -> list[str]:

@@ -8,10 +8,9 @@ import pandas as pd
 from single_directions.experiments.claim import POSITIVE, Claim, Finding, accuracy_column, by_seed
 from single_directions.experiments.conditions import CORRUPTION, by_column
 from single_directions.experiments.departures import CONVNET, mlp
-from single_directions.experiments.drawing import equal_loss_figure
+from single_directions.experiments.drawing.training import equal_loss_figure
 from single_directions.experiments.equal_loss import Matched
 from single_directions.experiments.experiment import Experiment, Picture, register
-from single_directions.experiments.heading import heading
 from single_directions.experiments.pictures import by_condition, span
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, difference, mean_interval
@@ -114,7 +113,7 @@ def draw(section: Section) -> Iterator[Picture]:
 def _equal_loss(section: Section, matched: Matched, name: str) -> Picture:
     """AUC against training loss by level of corruption."""
     trainings = matched.trainings[["corruption", "seed"]].drop_duplicates().groupby("corruption").size()
-    title = heading(section, f"{span(trainings)} trainings a level")
+    title = section.heading(f"{span(trainings)} trainings a level")
     return Picture(
         name,
         equal_loss_figure(matched.trainings, matched.reached, title),

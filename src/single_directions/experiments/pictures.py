@@ -10,17 +10,10 @@ import pandas as pd
 from single_directions.errors import BadInput, first_line
 from single_directions.experiments.claim import by_seed
 from single_directions.experiments.conditions import BASES, Condition
-from single_directions.experiments.drawing import (
-    Column,
-    Line,
-    Row,
-    ablation_figure,
-    dots_figure,
-    training_figure,
-)
-from single_directions.experiments.drawing.ablation import Spread
+from single_directions.experiments.drawing.ablation import Line, Spread, ablation_figure
+from single_directions.experiments.drawing.dots import Column, Row, dots_figure
+from single_directions.experiments.drawing.training import training_figure
 from single_directions.experiments.experiment import Picture
-from single_directions.experiments.heading import heading
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import mean_interval
 from single_directions.experiments.wording import count, shown
@@ -55,7 +48,7 @@ def by_condition(
     """
     conditions = section.conditions()
     lines = [Line(one.label, section.curves_of(one.runs), one.colour, one.dotted) for one in conditions]
-    title = heading(section, amount(section, conditions))
+    title = section.heading(amount(section, conditions))
     name = f"figure_{section.experiment.figure or section.experiment.name}"
     yield Picture(
         f"{name}{section.suffix}",
@@ -86,10 +79,11 @@ def by_each_key(section: Section) -> Iterator[Picture]:
         yield from by_condition(replace(section, experiment=named))
     if len(experiment.conditions) > 1:
         conditions = section.conditions()
-        title = heading(section, amount(section, conditions))
+        title = section.heading(amount(section, conditions))
         yield areas(section, conditions, f"figure_{experiment.name}_auc{section.suffix}", title)
-    if not section.measured_epochs.empty:
-        yield training(section, section.measured_epochs, f"figure_{experiment.name}_training{section.suffix}")
+    if not (epochs := section.measured_epochs).empty:
+        title = section.heading(count(epochs["run"].nunique(), "training"))
+        yield training(epochs, f"figure_{experiment.name}_training{section.suffix}", title)
 
 
 def areas(section: Section, conditions: Sequence[Condition], name: str, title: str, raw: bool = True) -> Picture:
@@ -109,12 +103,11 @@ def areas(section: Section, conditions: Sequence[Condition], name: str, title: s
     return Picture(name, dots_figure([one.label for one in conditions], columns, title), caption)
 
 
-def training(section: Section, epochs: pd.DataFrame, name: str, condition: str = "") -> Picture:
+def training(epochs: pd.DataFrame, name: str, title: str) -> Picture:
     """Losses and AUC over the epochs of some trainings."""
-    trainings = ", ".join(filter(None, (condition, count(epochs["run"].nunique(), "training"))))
     return Picture(
         name,
-        training_figure(epochs, heading(section, trainings)),
+        training_figure(epochs, title),
         "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
         "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
         "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",
@@ -127,7 +120,7 @@ def row(condition: Condition, values: pd.Series) -> Row | None:
     if known.empty:
         return None
     mean = mean_interval(known)
-    return Row(condition.label, list(known), mean.value, mean.low, mean.high, condition.colour, condition.dotted)
+    return Row(list(known), mean.value, mean.low, mean.high, condition.colour, condition.dotted)
 
 
 def amount(section: Section, conditions: Sequence[Condition] = (), noun: str = "network") -> str:
@@ -167,13 +160,10 @@ def _base(columns: Sequence[str], condition: Condition, conditions: Sequence[Con
         return None
 
     def values(one: Condition) -> list[str]:
-        return [shown(one.runs[column].iloc[0]) for column in others if column in one.runs]
+        return [shown(one.runs[column].iloc[0]) for column in (first, *others) if column in one.runs]
 
-    for other in conditions:
-        is_base = shown(other.runs[first].iloc[0]) == BASES[first][0]
-        if other is not condition and is_base and values(other) == values(condition):
-            return other
-    return None
+    base = [BASES[first][0], *values(condition)[1:]]
+    return next((one for one in conditions if one is not condition and values(one) == base), None)
 
 
 def _minus_base(condition: Condition, base: Condition | None, column: str) -> Row | None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from single_directions.commands import called
 from single_directions.errors import BadInput, one_line
-from single_directions.experiments.sweeps import config_of, variants
+from single_directions.experiments.sweeps import config_keys, config_of, variants
 from single_directions.experiments.tables import FILES, Tables
 from single_directions.runs.config import flat
 from single_directions.runs.folder import RunFolder
@@ -51,11 +51,12 @@ def read_tables(inputs: Sequence[Path]) -> Tables:
         places = ", ".join(map(str, inputs))
         raise BadInput(f"no runs in {places}: make some, with {called('train')} -m experiment=memorization")
     ordered = [chosen[name] for name in sorted(chosen)]
-    runs = _normal(_in_order(pd.DataFrame([run.row for run in ordered])))
+    runs = pd.DataFrame([run.row for run in ordered])
+    config = [f"config.{key}" for key in config_keys(runs)]
+    runs = _normal(runs[[*_FIRST, *runs.columns.drop([*_FIRST, *config]), *config]])
     runs.insert(len(_FIRST), "variant", variants(runs))
-    return Tables(
-        runs, _joined([run.curves for run in ordered], _CURVES), _joined([run.epochs for run in ordered], _CURVES[:2])
-    )
+    curves = _joined([run.curves for run in ordered], _CURVES)
+    return Tables(runs, curves, _joined([run.epochs for run in ordered], ["run", "epoch"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,17 +116,16 @@ def _read(path: Path) -> Iterator[_Run]:
 
 
 def _read_report(path: Path) -> Iterator[_Run]:
-    runs, curves, epochs = (
-        _read_table(path / FILES[name], needed)
-        for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
-    )
-    curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
-    parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
+    runs = _read_table(path / FILES["runs"], _FIRST)
+    parts = []
+    for name, needed in (("curves", _CURVES), ("epochs", ["run", "epoch"])):
+        table = _read_table(path / FILES[name], needed)
+        parts.append({str(run): part for run, part in table.assign(run=table["run"].ffill()).groupby("run")})
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         paths = {"data.root": str(path)} if config_of(named)["data"]["_target_"].endswith(".image_folder") else {}
-        own_curves, own_epochs = (part.get(named["run"], pd.DataFrame()) for part in parts)
-        yield _Run(named, own_curves, own_epochs, paths)
+        curves, epochs = (part.get(named["run"], pd.DataFrame()) for part in parts)
+        yield _Run(named, curves, epochs, paths)
 
 
 def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -133,10 +133,10 @@ def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         table = _parsed(file.read_text())
         if missing := set(needed) - set(table):
             raise ValueError(f"it has no column {min(missing)}")
+        return table
     except (OSError, ValueError) as error:
         why = _without_paths(one_line(error))
         raise BadInput(f"{file} is not a table of a report ({why}): make the report again") from error
-    return table
 
 
 def _run_folders(root: Path) -> Iterator[RunFolder]:
@@ -161,34 +161,32 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _read_folder(folder: RunFolder) -> _Run:
-    config, trouble = _config(folder), _without_paths(folder.trouble())
-    row = {**_origin(folder, config), "state": folder.state() or "broken", "reason": _failure(folder)}
-    if trouble and folder.holder() is None:
-        row |= {"state": "broken", "reason": trouble}
+    try:
+        config = folder.read_config()
+    except (OSError, BadInput):
+        config = {}
+    row = {**_origin(folder, config), "state": folder.state() or "broken"}
+    row["reason"] = _without_paths(str(folder.read_status().get("error", "")))
+    if folder.state() is None:
+        row["reason"] = f"{folder.status.name} is missing or cannot be read"
+    if (trouble := folder.trouble()) and folder.holder() is None:
+        row |= {"state": "broken", "reason": _without_paths(trouble)}
     row |= {f"config.{key}": value for key, value in _cells(_without_paths(config)).items() if key != "runs"}
     if row["state"] == "done":
         try:
             row["finished"] = folder.read_status().get("since")
-            summary = {key: value for key, value in folder.read_summary().items() if key != "settings"}
-            summary = {key: value for key, value in _cells(summary).items() if key not in row}
+            summary = _cells({key: value for key, value in folder.read_summary().items() if key != "settings"})
             curves, epochs = _read_curves(folder), pd.read_csv(folder.metrics, **_EXACT)
             epochs = epochs[["epoch", *epochs.columns.drop("epoch")]]
             if texts := [key for key in _NUMBERS if isinstance(row.get(key), str)]:
                 raise ValueError(f"{texts[0]} is no number")
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
-            return _Run({**row, **summary}, curves, epochs, _paths(config))
+            row |= {key: value for key, value in summary.items() if key not in row}
+            return _Run(row, curves, epochs, _paths(config))
         except (OSError, ValueError) as error:
             row |= {"state": "broken", "reason": _without_paths(one_line(error))}
     return _Run(row, pd.DataFrame(), pd.DataFrame())
-
-
-def _config(folder: RunFolder) -> dict[str, Any]:
-    """A run's configuration, or none where it cannot be read."""
-    try:
-        return folder.read_config()
-    except (OSError, BadInput):
-        return {}
 
 
 def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
@@ -213,20 +211,12 @@ def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     return {"run": run, "experiment": experiment, "scale": scale, "data": data, **origin}
 
 
-def _failure(folder: RunFolder) -> str:
-    """Why a run failed, or its status cannot be read; "" where neither is so."""
-    if folder.state() is None:
-        return f"{folder.status.name} is missing or cannot be read"
-    return str(_without_paths(str(json.loads(folder.status.read_text()).get("error", ""))))
-
-
 def _read_curves(folder: RunFolder) -> pd.DataFrame:
     """The final curve and those of epochs."""
-    final = pd.read_csv(folder.curves, **_EXACT).assign(epoch=float("nan"))
-    during = (
-        [pd.read_csv(folder.epoch_curves, **_EXACT).astype({"epoch": float})] if folder.epoch_curves.exists() else []
-    )
-    return pd.concat([frame[_CURVES[1:]] for frame in (final, *during)], ignore_index=True)
+    curves = [pd.read_csv(folder.curves, **_EXACT).assign(epoch=float("nan"))]
+    if folder.epoch_curves.exists():
+        curves.append(pd.read_csv(folder.epoch_curves, **_EXACT).astype({"epoch": float}))
+    return pd.concat([frame[_CURVES[1:]] for frame in curves], ignore_index=True)
 
 
 def _cells(nested: dict[str, Any]) -> dict[str, Any]:
@@ -238,9 +228,8 @@ def _cells(nested: dict[str, Any]) -> dict[str, Any]:
 def _without_paths(value: Any) -> Any:
     """Text, and all text in lists and dicts, with the absolute paths in it cut to their last part."""
     if isinstance(value, dict):
-        return {
-            key: Path(str(text)).name if key == "root" and text else _without_paths(text) for key, text in value.items()
-        }
+        roots = {key: Path(str(text)).name for key, text in value.items() if key == "root" and text}
+        return {key: _without_paths(text) for key, text in value.items()} | roots
     if isinstance(value, list):
         return [_without_paths(text) for text in value]
     if isinstance(value, str):
@@ -250,18 +239,10 @@ def _without_paths(value: Any) -> Any:
 
 def _paths(config: dict[str, Any]) -> dict[str, str]:
     """The settings of a run that lose their folders in its row, by their dotted keys."""
-    cut = flat(_without_paths(config)) if config else {}
-    return {
-        key: str(value)
-        for key, value in sorted(flat(config).items() if config else ())
-        if cut[key] != value and not is_neutral(key, config)
-    }
-
-
-def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
-    """With what identifies a run first, and its configuration last."""
-    config = [name for name in runs if str(name).startswith("config.")]
-    return runs[[*_FIRST, *(name for name in runs if name not in _FIRST and name not in config), *config]]
+    if not config:
+        return {}
+    whole, cut = flat(config), flat(_without_paths(config))
+    return {key: str(whole[key]) for key in sorted(whole) if cut[key] != whole[key] and not is_neutral(key, config)}
 
 
 def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -282,12 +263,6 @@ def _normal(table: pd.DataFrame) -> pd.DataFrame:
 
 def _parsed(text: str) -> pd.DataFrame:
     # Only what is empty is missing: "None" or "nan" may be the name of something.
-    table = pd.read_csv(
-        io.StringIO(text),
-        keep_default_na=False,
-        na_values=[""],
-        dtype=dict.fromkeys(_TEXT, str),
-        low_memory=False,
-        **_EXACT,
-    )
+    given: Any = {"keep_default_na": False, "na_values": [""], "dtype": dict.fromkeys(_TEXT, str), **_EXACT}
+    table = pd.read_csv(io.StringIO(text), low_memory=False, **given)
     return table.fillna({name: "" for name in ("variant", "reason") if name in table})

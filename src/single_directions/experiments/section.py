@@ -1,6 +1,7 @@
 """A section of the report: one sweep of one experiment."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +12,18 @@ import pandas as pd
 
 from single_directions.experiments.conditions import Condition, conditions_of
 from single_directions.experiments.departures import reductions
+from single_directions.experiments.drawing.style import TITLE_WIDTH
 from single_directions.experiments.equal_loss import Matched, matched
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, in_order
 from single_directions.experiments.judge import Judgement
-from single_directions.experiments.planned import not_done
-from single_directions.experiments.sweeps import Sweep, is_own, overrides, own_conditions
+from single_directions.experiments.sweeps import Sweep, is_own, not_done, overrides, own_conditions
 from single_directions.experiments.tables import Tables
-from single_directions.experiments.wording import place, setting
+from single_directions.experiments.training import NORMALIZED
+from single_directions.experiments.wording import DATA, place, setting
 
 LONGEST_SUFFIX = 150
 """Characters; file systems allow 255 bytes for a file's name."""
-TRAINING = ["train/loss", "test/loss", "ablation/auc_normalized"]
+TRAINING = ["train/loss", "test/loss", NORMALIZED]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,25 @@ class Section:
         epochs = self.tables.epochs.replace([inf, -inf], nan)
         return epochs.dropna(subset=TRAINING) if set(TRAINING) <= set(epochs) else epochs.head(0)
 
+    def heading(self, amount: str = "") -> str:
+        """The title of a figure: data, network, the settings that the experiment's other sweeps lack, and `amount`.
+
+        For example "MNIST (10,000 images), MLP 2 × 512, 4 networks per condition". A part in which runs differ is left
+        out, since the conditions show it. If the line is too long, `amount` is on the next.
+        """
+        variant = overrides(self.variant)
+        images, network = _only(self.runs, "train_images"), _network(self.runs)
+        shown = {"data.train_samples"} if images is not None else set()
+        shown |= {"network", "network.hidden", "network.width"} if network else set()
+        parts = [
+            DATA.get(self.source, self.source) + (f" ({images:,.0f} images)" if images is not None else ""),
+            network,
+            *(setting(key, variant[key]) for key in self.apart if key not in shown),
+        ]
+        text = ", ".join(filter(None, parts))
+        between = ", " if len(text) + len(amount) + 2 <= TITLE_WIDTH else "\n"
+        return between.join(filter(None, (text, amount)))
+
     def conditions(self) -> list[Condition]:
         """Groups of networks that differ in their seed alone."""
         return conditions_of(self.experiment.conditions, self.runs)
@@ -151,3 +172,20 @@ def _apart(variant: str, variants: Sequence[Any]) -> tuple[str, ...]:
     own = overrides(variant)
     # The name of a folder of images stands with the data.
     return tuple(key for key in own if key != "data.root" and any(other.get(key) != own[key] for other in each))
+
+
+def _network(runs: pd.DataFrame) -> str:
+    """The network and its size: "MLP 2 x 512", "ConvNet (width 0.25)"."""
+    name = str(_only(runs, "config.network._target_") or "").rpartition(".")[2].replace("ResNet50", "ResNet-50")
+    width = _only(runs, "config.network.width")
+    hidden = json.loads(_only(runs, "config.network.hidden") or "[]") if name == "MLP" else []
+    if hidden:
+        alike = len(set(hidden)) == 1
+        return f"{name} {len(hidden)} × {hidden[0]:,}" if alike else f"{name} {', '.join(map(str, hidden))}"
+    return f"{name} (width {width:g})" if name and width not in (None, 1) else name
+
+
+def _only(runs: pd.DataFrame, column: str) -> Any:
+    """The value that all runs share in a column, or None."""
+    values = list(runs[column].dropna().unique()) if column in runs else []
+    return values[0] if len(values) == 1 else None

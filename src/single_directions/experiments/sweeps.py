@@ -4,6 +4,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import islice, product
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from single_directions.experiments.experiment import EXPERIMENTS, OWN_FILES
-from single_directions.experiments.wording import shown
+from single_directions.experiments.wording import MOST, count, shown, some
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
 from single_directions.runs.sweep import sweep_size
@@ -64,6 +66,33 @@ def planned_runs(experiment: str, scale: str) -> int | None:
         return None
 
 
+def not_done(runs: pd.DataFrame, sweep: Sweep) -> list[str]:
+    """A sentence on the runs of one sweep that are not done, if there are any.
+
+    The sweep of an experiment's YAML file has a known number of runs. Of a sweep with other settings, every combination
+    of the values that occur in it is expected, such as each seed at each level of corruption.
+    """
+    own = runs[(runs[[*Sweep._fields]] == list(sweep)).all(axis=1)]
+    others = own[own["state"] != "done"]
+    keys = swept_keys(sweep.experiment)
+    made = {tuple(overrides_of(row).get(key, "") for key in keys): None for row in own.to_dict("records")}
+    values = [list(dict.fromkeys(run[place] for run in made)) for place in range(len(keys))]
+    planned = len(own) + prod(map(len, values)) - len(made)
+    if not sweep.variant:
+        planned = max(planned, planned_runs(sweep.experiment, sweep.scale) or 0)
+    left = planned - len(own) + len(others)
+    if left == 0:
+        return []
+    states = [f"{number} {state}" for state, number in sorted(others["state"].value_counts().items())]
+    if planned > len(own):
+        states.append(f"{planned - len(own)} missing")
+    missing = islice((one for one in product(*values) if one not in made), MOST)  # a search has too many for a list
+    names = [run.rpartition("/")[2] for run in others["run"]]
+    names += [",".join(f"{key}={value}" for key, value in zip(keys, one, strict=True) if value) for one in missing]
+    which = f": {some(names, left)}" if names else ""
+    return [f"{left} of {count(planned, 'run')} of this sweep are not done ({', '.join(states)}){which}"]
+
+
 def overrides_of(run: Mapping[Any, Any]) -> dict[str, str]:
     """The overrides that a run, a row of the table, recorded, as {key: value}; "" for an override without a value."""
     recorded = run.get("overrides")
@@ -92,10 +121,8 @@ def variants(runs: pd.DataFrame) -> pd.Series:
         if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
         for key in _differing(sweep, str(experiment)):
-            for run, value in zip(sweep["run"], sweep[key], strict=True):
-                name = key.removeprefix("config.")
-                added = f"{name}={shown(default(value, name))}"
-                variant[run] = ",".join(filter(None, (variant[run], added)))
+            for run, value in zip(sweep["run"], sweep[f"config.{key}"], strict=True):
+                variant[run] = ",".join(filter(None, (variant[run], f"{key}={shown(default(value, key))}")))
     return runs["run"].map(variant)
 
 
@@ -122,13 +149,17 @@ def is_own(experiment: str) -> bool:
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
     """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
-    named = pd.DataFrame([overrides_of(row) for row in runs.to_dict("records")])
-    columns: list[str] = []
-    for key in map(str, named):
-        found = [name for name in (f"config.{key}", f"config.{key}._target_") if name in runs]
-        seed = key.rpartition(".")[2] == "seed"
-        columns += [name for name in found[:1] if not seed and runs[name].nunique(dropna=False) > 1]
-    return tuple(dict.fromkeys(columns))
+    columns: dict[str, None] = {}
+    for key in dict.fromkeys(key for row in runs.to_dict("records") for key in overrides_of(row)):
+        column = f"config.{key}" if f"config.{key}" in runs else f"config.{key}._target_"
+        if column in runs and key.rpartition(".")[2] != "seed" and runs[column].nunique(dropna=False) > 1:
+            columns[column] = None
+    return tuple(columns)
+
+
+def config_keys(columns: Iterable[Any]) -> list[str]:
+    """The keys of the configuration among the columns of the table."""
+    return [str(column).removeprefix("config.") for column in columns if str(column).startswith("config.")]
 
 
 def config_of(run: Mapping[Any, Any]) -> dict[str, Any]:
@@ -148,7 +179,7 @@ def _named(run: Mapping[Any, Any]) -> str:
 
 
 def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
-    """The columns of configuration in which runs of one sweep differ although the experiment does not sweep them.
+    """The keys in which runs of one sweep differ although the experiment does not sweep them.
 
     A run that was made before there was a key had what is its default now.
     """
@@ -156,13 +187,12 @@ def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
     known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
     configs = [config_of(row) for row in known.to_dict("records")]
     found = []
-    for column in sorted(str(name) for name in known if str(name).startswith("config.")):
-        key = column.removeprefix("config.")
+    for key in sorted(config_keys(known)):
         expected = any(key == own or key.startswith(f"{own}.") for own in swept)
         if expected or all(is_neutral(key, config) for config in configs):
             continue
-        if known[column].map(lambda value, key=key: default(value, key)).nunique(dropna=False) > 1:
-            found.append(column)
+        if known[f"config.{key}"].map(lambda value, key=key: default(value, key)).nunique(dropna=False) > 1:
+            found.append(key)
     return found
 
 
@@ -177,14 +207,11 @@ def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
     A condition that is no key, such as `units`, stands for the keys that have one value for each of its values.
     """
     declared = _declared(experiment)
-    keys = [
-        column.removeprefix("config.").removesuffix("._target_") for column in declared if column.startswith("config.")
-    ]
+    keys = [key.removesuffix("._target_") for key in config_keys(declared)]
     others = [column for column in declared if not column.startswith("config.") and column in sweep]
     if others:
         values = sweep.groupby(others, dropna=False).nunique(dropna=False)
-        found = [str(name) for name in values if str(name).startswith("config.") and (values[name] == 1).all()]
-        keys += [name.removeprefix("config.") for name in found]
+        keys += [key for key in config_keys(values) if (values[f"config.{key}"] == 1).all()]
     return (*keys, "seed", "data.seed", "ablation.seed")
 
 

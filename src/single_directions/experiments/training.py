@@ -52,13 +52,10 @@ class Training:
             return dict.fromkeys(FOLLOWED, nan)
         loss, accuracy = smooth(self.epochs["test_loss"]), smooth(self.epochs["test_accuracy"])
         lowest = middle(loss == np.nanmin(loss))
-        falling, rising = self.epochs.iloc[: lowest + 1], self.epochs.iloc[lowest:]
-        values = (
-            spearman(falling["auc"], falling["test_loss"]),
-            spearman(rising["auc"], rising["test_loss"]),
-            spearman(self.epochs["auc"], self.epochs["train_loss"]),
-            float(np.nanmax(accuracy) - accuracy[-1]) if np.isfinite(accuracy).any() else nan,
-        )
+        falling, rising = Training(self.epochs.iloc[: lowest + 1]), Training(self.epochs.iloc[lowest:])
+        with_training_loss = spearman(self.epochs["auc"], self.epochs["train_loss"])
+        lost = float(np.nanmax(accuracy) - accuracy[-1]) if np.isfinite(accuracy).any() else nan
+        values = (falling.correlation, rising.correlation, with_training_loss, lost)
         return dict(zip(FOLLOWED, values, strict=True))
 
     @property
@@ -112,13 +109,9 @@ class Training:
             return dict.fromkeys(("epochs", "kept", "test_loss", "test_accuracy"), nan)
         last = len(self.epochs) - 1
         trained, kept = (last, last) if by == "nothing" else stop(list(self.epochs[by]), maximize=by == "auc")
-        epoch = self.epochs.iloc[kept]
-        return {
-            "epochs": float(self.epochs["epoch"].iloc[trained]),
-            "kept": float(epoch["epoch"]),
-            "test_loss": float(epoch["test_loss"]),
-            "test_accuracy": float(epoch["test_accuracy"]),
-        }
+        epoch, loss, accuracy = self.epochs[["epoch", "test_loss", "test_accuracy"]].iloc[kept].astype(float)
+        trained_epochs = float(self.epochs["epoch"].iloc[trained])
+        return {"epochs": trained_epochs, "kept": epoch, "test_loss": loss, "test_accuracy": accuracy}
 
 
 def smooth(values: pd.Series) -> Floats:
@@ -137,42 +130,37 @@ def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple
 
     It stops after `patience` values in a row that are not better than the best before them.
     """
-    best, waited = 0, 0
+    best = 0
     for i, value in enumerate(values):
-        if i == 0 or (value > values[best] if maximize else value < values[best]):
-            best, waited = i, 0
-        else:
-            waited += 1
-        if waited == patience:
+        if value > values[best] if maximize else value < values[best]:
+            best = i
+        if i - best == patience:
             return i, best
     return len(values) - 1, best
 
 
 def by_run(tables: Tables, signal: str = NORMALIZED) -> dict[str, Training]:
     """The trainings whose AUC was measured, by run; `signal` is the column of the AUC."""
-    columns = {
-        "epoch": "epoch",
-        signal: "auc",
-        "test/loss": "test_loss",
-        "train/loss": "train_loss",
-        "test/accuracy": "test_accuracy",
-    }
-    epochs = tables.epochs.reindex(columns=["run", *columns]).rename(columns=columns)
-    epochs = epochs[epochs["auc"].notna()].sort_values("epoch")
+    epochs = _measured(tables, signal)
     return {str(run): Training(own.reset_index(drop=True)) for run, own in epochs.groupby("run")}
 
 
 def trainings(tables: Tables, signal: str = NORMALIZED) -> pd.DataFrame:
     """One row for each run: `run`, `seed`, `condition` (what the experiment sweeps beside the seed), `training`."""
-    measured = by_run(tables, signal)
-    none = Training(pd.DataFrame(columns=["epoch", "auc", "test_loss", "train_loss", "test_accuracy"]))
-    runs = tables.runs
-    seeds = runs["seed"] if "seed" in runs else pd.Series(range(len(runs)), runs.index)
+    measured, runs = by_run(tables, signal), tables.runs
+    none = Training(_measured(tables, signal).head(0))
     return pd.DataFrame(
         {
             "run": runs["run"],
-            "seed": seeds,
+            "seed": runs["seed"] if "seed" in runs else range(len(runs)),
             "condition": conditions(runs).replace("", "all trainings"),
             "training": [measured.get(run, none) for run in runs["run"]],
         }
     )
+
+
+def _measured(tables: Tables, signal: str) -> pd.DataFrame:
+    """The epochs after which the AUC was measured, in their order, with the columns of `Training`."""
+    columns = {signal: "auc", "test/loss": "test_loss", "train/loss": "train_loss", "test/accuracy": "test_accuracy"}
+    epochs = tables.epochs.reindex(columns=["run", "epoch", *columns]).rename(columns=columns)
+    return epochs[epochs["auc"].notna()].sort_values("epoch")

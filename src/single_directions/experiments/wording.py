@@ -8,6 +8,8 @@ import pandas as pd
 
 MOST = 6
 """The most names that a sentence lists."""
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
+"""Data sets as the literature spells them; others keep their own names."""
 SETTINGS = {
     "ablation.samples": "measured on {} images",
     "data.test_samples": "{} test images",

@@ -6,9 +6,8 @@ import pandas as pd
 
 from single_directions.experiments import ensemble
 from single_directions.experiments.copies import first_of
-from single_directions.experiments.heading import DATA
 from single_directions.experiments.section import Section
-from single_directions.experiments.wording import count
+from single_directions.experiments.wording import DATA, count
 from single_directions.report.provenance import compute
 from single_directions.report.views import Fact
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
-from single_directions.experiments.drawing import save
+from single_directions.experiments.drawing.style import save
 from single_directions.experiments.experiment import EXPERIMENTS, Picture, load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
 from single_directions.experiments.pictures import pictures

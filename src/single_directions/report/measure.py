@@ -16,7 +16,8 @@ from single_directions.ablation import AblationCurve, ablation_curve, unit_impor
 from single_directions.ablation.measurement import METHODS
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
-from single_directions.experiments.drawing import curve_figure, save
+from single_directions.experiments.drawing.ablation import curve_figure
+from single_directions.experiments.drawing.style import save
 from single_directions.runs.folder import write_json, write_text
 from single_directions.runs.target import Target, load_target
 from single_directions.training import measuring_loader

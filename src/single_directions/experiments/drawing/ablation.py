@@ -11,15 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from single_directions.ablation import AblationCurve
-from single_directions.experiments.drawing.style import (
-    DASHED,
-    MARKERS,
-    draw_chance,
-    draw_legend,
-    height_with,
-    new_figure,
-    styled,
-)
+from single_directions.experiments.drawing import style
 
 Spread = Literal["orderings", "curves"]
 MARKS = 6
@@ -39,7 +31,7 @@ class Line:
     dotted: bool = False
 
 
-@styled
+@style.applied
 def ablation_figure(
     lines: Sequence[Line], chance: float, title: str, *, legend: str = "", spread: Spread = "orderings",
     verticals: Sequence[tuple[float, Any]] = (), drop: bool = False,
@@ -54,31 +46,31 @@ def ablation_figure(
     no line for chance then, since its height would differ between networks.
     """
     labels = [line.label for line in lines]
-    figure, axes = new_figure(title, height_with(title, labels, legend))
+    figure, axes = style.new_figure(title, style.height_with(title, labels, legend))
     for fraction, colour in verticals:
-        axes.axvline(fraction, **DASHED | {"color": colour})
+        axes.axvline(fraction, **style.DASHED | {"color": colour})
     lines = sorted(lines, key=lambda line: line.dotted)
     colours = list(dict.fromkeys(line.colour for line in lines))
     for place, line in enumerate(lines):
         marks = (colours.index(line.colour), len(colours)) if len(colours) > 2 else None
         _draw_line(axes, line, spread, drop, place / len(lines), marks)
     if not drop:
-        draw_chance(axes, chance, after=max((fraction for fraction, _ in verticals), default=0.0))
+        style.draw_chance(axes, chance, after=max((fraction for fraction, _ in verticals), default=0.0))
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
     axes.set_ylabel("training accuracy lost" if drop else "accuracy on training images")
-    draw_legend(figure, labels, title=legend or None)
+    style.draw_legend(figure, labels, title=legend or None)
     return figure
 
 
-@styled
+@style.applied
 def curve_figure(curve: AblationCurve, chance: float, title: str, split: str) -> Figure:
     """The curve of one network: a thin line for each ordering, and their mean with one standard deviation."""
     fraction, accuracy = curve.fraction_ablated.numpy(), curve.accuracy.numpy()
-    figure, axes = new_figure(title)
+    figure, axes = style.new_figure(title)
     colour = matplotlib.colormaps["viridis"](0.0)
     axes.plot(fraction, accuracy.T, color=colour, linewidth=0.5, alpha=0.5)
     _draw_band(axes, fraction, accuracy.mean(0), accuracy.std(0, ddof=1) if len(accuracy) > 1 else 0, colour)
-    draw_chance(axes, chance)
+    style.draw_chance(axes, chance)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="fraction of units ablated")
     axes.set_ylabel(f"accuracy on {split}{'ing' if split == 'train' else ''} images")
     return figure
@@ -91,12 +83,12 @@ def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool, depth: float,
         start = curves.loc[curves["fraction_ablated"] == 0].groupby("run")["accuracy"].mean()
         curves = curves.assign(accuracy=curves["run"].map(start) - curves["accuracy"])
     networks = curves.groupby(["run", "fraction_ablated"])["accuracy"].agg(["mean", "var"]).reset_index()
-    style: Any = (0, (1, 1)) if line.dotted else "-"
+    dashes: Any = (0, (1, 1)) if line.dotted else "-"
     if networks["run"].nunique() > 1:
         for _, network in networks.groupby("run"):
             axes.plot(
                 network["fraction_ablated"], network["mean"], color=line.colour, linewidth=0.5, alpha=0.5,
-                linestyle=style, zorder=2 - depth,
+                linestyle=dashes, zorder=2 - depth,
             )  # fmt: skip
     points = networks.groupby("fraction_ablated")
     mean = points["mean"].mean()
@@ -104,11 +96,11 @@ def _draw_line(axes: Axes, line: Line, spread: Spread, drop: bool, depth: float,
         deviation = np.sqrt(points["var"].mean())
     else:
         deviation = curves.groupby("fraction_ablated")["accuracy"].std()
-    look: dict[str, Any] = {"label": line.label, "linestyle": style}
+    look: dict[str, Any] = {"label": line.label, "linestyle": dashes}
     if marks is not None:
         place, among = marks
         apart = max(1, len(mean) // MARKS)
-        shape: Any = {"color": line.colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 4.5,
+        shape: Any = {"color": line.colour, "marker": style.MARKERS[place % len(style.MARKERS)], "markersize": 4.5,
                       "markeredgecolor": "white", "markeredgewidth": 0.5}  # fmt: skip
         shown = mean.iloc[place * apart // among :: apart]
         axes.plot(shown.index, shown, linestyle="", zorder=5 - depth, **shape)  # above the lines of all conditions

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from single_directions.experiments.drawing.style import COLUMN_WIDTH, DASHED, GREY, LABEL_WIDTH, new_figure, styled
+from single_directions.experiments.drawing.style import COLUMN_WIDTH, DASHED, GREY, LABEL_WIDTH, applied, new_figure
 
 NARROW = 18
 """The width of a label beside two panels, in characters."""
@@ -19,7 +19,6 @@ NARROW = 18
 class Row:
     """A condition: one value for each network, their mean, and its 95 % interval (NaN where there is none)."""
 
-    label: str
     values: Sequence[float]
     mean: float
     low: float
@@ -41,7 +40,7 @@ class Column:
     marked: Sequence[tuple[float, str]] = ()
 
 
-@styled
+@applied
 def dots_figure(labels: Sequence[str], columns: Sequence[Column], title: str) -> Figure:
     """A dot for each network, and a diamond at the mean with its 95 % interval; panels side by side.
 

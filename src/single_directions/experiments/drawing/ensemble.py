@@ -1,29 +1,21 @@
 """Networks that differ in their seed alone: Figure 2b, and how much it rests on single networks."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from single_directions.experiments.drawing.style import (
-    BLUE,
-    DASHED,
-    DISTINCT,
-    MARKERS,
-    VERMILLION,
-    draw_legend,
-    new_figure,
-    styled,
-)
+from single_directions.experiments.drawing import style
 from single_directions.experiments.statistics import Floats
 
 NAMED = 3
 """Networks whose names are shown."""
 
 
-@styled
+@style.applied
 def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
     """Normalized AUC against generalization error, one mark for each network (Figure 2b).
 
@@ -31,19 +23,18 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
     `orderings` are known. `groups` has the group of each network, sorted as in the legend, with the index of
     `networks`. Each group has its own colour and marks.
     """
-    figure, axes = new_figure(title)
+    figure, axes = style.new_figure(title)
     labels = pd.Series("", networks.index) if groups is None else groups
-    for place, label in enumerate(labels.unique()):
+    for label, colour, marker in zip(labels.unique(), cycle(style.DISTINCT), cycle(style.MARKERS), strict=False):
         group = networks.loc[labels.index[labels == label]]
         axes.errorbar(
             group["generalization_error"], group["auc_normalized"], yerr=_standard_error(group),
-            color=DISTINCT[place % len(DISTINCT)], fmt=MARKERS[place % len(MARKERS)], label=label,
-            markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
+            color=colour, fmt=marker, label=label, markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
         )  # fmt: skip
     axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="normalized AUC")
     axes.margins(0.06)
     if labels.nunique() > 1:
-        draw_legend(figure, list(labels.unique()), title=legend)
+        style.draw_legend(figure, list(labels.unique()), title=legend)
     return figure
 
 
@@ -53,15 +44,15 @@ def _standard_error(networks: pd.DataFrame) -> Floats:
     return (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0).to_numpy(dtype=float)
 
 
-@styled
+@style.applied
 def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, title: str) -> Figure:
     """The correlation without each network, sorted. The three networks that change it most are named."""
     values = np.asarray(without, dtype=float)
     order = np.argsort(values, kind="stable")
     strongest = set(np.argsort(-np.abs(values - whole), kind="stable")[:NAMED].tolist())
-    figure, axes = new_figure(title)
-    axes.axhline(whole, **DASHED)
-    colours = [VERMILLION if index in strongest else BLUE for index in order]
+    figure, axes = style.new_figure(title)
+    axes.axhline(whole, **style.DASHED)
+    colours = [style.VERMILLION if index in strongest else style.BLUE for index in order]
     axes.vlines(range(len(order)), whole, values[order], color=colours, linewidth=0.8)
     axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
     axes.set(xlabel="network that is left out, sorted by ρ", ylabel="ρ without this network")
@@ -70,13 +61,9 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
     heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))
     for place, index in enumerate(order):
         if index in heights:
+            side = "left" if values[index] < whole else "right"
             axes.annotate(
-                names[index],
-                (place, heights[index]),
-                fontsize=8,
-                va="center",
-                ha="left" if values[index] < whole else "right",
-                color=VERMILLION,
+                names[index], (place, heights[index]), fontsize=8, va="center", ha=side, color=style.VERMILLION
             )
     return figure
 

@@ -56,7 +56,7 @@ def corruption_colour(corruption: float) -> Any:
     return matplotlib.colormaps["inferno"](0.8 * corruption)
 
 
-styled = matplotlib.rc_context(STYLE)
+applied = matplotlib.rc_context(STYLE)
 """Decorates functions that draw."""
 
 
@@ -103,7 +103,7 @@ def draw_chance(axes: Axes, level: float, *, after: float = 0.0) -> None:
     )  # fmt: skip
 
 
-@styled
+@applied
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PNG and SVG; `path` has no suffix. Returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)

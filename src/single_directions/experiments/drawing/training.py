@@ -1,4 +1,4 @@
-"""AUC and losses over a training: Figure 3."""
+"""AUC and losses over a training: Figure 3, and Figure 1 at equal training loss."""
 
 from collections.abc import Mapping
 from math import ceil, floor, log10
@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from single_directions.experiments.drawing.style import BLUE, COLUMN_WIDTH, GREEN, PURPLE, new_figure, styled
+from single_directions.experiments.drawing import style
+from single_directions.experiments.training import NORMALIZED
+from single_directions.experiments.wording import corrupted
 
 PANELS = 9
 """The most trainings in one figure of panels."""
-AREA, LABEL = "ablation/auc_normalized", "normalized AUC"
-"""The column of the AUC, and its name in figures."""
+LABEL = "normalized AUC"
 
 
-@styled
+@style.applied
 def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     """Train and test loss and, on a second axis, the normalized AUC over epochs (Figure 3a).
 
@@ -26,18 +27,18 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     test loss part. Marks: the least test loss and the highest AUC, small for each training and large, with a dashed
     line, for the mean. `epochs` has `run`, `epoch`, `train/loss`, `test/loss`, `ablation/auc_normalized`.
     """
-    figure, axes = new_figure(title, 0.72)
+    figure, axes = style.new_figure(title, 0.72)
     areas = axes.twinx()
     areas.spines["right"].set_visible(True)
-    mean = epochs.groupby("epoch")[["train/loss", "test/loss", AREA]].mean()
-    _draw_measure(axes, epochs, mean, "train/loss", BLUE, "train loss")
-    _draw_measure(axes, epochs, mean, "test/loss", PURPLE, "test loss", best="min")
-    _draw_measure(areas, epochs, mean, AREA, GREEN, LABEL, best="max")
-    axes.set(xlim=(mean.index.min(), mean.index.max()), ylim=(0, _cut(mean["test/loss"])), xlabel="epoch")
-    cut = epochs[["train/loss", "test/loss"]].max(axis=None) > axes.get_ylim()[1]
+    _draw_measure(axes, epochs, "train/loss", style.BLUE, "train loss")
+    _draw_measure(axes, epochs, "test/loss", style.PURPLE, "test loss", best="min")
+    _draw_measure(areas, epochs, NORMALIZED, style.GREEN, LABEL, best="max")
+    top = _cut(epochs.groupby("epoch")["test/loss"].mean())
+    axes.set(xlim=(epochs["epoch"].min(), epochs["epoch"].max()), ylim=(0, top), xlabel="epoch")
+    cut = (epochs[["train/loss", "test/loss"]] > top).any(axis=None)
     axes.set_ylabel("loss (cut off above)" if cut else "loss")
-    areas.set_ylabel(f"{LABEL} (training images)", color=GREEN)
-    areas.tick_params(axis="y", colors=GREEN)
+    areas.set_ylabel(f"{LABEL} (training images)", color=style.GREEN)
+    areas.tick_params(axis="y", colors=style.GREEN)
     marks, names = axes.get_legend_handles_labels()
     more, others = areas.get_legend_handles_labels()
     # A legend is filled column by column: each measure above its mark, the one without a mark last.
@@ -45,7 +46,7 @@ def training_figure(epochs: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-@styled
+@style.applied
 def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: str) -> Figure:
     """Normalized AUC against test loss: one mark for each epoch, one panel for each training (Figure 3b).
 
@@ -55,17 +56,17 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
     runs = list(titles)[:PANELS]
     columns = 2 if len(runs) in (2, 4) else min(3, len(runs))
     rows = ceil(len(runs) / columns)
-    shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", AREA])
-    height = 0.8 if len(runs) == 1 else (1.2 + 1.2 * rows) / COLUMN_WIDTH
-    figure, grid = new_figure(title, height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
+    shown = epochs[epochs["run"].isin(runs)].dropna(subset=["test/loss", NORMALIZED])
+    height = 0.8 if len(runs) == 1 else (1.2 + 1.2 * rows) / style.COLUMN_WIDTH
+    figure, grid = style.new_figure(title, height, rows=rows, columns=columns, sharex=True, sharey=True, squeeze=False)
     span: Any = {"vmin": shown["epoch"].min(), "vmax": shown["epoch"].max(), "cmap": "cividis"}
     for axes, run in zip(grid.flat, runs, strict=False):
         one = shown[shown["run"] == run].sort_values("epoch")
-        axes.plot(one["test/loss"], one[AREA], color="0.8", linewidth=0.6, zorder=1)
-        marks = axes.scatter(one["test/loss"], one[AREA], c=one["epoch"], s=8, linewidths=0, **span)
+        axes.plot(one["test/loss"], one[NORMALIZED], color="0.8", linewidth=0.6, zorder=1)
+        marks = axes.scatter(one["test/loss"], one[NORMALIZED], c=one["epoch"], s=8, linewidths=0, **span)
         axes.set_title(titles[run], fontsize=8)
     _log_losses(grid.flat[0], shown["test/loss"])
-    grid.flat[0].set_ylim(*_around(shown[AREA]))
+    grid.flat[0].set_ylim(*_around(shown[NORMALIZED]))
     for place in range(len(runs), rows * columns):
         grid.flat[place].set_visible(False)
         if place >= columns:  # no panel below has the numbers of this axis
@@ -77,20 +78,47 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
     return figure
 
 
-def _draw_measure(
-    axes: Axes, epochs: pd.DataFrame, mean: pd.DataFrame, column: str, colour: str, label: str, best: str = ""
-) -> None:
+@style.applied
+def equal_loss_figure(trainings: pd.DataFrame, reached: float, title: str) -> Figure:
+    """AUC against training loss: a thin line for each training, a thick one for the mean at each level of corruption.
+
+    `trainings` has the columns `corruption`, `seed`, `epoch`, `loss` and `auc`, one row for each epoch. Losses fall to
+    the right, as in training. A dashed line marks the loss `reached` by all.
+    """
+    figure, axes = style.new_figure(title, 0.7)
+    labels = []
+    for corruption, own in trainings.groupby("corruption"):
+        level = float(str(corruption))
+        colour, label = style.corruption_colour(level), corrupted(level)
+        each = []
+        for _, one in own.groupby("seed"):
+            loss = np.minimum.accumulate(one["loss"].to_numpy())  # the least loss so far
+            axes.plot(loss, one["auc"], color=colour, linewidth=0.5, alpha=0.6)
+            each.append((loss, one["auc"].to_numpy()))
+        shared = np.geomspace(min(loss[0] for loss, _ in each), max(loss[-1] for loss, _ in each), 100)
+        areas = [np.interp(-np.log(shared), -np.log(loss), auc) for loss, auc in each]
+        axes.plot(shared, np.mean(areas, axis=0), color=colour, label=label)
+        labels.append(label)
+    axes.axvline(reached, **style.DASHED | {"color": style.GREY})
+    axes.set(xscale="log", ylim=(0, 1), xlabel="training loss", ylabel="normalized AUC")
+    axes.invert_xaxis()
+    style.draw_legend(figure, labels)
+    return figure
+
+
+def _draw_measure(axes: Axes, epochs: pd.DataFrame, column: str, colour: str, label: str, best: str = "") -> None:
+    """Draw a line for each training and one for their mean, with marks at the `best` values: "min", "max" or none."""
+    epochs = epochs.dropna(subset=[column])
     if epochs["run"].nunique() > 1:
-        for _, one in epochs.dropna(subset=[column]).groupby("run"):
-            axes.plot(one["epoch"], one[column], color=colour, linewidth=0.5, alpha=0.5)
+        for _, one in epochs.groupby("run"):
+            line = one.set_index("epoch")[column]
+            axes.plot(line, color=colour, linewidth=0.5, alpha=0.5)
             if best:
-                axes.plot(
-                    *_best(one["epoch"], one[column], best), "o", markersize=2.5, color=colour, alpha=0.7, clip_on=False
-                )
-    line = mean[column].dropna()
-    axes.plot(line.index, line, color=colour, label=label)
-    if best and not line.empty:
-        epoch, value = _best(line.index.to_series(), line, best)
+                axes.plot(*_best(line, best), "o", markersize=2.5, color=colour, alpha=0.7, clip_on=False)
+    mean = epochs.groupby("epoch")[column].mean()
+    axes.plot(mean, color=colour, label=label)
+    if best and not mean.empty:
+        epoch, value = _best(mean, best)
         # Of two lines at the same epoch, the dashes alternate.
         axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0 if best == "min" else 4, (4, 4)))
         name = "least test loss" if best == "min" else f"highest {LABEL}"
@@ -100,10 +128,9 @@ def _draw_measure(
         )  # fmt: skip
 
 
-def _best(epochs: pd.Series, values: pd.Series, best: str) -> tuple[float, float]:
+def _best(by_epoch: pd.Series, best: str) -> tuple[Any, float]:
     """The epoch of the least or the greatest value, and that value."""
-    place = int(values.to_numpy().argmin() if best == "min" else values.to_numpy().argmax())
-    return float(epochs.iloc[place]), float(values.iloc[place])
+    return (by_epoch.idxmin(), by_epoch.min()) if best == "min" else (by_epoch.idxmax(), by_epoch.max())
 
 
 def _log_losses(axes: Axes, losses: pd.Series) -> None:
