@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from single_directions.benchmark.ablation import CASES, ablation
-from single_directions.benchmark.clock import Record, surroundings
+from single_directions.benchmark.clock import Record
 from single_directions.errors import BadInput
 
 _SHOWN = [
@@ -40,12 +40,29 @@ def benchmark() -> None:
         sys.exit(f"--repeats {arguments.repeats}: at least 1 is needed")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    records: list[Record] = []
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
+    machine = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
     try:
-        records = _run(arguments)
+        for case in _cases(arguments):
+            print(pd.DataFrame(case).filter(_SHOWN).to_string(index=False, float_format="{:.3g}".format), flush=True)
+            records += [{"repeats": arguments.repeats, **record, **machine} for record in case]
     except BadInput as error:
         sys.exit(str(error))
+    print(f"{device}, {machine['threads']} threads, torch {machine['torch']}, medians of {records[-1]['repeats']}")
     if arguments.json:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
+
+
+def _cases(arguments: Any) -> Iterable[list[Record]]:
+    """The records of each case, as soon as it is done."""
+    if arguments.what == "ablation":
+        return ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
+    if arguments.what == "callback":
+        return _callback(arguments)
+    from single_directions.benchmark.training import training  # Lightning takes seconds to import
+
+    return training(arguments.repeats, device=arguments.device)
 
 
 def _callback(arguments: Any) -> Iterator[list[Record]]:
@@ -59,26 +76,7 @@ def _callback(arguments: Any) -> Iterator[list[Record]]:
         "orderings": partial(designs, arguments.device, arguments.repeats),
     }
     names = arguments.cases or list(ways)
-    for name in names:
-        if name not in ways:
-            raise BadInput(f"case {name!r}: one of {', '.join(ways)}")
+    if unknown := [name for name in names if name not in ways]:
+        raise BadInput(f"case {unknown[0]!r}: one of {', '.join(ways)}")
     for name in names:
         yield list(ways[name]())
-
-
-def _run(arguments: Any) -> list[Record]:
-    records: list[Record] = []
-    if arguments.what == "training":
-        from single_directions.benchmark.training import training  # Lightning takes seconds to import
-
-        cases = training(arguments.repeats, device=arguments.device)
-    elif arguments.what == "callback":
-        cases = _callback(arguments)
-    else:
-        cases = ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
-    for case in cases:
-        print(pd.DataFrame(case).filter(_SHOWN).to_string(index=False, float_format="{:.3g}".format), flush=True)
-        records += [{"repeats": arguments.repeats, **record, **surroundings(arguments.device)} for record in case]
-    last = records[-1]
-    print(f"{last['device']}, {last['threads']} threads, torch {last['torch']}, medians of {last['repeats']}")
-    return records

@@ -1,4 +1,4 @@
-"""Seconds, and what they depend on."""
+"""Steps of training, seconds, and the speed of this machine."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -45,9 +45,3 @@ def product_rate(device: str) -> float:
     ]
     with torch.no_grad():
         return max(operations / timed(work, device) for (work, operations), _ in product(works, range(6)))
-
-
-def surroundings(device: str) -> Record:
-    """The device, the threads and torch's version."""
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import starmap
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +21,6 @@ from single_directions.data import Images, digits, mnist
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
 from single_directions.training.budget import plan_for
-
-
-class Training(NamedTuple):
-    """An MLP, the images in the order in which they are drawn to be measured, and a call that trains an epoch."""
-
-    name: str
-    network: nn.Module
-    inputs: Tensor
-    targets: Tensor
-    epoch: Callable[[], None]
 
 
 def precision(device: str = "cpu", epochs: int = 8) -> Iterator[Record]:
@@ -86,7 +75,8 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
         yield {"case": name, "design": design, **values}
 
 
-def _training(device: str) -> Training:
+def _training(device: str) -> tuple[str, nn.Module, Tensor, Tensor, Callable[[], None]]:
+    """A name, an MLP, images and labels in the order in which they are measured, and a call that trains an epoch."""
     try:
         name, data = "mlp on mnist", mnist().train
     except BadInput:
@@ -103,4 +93,4 @@ def _training(device: str) -> Training:
         batches = torch.randperm(len(data), generator=generator).split(BATCH)
         train(network, optimizer, ((inputs[at], targets[at]) for at in batches))
 
-    return Training(name, network, inputs[order], targets[order], epoch)
+    return name, network, inputs[order], targets[order], epoch

@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class LabelledImages(Dataset[Batch]):
-    """A data set whose labels, int64 (n,), are known without reading an image."""
+    """A data set that knows its labels, int64 (n,), without reading an image."""
 
     labels: Tensor
 

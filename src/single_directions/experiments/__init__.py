@@ -1,7 +1,12 @@
 """The experiments: what each asks, its conditions, claims and figures; and how claims are judged.
 
-Each experiment is a Python file of this package beside a YAML file of `conf/experiment`. The file registers the
-experiment; all files are found here.
+- An experiment is a Python file with the name of its YAML file in `conf/experiment`: `memorization`, `ensemble`,
+  `early_stopping`, `dropout`, `batch_norm`. To add one, write both files; `batch_norm` is the shortest example.
+- `judge` judges the claims. `claim` has the rule of a verdict, `statistics` the intervals and p values.
+- `pictures` makes figures with their captions from a `section`. `drawing` draws them.
+- `reading` makes `tables` of run folders. `sweeps` says which of the runs are compared with each other.
+
+Each module is imported below, and so every experiment is registered.
 """
 
 from importlib import import_module

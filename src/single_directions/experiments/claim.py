@@ -1,4 +1,4 @@
-"""What a claim is, and the rule that turns numbers into a verdict. The rule is fixed here, whatever the numbers are."""
+"""What a claim is, and the rule that turns its numbers into a verdict."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -97,10 +97,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Part(Estimate):
-    """One of a claim's numbers. `p` is that of the claim's region; `holds` says whether the interval lies there.
-
-    `holds` is True, False, or None where the interval does not decide.
-    """
+    """One of a claim's numbers. `p` is that of the claim's region; `holds` is as `holds` below returns it."""
 
     holds: bool | None = None
 

@@ -51,7 +51,7 @@ def by_column(runs: pd.DataFrame, column: str) -> dict[Any, pd.DataFrame]:
 
 
 def _condition(values: dict[str, Any], runs: pd.DataFrame, ranks: list[Any]) -> Condition:
-    """One condition; `ranks` are the values of the first column but 0, whose places choose the colour."""
+    """One condition. `ranks` are the values of the first column without 0; the place among them gives the colour."""
     label = ", ".join(label_of(column, value) for column, value in values.items())
     corruption = values.get(CORRUPTION)
     first = next(iter(values.values()))

@@ -16,10 +16,10 @@ _RESULTS = ("epochs", "label_hash", "auc", "auc_std", "train_accuracy", "train_l
 
 
 def first_of(runs: pd.DataFrame) -> dict[str, str]:
-    """The done runs whose network an earlier run has too, each with the first such run.
+    """The runs that trained a network for the second time, each with the first run that trained it.
 
     Two runs have one network if all keys that decide numbers are equal, and their results are equal to the last digit.
-    Runs whose configuration or results are unknown are never copies.
+    Runs that are not done, and those without configuration or results, are never copies.
     """
     known = runs[runs["state"] == "done"]
     if not {"config.seed", *_RESULTS} <= set(known):

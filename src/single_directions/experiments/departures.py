@@ -39,7 +39,10 @@ def reductions(sweep: pd.DataFrame) -> list[str]:
     if expected is None:
         return []
     epochs = expected.pop("epochs", None)
-    found = _others(sweep.assign(data=_data(sweep)), expected)
+    data = sweep["data"]
+    if "config.data.root" in sweep:  # of folders of images, the folder's name is shown
+        data = data.where(data != "image_folder", sweep["config.data.root"].astype(str) + " (a folder of images)")
+    found = _others(sweep.assign(data=data), expected)
     trained = sweep.get("config.trainer.max_epochs", pd.Series(dtype=float)).min()
     if epochs is not None and trained < epochs:
         found.append(f"at most {trained:g} epochs in place of {epochs}")
@@ -59,14 +62,6 @@ def _others(sweep: pd.DataFrame, expected: dict[str, Any]) -> list[str]:
         if column in sweep and (others := sorted({*map(_named, sweep[column].dropna())} - {_named(paper)})):
             found.append(f"{column.removeprefix('config.')} {', '.join(others)} in place of {_named(paper)}")
     return found
-
-
-def _data(sweep: pd.DataFrame) -> pd.Series:
-    """The names of the data sets; for folders of images, the folder's name."""
-    if "config.data.root" not in sweep:
-        return sweep["data"]
-    folder = sweep["config.data.root"].astype(str) + " (a folder of images)"
-    return sweep["data"].where(sweep["data"] != "image_folder", folder)
 
 
 def _named(value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from math import inf
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,10 @@ from single_directions.experiments.statistics import difference, mean_interval
 from single_directions.experiments.tables import Tables
 
 
-def by_dropout(runs: pd.DataFrame) -> dict[tuple[float, float], pd.DataFrame]:
+def by_dropout(runs: pd.DataFrame) -> dict[Any, pd.DataFrame]:
     """The runs at each (dropout fraction, corruption); without dropout the fraction is 0."""
-    if DROPOUT not in runs or "corruption" not in runs:
-        return {}
-    grouped = runs.groupby([DROPOUT, "corruption"])
-    return {(float(dropout), float(corruption)): own for (dropout, corruption), own in grouped}  # type: ignore[arg-type]
+    columns = [DROPOUT, "corruption"]
+    return dict(iter(runs.groupby(columns))) if set(columns) <= set(runs) else {}
 
 
 def mean_curves(tables: Tables) -> dict[str, tuple[np.ndarray, np.ndarray]]:

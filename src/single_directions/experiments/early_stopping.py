@@ -43,7 +43,7 @@ def test_loss(tables: Tables) -> Finding:
 
 
 def downturn(tables: Tables) -> Finding:
-    """The share of the diverging trainings whose AUC turns down near the onset."""
+    """Of the trainings that diverge, the share in which the AUC turns down near the onset."""
     rows = trainings(tables)
     each = {name: _each(rows, name) for name in ("onset", "downturn", "tolerance", "near")}
     diverge, near, turn = each["onset"].notna(), each["near"] == 1, each["downturn"].notna()

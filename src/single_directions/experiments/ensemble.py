@@ -83,7 +83,11 @@ def generalization(tables: Tables) -> Finding:
         "auc_with_train_accuracy": correlation(ensemble["train_accuracy"], normalized, blocks=seeds),
         "auc_with_train_loss": correlation(ensemble["train_loss"], normalized, blocks=seeds),
         "leave_one_out": _leverage(ensemble),
-        "by_condition": _by_condition(ensemble),
+        "by_condition": {  # such as a learning rate
+            str(condition): _correlation(own)
+            for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
+            if condition
+        },
         "clusters": _clusters(ensemble),
     }
     return Finding({"all networks": main}, details, tuple(_caveats(main, len(ensemble), details)))
@@ -129,15 +133,6 @@ def _clusters(ensemble: pd.DataFrame) -> dict[str, Any]:
         "sizes": [len(group) for group in members],
         "runs": [list(group["run"]) for group in members],
         "correlations": [_correlation(group) for group in members],
-    }
-
-
-def _by_condition(ensemble: pd.DataFrame) -> dict[str, Estimate]:
-    """The correlation within each value of what is swept beside the seed, such as the learning rate."""
-    return {
-        str(condition): _correlation(own)
-        for condition, own in ensemble.assign(condition=conditions(ensemble)).groupby("condition")
-        if condition
     }
 
 
@@ -241,7 +236,11 @@ def _extremes(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
 def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
     claim = next((claim for claim in section.claims if claim.id.endswith(".generalization")), None)
     rho = f": ρ {interval(claim, 2)}" if claim and np.isfinite(claim.value) else ""
-    groups, legend = _grouped(claim.details["clusters"], ensemble) if claim else None, "cluster"
+    found: dict[str, Any] = claim.details["clusters"] if claim else {"number": 0}
+    groups, legend = None, "cluster"
+    if found["number"] > 1:
+        cluster = {run: name for name, runs in zip(found["names"], found["runs"], strict=True) for run in runs}
+        groups = ensemble["run"].map(cluster).sort_values()
     if section.experiment.conditions:
         groups, legend = ensemble[LEARNING_RATE].sort_values().map("{:g}".format), "learning rate"
     return Picture(
@@ -253,14 +252,6 @@ def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
         + (f" Colours and marks: {legend}." if groups is not None else "")
         + (" ρ: Spearman's correlation, with its 95 % interval." if rho else ""),
     )
-
-
-def _grouped(found: dict[str, Any], ensemble: pd.DataFrame) -> pd.Series | None:
-    """The cluster of each network, sorted by cluster; None where all networks are one cluster."""
-    if found["number"] < 2:
-        return None
-    cluster = {run: name for name, runs in zip(found["names"], found["runs"], strict=True) for run in runs}
-    return ensemble["run"].map(cluster).sort_values()
 
 
 def _leverages(section: Section, ensemble: pd.DataFrame, without: Floats, name: str) -> Picture:

@@ -1,7 +1,7 @@
 """Figure 1 at equal training loss: do true and corrupted labels still differ when training has come equally far?
 
 Networks that memorize reach a given training loss later, and Figure 1 measures all networks at the end of training.
-Here trainings with the same settings, whose AUC was measured after every epoch, are compared at equal training losses.
+Here trainings with the same settings that measured their AUC after every epoch are compared at equal training losses.
 This check is not in the paper.
 """
 
@@ -90,12 +90,9 @@ def auc_at(loss: float, losses: np.ndarray, areas: np.ndarray) -> float:
     below = np.flatnonzero(losses <= loss)
     if not len(below) or (below[0] == 0 and losses[0] < loss):
         return float("nan")
-    after = int(below[0])
-    if losses[after] == loss:
-        return float(areas[after])
-    before = np.log(losses[after - 1])
-    part = (before - np.log(loss)) / (before - np.log(max(losses[after], np.finfo(float).tiny)))
-    return float(areas[after - 1] + part * (areas[after] - areas[after - 1]))
+    around = slice(max(below[0] - 1, 0), below[0] + 1)
+    logarithms = np.log(np.maximum(losses[around], np.finfo(float).tiny))
+    return float(np.interp(-np.log(loss), -logarithms, areas[around]))
 
 
 def _by_seed(trainings: pd.DataFrame, corruption: float, loss: float) -> pd.Series:

@@ -20,7 +20,7 @@ from single_directions.experiments.wording import count, interval, some
 from single_directions.runs.folder import write_json
 
 LEAST_TRAIN_ACCURACY = 0.99
-"""A network below it does not know its training images by heart, and is named."""
+"""A network below it has not learned all training images, and is named."""
 REDUCED = "reduced: not the paper's data, network or training in full"
 """The caveat of claims at the paper's scale that were judged by less."""
 
@@ -46,18 +46,14 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Outcome):
-    """One claim, judged by the runs of one sweep. It depends on no other runs.
-
-    It is the outcome of the claim's finding, but `holds` also considers the corrected p.
+    """One claim, judged by the runs of one sweep alone: its outcome, in which `holds` also considers the corrected p.
 
     Attributes:
         experiment, claim, sweep: what is judged, by which runs.
         family: for how many claims p is corrected, see `family_size`.
         p_corrected: NaN where nothing is judged, as from fewer than 4 networks.
-        measured: whether the sweep has the networks that the claim is about.
         parts: all numbers of the claim, by what each is of (a level of corruption, ...).
-        details: what else the page shows.
-        caveats: a sentence each.
+        measured, details, caveats: as in `Finding`; other caveats are added.
         below_99: the networks below 99 % training accuracy, where they are out of place; `without_below_99` is the
             claim's number without them.
         runs: how many networks the sweep has. A network that was trained twice counts once.
@@ -165,18 +161,12 @@ def as_text(claims: Sequence[Judgement]) -> str:
     """The claims as a table for a terminal, one line each; a line above names the runs that they are judged by."""
     if not claims:
         return "no claim can be judged yet"
+    heads = ("figure", "claim", "n", "value [95 %]", "p corrected", "verdict")
+    p_values = [f"{claim.p_corrected:.2g}" if isfinite(claim.p_corrected) else "–" for claim in claims]
     lines = [
-        {
-            "figure": claim.figure,
-            "claim": claim.id,
-            "n": claim.n,
-            "value [95 %]": interval(claim),
-            "p corrected": f"{claim.p_corrected:.2g}" if isfinite(claim.p_corrected) else "–",
-            "verdict": claim.verdict,
-        }
-        for claim in claims
+        (one.figure, one.id, one.n, interval(one), p, one.verdict) for one, p in zip(claims, p_values, strict=True)
     ]
-    head, *rows = pd.DataFrame(lines).to_string(index=False).splitlines()
+    head, *rows = pd.DataFrame(lines, columns=heads).to_string(index=False).splitlines()
     text = [head]
     for before, claim, row in zip([None, *claims], claims, rows, strict=False):
         text += [row] if before and before.sweep == claim.sweep else [claim.sweep.name, row]

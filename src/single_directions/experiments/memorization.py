@@ -26,13 +26,10 @@ def auc(tables: Tables) -> Finding:
     """How much lower the AUC of each corrupted level is than that of true labels, within seeds."""
     by_level = by_column(tables.runs, "corruption")
     means = {level: by_seed(networks, "auc").mean() for level, networks in by_level.items()}
+    falls = bool(pd.Series(means, dtype=float).is_monotonic_decreasing)
     details = {
         "normalized": _below_true_labels(by_level, "auc_normalized"),
-        "order": {
-            "levels": list(means),
-            "auc": list(means.values()),
-            "falls_at_every_step": bool(pd.Series(means, dtype=float).is_monotonic_decreasing),
-        },
+        "order": {"levels": list(means), "auc": list(means.values()), "falls_at_every_step": falls},
     }
     return Finding(_below_true_labels(by_level, "auc"), details, _missing(by_level))
 
@@ -45,8 +42,7 @@ def test_accuracy(tables: Tables) -> Finding:
 
 def train_accuracy(tables: Tables) -> Finding:
     """The training accuracy at each level of corruption, on the labels trained with."""
-    by_level = by_column(tables.runs, "corruption")
-    column = accuracy_column(tables.runs, "train")
+    by_level, column = by_column(tables.runs, "corruption"), accuracy_column(tables.runs, "train")
     parts = {_label(level): mean_interval(by_seed(networks, column), (0, 1)) for level, networks in by_level.items()}
     return Finding(parts, caveats=_missing(by_level))
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from single_directions.errors import BadInput, first_line
@@ -50,18 +50,20 @@ def by_condition(
     lines = [Line(one.label, section.curves_of(one.runs), one.colour, one.dotted) for one in conditions]
     title = section.heading(amount(section, conditions))
     name = f"figure_{section.experiment.figure or section.experiment.name}"
+    draw = partial(ablation_figure, lines, section.chance, title, spread=spread, verticals=verticals)
     yield Picture(
         f"{name}{section.suffix}",
-        ablation_figure(lines, section.chance, title, spread=spread, verticals=verticals),
+        draw(),
         "Accuracy on the training images, counted by the labels that the networks were trained on, as ever more units "
         f"are ablated. {lines_and_bands(section, section.runs, spread)}"
         + (" Dashed vertical lines: the dropout fractions of the trainings." if verticals else ""),
     )
     yield areas(section, conditions, f"{name}_auc{section.suffix}", title)
-    if _start_apart(lines):
+    starts = [line.curves.loc[line.curves["fraction_ablated"] == 0, "accuracy"].mean() for line in lines]
+    if pd.Series(starts).max() - pd.Series(starts).min() > APART:
         yield Picture(
             f"{name}_drop{section.suffix}",
-            ablation_figure(lines, section.chance, title, spread=spread, verticals=verticals, drop=True),
+            draw(drop=True),
             "The accuracy that each network loses. With nothing ablated, the accuracies of the conditions differ by "
             f"more than {APART:g}.",
         )
@@ -145,12 +147,6 @@ def lines_and_bands(section: Section, runs: pd.DataFrame, spread: Spread) -> str
 def span(values: pd.Series) -> str:
     """The least and the greatest value, "3 to 5"; one value where they are equal."""
     return " to ".join(f"{value:,.0f}" for value in sorted({values.min(), values.max()}))
-
-
-def _start_apart(lines: Sequence[Line]) -> bool:
-    """Whether the conditions' accuracies differ before anything is ablated."""
-    starts = [line.curves.loc[line.curves["fraction_ablated"] == 0, "accuracy"].mean() for line in lines]
-    return bool(np.nanmax(starts) - np.nanmin(starts) > APART) if np.isfinite(starts).any() else False
 
 
 def _base(columns: Sequence[str], condition: Condition, conditions: Sequence[Condition]) -> Condition | None:

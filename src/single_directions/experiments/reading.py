@@ -248,16 +248,14 @@ def _paths(config: dict[str, Any]) -> dict[str, str]:
 def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """The tables below each other, with the types that they will be read back with."""
     filled = [table for table in tables if len(table)]
-    if not filled:
-        return _normal(pd.DataFrame(columns=columns))
-    joined = pd.concat(filled, ignore_index=True)
+    joined = pd.concat(filled or [pd.DataFrame(columns=columns)], ignore_index=True)
     # Writing and reading takes minutes for the curves of all epochs, and leaves numbers as they are.
     numbers = joined.drop(columns="run").select_dtypes(["int64", "float64"])
     return joined if numbers.shape[1] == joined.shape[1] - 1 else _normal(joined)
 
 
 def _normal(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it will be read back: what was whole numbers beside gaps, or true beside text, has one type."""
+    """The table as it is read back from its file: each column has one type."""
     return _parsed(table.to_csv(index=False))
 
 

@@ -67,7 +67,7 @@ class Estimate:
     def p_of(self, bound: float) -> float:
         """The two-sided p of the true number being `bound`, by the method that the interval comes from.
 
-        Below 0.05 exactly where the interval lies wholly on one side of the bound. NaN for correlations and shares at
+        Below 0.05 exactly where the whole interval lies on one side of the bound. NaN for correlations and shares at
         other bounds than `null`.
         """
         if bound == self.null:
@@ -117,7 +117,7 @@ def share(successes: int, n: int) -> Estimate:
 
 
 def least_decisive(level: float) -> int:
-    """The fewest networks whose share can have a p below `level`: that of all of them, or of none."""
+    """The fewest networks of which a share can have a p below `level`: the share of all, or of none."""
     return next(n for n in count(1) if share(n, n).p < level)
 
 
@@ -172,7 +172,7 @@ def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
 def clusters(x: ArrayLike, y: ArrayLike) -> NDArray[np.int64]:
     """The cluster of each network in a plane, from 0 in order of x: a Gaussian mixture of 1 to 3 components.
 
-    The fewest clusters are taken whose BIC is within 10 of the lowest; a larger difference is very strong evidence
+    The fewest clusters with a BIC within 10 of the lowest are taken; a larger difference is very strong evidence
     (Kass & Raftery 1995). All components have one shape. With a shape each and the lowest BIC, 20 networks out of a
     single Gaussian are split in more than half of simulations. Fewer than 10 networks are one cluster.
     """

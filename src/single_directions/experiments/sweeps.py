@@ -109,14 +109,18 @@ def _split(settings: Iterable[str]) -> dict[str, str]:
 
 
 def variants(runs: pd.DataFrame) -> pd.Series:
-    """What sets each run apart from its experiment's other sweeps at the same scale on the same data; "" for most.
+    """The settings that only some runs of an experiment have, at one scale on one data set; "" for most runs.
 
-    It names the overrides that the experiment does not sweep itself and, where runs with the same overrides still have
-    different configurations (a default has changed between them), the keys in which they differ. For a user's own
-    experiment with declared conditions it names the keys, conditions and seeds aside, in which its runs differ. An own
-    experiment without them has no variants: whatever sets its runs apart is a condition.
+    These are the overrides that the experiment does not sweep. Runs with the same overrides can still differ, if a
+    default has changed between them: the keys that differ are added. A user's experiment has variants only if it
+    declares conditions: the keys that differ and are neither conditions nor seeds.
     """
-    variant = {row["run"]: _named(row) for row in runs.to_dict("records")}
+    variant: dict[str, str] = {}
+    for row in runs.to_dict("records"):
+        swept = swept_keys(row["experiment"])
+        others = {} if is_own(row["experiment"]) else overrides_of(row)
+        named = [f"{key}={value}" if value else key for key, value in sorted(others.items()) if key not in swept]
+        variant[row["run"]] = ",".join(named)
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby([*Sweep._fields]):
         if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
@@ -133,7 +137,7 @@ def sweeps(runs: pd.DataFrame) -> Iterable[tuple[Sweep, pd.DataFrame]]:
 
 
 def conditions(sweep: pd.DataFrame) -> pd.Series:
-    """The condition of each run of a sweep: what was swept save the seed, as "data.corruption=0.2"; "" if nothing."""
+    """The condition of each run of a sweep: what was swept but the seed, as "data.corruption=0.2"; "" if nothing."""
     if sweep.empty:
         return pd.Series([], sweep.index, dtype=str)
     keys = [key for key in swept_keys(sweep["experiment"].iloc[0]) if key != "seed"]
@@ -148,7 +152,7 @@ def is_own(experiment: str) -> bool:
 
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of configuration that tell apart the runs of a user's experiment: its overrides, seeds aside."""
+    """The columns of the overrides, but for seeds, in which the runs of a user's experiment differ."""
     columns: dict[str, None] = {}
     for key in dict.fromkeys(key for row in runs.to_dict("records") for key in overrides_of(row)):
         column = f"config.{key}" if f"config.{key}" in runs else f"config.{key}._target_"
@@ -170,18 +174,10 @@ def config_of(run: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _named(run: Mapping[Any, Any]) -> str:
-    if is_own(run["experiment"]):
-        return ""
-    swept = swept_keys(run["experiment"])
-    others = {key: value for key, value in overrides_of(run).items() if key not in swept}
-    return ",".join(f"{key}={value}" if value else key for key, value in sorted(others.items()))
-
-
 def _differing(sweep: pd.DataFrame, experiment: str) -> list[str]:
-    """The keys in which runs of one sweep differ although the experiment does not sweep them.
+    """The keys that differ between runs of one sweep although the experiment does not sweep them.
 
-    A run that was made before there was a key had what is its default now.
+    A run that is older than a key had what is the key's default now.
     """
     swept = _compared(sweep, experiment) if is_own(experiment) else swept_keys(experiment)
     known = sweep[sweep.get("config.seed", pd.Series(index=sweep.index, dtype=float)).notna()]
@@ -202,7 +198,7 @@ def _declared(experiment: str) -> tuple[str, ...]:
 
 
 def _compared(sweep: pd.DataFrame, experiment: str) -> tuple[str, ...]:
-    """The keys in which runs of an own experiment may differ within one sweep: its conditions, and seeds.
+    """The keys that may differ between runs of one sweep of a user's experiment: its conditions, and seeds.
 
     A condition that is no key, such as `units`, stands for the keys that have one value for each of its values.
     """
@@ -229,10 +225,7 @@ def defaults() -> dict[str, Any]:
 
 
 def _swept(sweep: pd.DataFrame, key: str) -> pd.Series:
-    """The values of a swept key as text: those of the configuration, or for a group the choice among its files.
-
-    A run whose command did not choose has the name of what the configuration calls.
-    """
+    """The values of a swept key as text; of a group the chosen file, or the name of what the configuration calls."""
     if f"config.{key}" in sweep:
         return sweep[f"config.{key}"].map(shown)
     targets = sweep.get(f"config.{key}._target_", pd.Series("", sweep.index)).fillna("").astype(str)

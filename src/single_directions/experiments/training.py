@@ -1,4 +1,4 @@
-"""A training whose AUC was measured after every epoch: where AUC and losses turn, and what stopping it would keep.
+"""A training with its AUC after every epoch: where AUC and losses turn, and what stopping it would keep.
 
 What a downturn, a divergence and "near" are was fixed before any training was looked at. The AUC is the normalized one,
 as the caption of the paper's Figure 3 says.
@@ -140,13 +140,13 @@ def stop(values: list[float], maximize: bool, patience: int = PATIENCE) -> tuple
 
 
 def by_run(tables: Tables, signal: str = NORMALIZED) -> dict[str, Training]:
-    """The trainings whose AUC was measured, by run; `signal` is the column of the AUC."""
+    """The trainings that measured their AUC, by run; `signal` is the column of the AUC."""
     epochs = _measured(tables, signal)
     return {str(run): Training(own.reset_index(drop=True)) for run, own in epochs.groupby("run")}
 
 
 def trainings(tables: Tables, signal: str = NORMALIZED) -> pd.DataFrame:
-    """One row for each run: `run`, `seed`, `condition` (what the experiment sweeps beside the seed), `training`."""
+    """One row for each run: `run`, `seed`, `condition` (what is swept but the seed), `training`."""
     measured, runs = by_run(tables, signal), tables.runs
     none = Training(_measured(tables, signal).head(0))
     return pd.DataFrame(

@@ -24,11 +24,13 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
     `networks`. Each group has its own colour and marks.
     """
     figure, axes = style.new_figure(title)
+    known = networks.reindex(columns=["auc_normalized_std", "orderings"]).apply(pd.to_numeric)
+    errors = (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0)
     labels = pd.Series("", networks.index) if groups is None else groups
     for label, colour, marker in zip(labels.unique(), cycle(style.DISTINCT), cycle(style.MARKERS), strict=False):
         group = networks.loc[labels.index[labels == label]]
         axes.errorbar(
-            group["generalization_error"], group["auc_normalized"], yerr=_standard_error(group),
+            group["generalization_error"], group["auc_normalized"], yerr=errors[group.index],
             color=colour, fmt=marker, label=label, markersize=4, markeredgewidth=0, elinewidth=0.7, alpha=0.7,
         )  # fmt: skip
     axes.set(xlabel="generalization error (train minus test accuracy)", ylabel="normalized AUC")
@@ -36,12 +38,6 @@ def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str
     if labels.nunique() > 1:
         style.draw_legend(figure, list(labels.unique()), title=legend)
     return figure
-
-
-def _standard_error(networks: pd.DataFrame) -> Floats:
-    """The standard error of each network's mean over its orderings; 0 where it is not known."""
-    known = networks.reindex(columns=["auc_normalized_std", "orderings"]).apply(pd.to_numeric)
-    return (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0).to_numpy(dtype=float)
 
 
 @style.applied

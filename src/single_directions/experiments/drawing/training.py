@@ -66,7 +66,9 @@ def correlation_figure(epochs: pd.DataFrame, titles: Mapping[str, str], title: s
         marks = axes.scatter(one["test/loss"], one[NORMALIZED], c=one["epoch"], s=8, linewidths=0, **span)
         axes.set_title(titles[run], fontsize=8)
     _log_losses(grid.flat[0], shown["test/loss"])
-    grid.flat[0].set_ylim(*_around(shown[NORMALIZED]))
+    low, high = shown[NORMALIZED].min(), shown[NORMALIZED].max()
+    margin = 0.06 * (high - low) or 0.06
+    grid.flat[0].set_ylim(low - margin, high + margin)
     for place in range(len(runs), rows * columns):
         grid.flat[place].set_visible(False)
         if place >= columns:  # no panel below has the numbers of this axis
@@ -153,12 +155,6 @@ def _round_between(low: float, high: float) -> list[float]:
         if len(found) >= 3:
             return found[:: 1 + len(found) // 7]
     return [float(x) for x in MaxNLocator(3).tick_values(low, high) if low <= x <= high]
-
-
-def _around(values: pd.Series) -> tuple[float, float]:
-    """The limits of an axis that shows all values."""
-    margin = 0.06 * float(np.ptp(values)) or 0.06
-    return float(values.min()) - margin, float(values.max()) + margin
 
 
 def _cut(test_loss: pd.Series) -> float:
