@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from single_directions.experiments.judge import Judgement, judge
 from single_directions.experiments.tables import Tables
 
 FRACTIONS = np.linspace(0, 1, 6)
@@ -44,6 +45,23 @@ def write_tables(folder: Path, experiments: dict[str, int], orderings: int = 2) 
     """The same as an earlier report's files."""
     tables(experiments, orderings).write(folder)
     return folder
+
+
+def judged(whole: Tables) -> dict[str, Judgement]:
+    """All claims judged by the only sweep, by their names without the experiment's."""
+    return {one.claim.name: one for one in judge(whole)}
+
+
+def renamed(whole: Tables, ending: str, **columns: Any) -> Tables:
+    """The same runs, with `ending` at the end of their names and other values in some columns."""
+    parts = (whole.runs.assign(**columns), whole.curves, whole.epochs)
+    return Tables(*(table.assign(run=table["run"] + ending) for table in parts))
+
+
+def together(*parts: Tables) -> Tables:
+    """The runs of several tables."""
+    names = ("runs", "curves", "epochs")
+    return Tables(*(pd.concat([getattr(part, name) for part in parts], ignore_index=True) for name in names))
 
 
 def _settings(experiment: str, seeds: int) -> Iterator[dict[str, Any]]:

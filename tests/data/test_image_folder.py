@@ -41,13 +41,6 @@ def test_subset_and_corruption_apply(two_parts: Path) -> None:
     assert data_set.test.labels.tolist() == [0, 1]
 
 
-def test_holds_out_training_images(two_parts: Path) -> None:
-    data_set = image_folder(two_parts, held_out=0.25)
-    assert data_set.held_out.labels.tolist() == [0, 1]
-    red_and_green = [image[:2, 0, 0].tolist() for part in (data_set.train, data_set.held_out) for image in part.images]
-    assert sorted(red_and_green) == [[10 * target, k] for target in (0, 1) for k in range(4)]
-
-
 @pytest.mark.parametrize(("size", "image_size"), [((8, 4), 4), ((4, 8), 2), ((5, 5), 10)])
 def test_image_size_resizes_and_keeps_the_centre(
     class_folders: Callable[..., Path], size: tuple[int, int], image_size: int

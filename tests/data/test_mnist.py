@@ -32,13 +32,6 @@ def test_is_decoded_once_a_process(write_mnist: Callable[..., Path], tmp_path: P
     assert second.corrupted > 0
 
 
-def test_holds_out_training_images(write_mnist: Callable[..., Path], tmp_path: Path) -> None:
-    write_mnist()
-    data_set = mnist(tmp_path, held_out=0.5)
-    assert (len(data_set.train), len(data_set.held_out)) == (10, 10)
-    assert data_set.held_out.labels.tolist() == (data_set.held_out.images[:, 0, 0, 0] % 10).tolist()
-
-
 def test_a_missing_folder_is_named_and_nothing_is_downloaded(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"MNIST is not in .*nowhere/MNIST/raw.*data\.download=true") as error:
         mnist(tmp_path / "nowhere")

@@ -1,10 +1,17 @@
 import pytest
 import torch
 
+from single_directions.data import DataSet
 from single_directions.data.selection import Selection, decoded, in_memory
 from single_directions.errors import BadInput
 
 LABELS = torch.arange(200) % 4
+
+
+def numbered(**keys) -> DataSet:
+    """200 training and 200 test images of one pixel, which is the image's number."""
+    pixels = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
+    return in_memory("numbers", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(**keys))
 
 
 def test_mean_and_deviation_are_those_of_each_channel_of_the_training_images() -> None:
@@ -37,8 +44,7 @@ def test_the_hash_tells_subsets_and_corruptions_apart() -> None:
 
 
 def test_images_keep_their_labels_in_a_subset() -> None:
-    pixels = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
-    data_set = in_memory("numbers", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(0, train_samples=20))
+    data_set = numbered(train_samples=20)
     assert torch.equal(LABELS[data_set.train.images.flatten().long()], data_set.train.labels)
     assert len(data_set.train) == 20
     assert len(data_set.test) == 200
@@ -54,9 +60,7 @@ def test_all_images_are_shared_and_not_copied() -> None:
 
 
 def test_held_out_images_are_kept_out_of_training_with_labels_as_trained() -> None:
-    pixels = torch.arange(200, dtype=torch.uint8).view(-1, 1, 1, 1)
-    images = decoded(pixels, LABELS, pixels, LABELS)
-    whole, part = (in_memory("numbers", images, 4, Selection(1, train_samples=160, held_out=h)) for h in (0, 0.1))
+    whole, part = (numbered(corruption=1, train_samples=160, held_out=fraction) for fraction in (0, 0.1))
     trained, held_out = (images.images.flatten().tolist() for images in (part.train, part.held_out))
     assert sorted(trained + held_out) == whole.train.images.flatten().tolist()
     assert LABELS[held_out].bincount().tolist() == [4, 4, 4, 4]
@@ -69,11 +73,6 @@ def test_held_out_images_are_kept_out_of_training_with_labels_as_trained() -> No
     assert part.held_out.mean == part.train.mean
 
 
-def test_nothing_is_held_out_unless_it_is_asked_for() -> None:
-    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
-    assert in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection()).held_out is None
-
-
 def test_held_out_images_depend_on_the_seed_alone() -> None:
     true, corrupted, other = (
         Selection(corruption=level, train_samples=160, held_out=0.25, seed=seed).train(LABELS).held_out_indices.tolist()
@@ -82,13 +81,11 @@ def test_held_out_images_depend_on_the_seed_alone() -> None:
     assert true == corrupted != other
 
 
-def test_held_out_images_move_with_the_others() -> None:
-    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
-    data_set = in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection(held_out=0.1))
-    near = data_set.to("meta")
+def test_held_out_images_move_with_the_others_and_are_none_unless_asked_for() -> None:
+    near = numbered(held_out=0.1).to("meta")
     assert near.held_out.images.device.type == near.train.images.device.type == "meta"
     assert near.train_plain is near.train
-    assert in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, Selection()).to("meta").held_out is None
+    assert numbered().held_out is numbered().to("meta").held_out is None
 
 
 @pytest.mark.parametrize(
@@ -105,10 +102,8 @@ def test_each_class_is_in_both_parts(labels: torch.Tensor, held_out: float, mess
 
 
 def test_test_labels_are_never_corrupted() -> None:
-    pixels = torch.zeros(200, 1, 1, 1, dtype=torch.uint8)
-    selection = Selection(corruption=1, test_samples=20)
-    data_set = in_memory("zeros", decoded(pixels, LABELS, pixels, LABELS), 4, selection)
-    assert torch.equal(data_set.test.labels, LABELS[selection.test(LABELS)])
+    test = numbered(corruption=1, test_samples=20).test
+    assert torch.equal(test.labels, LABELS[test.images.flatten().long()])
 
 
 @pytest.mark.parametrize(

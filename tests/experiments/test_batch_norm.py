@@ -1,9 +1,10 @@
 """Figure 4b's claims."""
 
 import pytest
+from constructed import judged
 
 from single_directions.experiments import batch_norm
-from single_directions.experiments.judge import judge
+from single_directions.experiments.conditions import BATCH_NORM
 
 
 @pytest.mark.parametrize(("better", "said"), [(True, "reproduced"), (False, "not reproduced")])
@@ -12,7 +13,7 @@ def test_batch_norm_is_compared_within_seeds(constructed, better, said):
         {
             "seed": seed,
             "train_accuracy": 1.0,
-            "config.network.batch_norm": on,
+            BATCH_NORM: on,
             "auc": 0.3 + 0.1 * seed + 0.15 * (on == better) + 0.01 * (on and seed % 2),
             "auc_normalized": 0.5 - 0.01 * (on == better),
         }
@@ -20,7 +21,7 @@ def test_batch_norm_is_compared_within_seeds(constructed, better, said):
         for on in (True, False)
     ]
     tables = constructed("batch_norm", rows)
-    [entry] = judge(tables)
+    entry = judged(tables)["auc"]
     assert entry.verdict == said
     assert entry.value == pytest.approx(0.155 if better else -0.145)
     assert entry.n == 4
@@ -30,16 +31,11 @@ def test_batch_norm_is_compared_within_seeds(constructed, better, said):
 def test_few_shared_seeds_are_compared_as_independent_groups_and_told(constructed):
     def entry(first):
         rows = [
-            {
-                "seed": seed + first * on,
-                "config.network.batch_norm": bool(on),
-                "auc": 0.5 + 0.3 * on + 0.01 * (seed % 4),
-            }
-            for on in (0, 1)
+            {"seed": seed + first * on, BATCH_NORM: on, "auc": 0.5 + 0.3 * on + 0.01 * (seed % 4)}
+            for on in (False, True)
             for seed in range(6)
         ]
-        [found] = [one for one in judge(constructed("batch_norm", rows)) if one.id == "batch_norm.auc"]
-        return found
+        return judged(constructed("batch_norm", rows))["auc"]
 
     told = "batch norm: the two sides share fewer than 4 seeds, so all networks are compared as independent groups"
     for first, n in ((0, 6), (2, 4), (4, 6), (6, 6)):

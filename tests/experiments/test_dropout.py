@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from constructed import judged
 
 from single_directions.experiments import batch_norm
 from single_directions.experiments.claim import holds
@@ -14,7 +15,6 @@ from single_directions.experiments.dropout import (
     past_the_fraction,
     up_to_the_fraction,
 )
-from single_directions.experiments.judge import judge
 from single_directions.experiments.statistics import mean_interval
 
 FRACTIONS = np.linspace(0, 1, 11)
@@ -46,7 +46,7 @@ def dropout(constructed):
 
 
 def verdicts(tables):
-    return {entry.id.partition(".")[2]: entry.verdict for entry in judge(tables)}
+    return {name: entry.verdict for name, entry in judged(tables).items()}
 
 
 def test_loss_and_area_by_hand():
@@ -92,8 +92,8 @@ def test_dropout_is_compared_with_none_on_corrupted_labels(dropout):
 
 
 def test_without_networks_without_dropout_it_is_not_measured(dropout):
-    [entry] = [entry for entry in judge(dropout(fractions=(0.1, 0.2, 0.3))) if entry.claim.role == "main"]
-    assert (entry.id, entry.verdict, str(entry.value)) == ("dropout.against_none", "not measured", "nan")
+    entry = judged(dropout(fractions=(0.1, 0.2, 0.3)))["against_none"]
+    assert (entry.claim.role, entry.verdict, str(entry.value)) == ("main", "not measured", "nan")
     assert any("no networks without dropout on corrupted labels" in caveat for caveat in entry.caveats)
 
 

@@ -4,13 +4,12 @@ import math
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
+from constructed import judged
 from pytorch_lightning.callbacks import EarlyStopping
 
 from single_directions.experiments.early_stopping import downturn, stopping, test_loss
-from single_directions.experiments.judge import judge
-from single_directions.experiments.training import Training, smooth, stop
+from single_directions.experiments.training import FOLLOWED, Training, smooth, stop
 
 test_loss.__test__ = False  # a claim's, not a test
 
@@ -72,27 +71,6 @@ def test_what_is_near():
     assert math.isnan(training(hill(10), valley(40)).near)  # the losses do not diverge
 
 
-class Replay(pl.LightningModule):
-    """Trains nothing, and logs given values, one an epoch."""
-
-    def __init__(self, values):
-        super().__init__()
-        self.values, self.weight = values, torch.nn.Parameter(torch.zeros(()))
-
-    def train_dataloader(self):
-        return torch.utils.data.DataLoader([0])
-
-    def training_step(self, batch, index):
-        return self.weight * 0
-
-    def on_train_epoch_end(self):
-        self.log("auc", self.values[self.current_epoch])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD([self.weight])
-
-
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "values",
     [
@@ -102,16 +80,13 @@ class Replay(pl.LightningModule):
     ],
 )
 @pytest.mark.parametrize("maximize", [True, False])
-def test_stopping_is_that_of_stock_early_stopping(values, maximize, tmp_path):
+def test_stopping_is_that_of_stock_early_stopping(values, maximize):
     signed = values if maximize else [-value for value in values]
     stopper = EarlyStopping("auc", mode="max" if maximize else "min", patience=3)
-    trainer = pl.Trainer(
-        max_epochs=10, callbacks=[stopper], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
-    trainer.fit(Replay(signed))
+    stops = (stopper._evaluate_stopping_criteria(torch.tensor(value))[0] for value in signed)
+    expected = next((epoch for epoch, stopped in enumerate(stops) if stopped), len(signed) - 1)
     stopped, kept = stop(signed, maximize, patience=3)
-    assert stopped == trainer.current_epoch - 1
+    assert stopped == expected
     assert signed[kept] == pytest.approx(stopper.best_score.item())
 
 
@@ -158,31 +133,19 @@ def test_correlation_is_one_number_a_training(trained):
 def test_what_the_auc_goes_with_is_told_apart_at_the_least_test_loss():
     rising = [i / 40 for i in range(40)]
     told = training(rising, valley(12), accuracy=[0.9] * 20 + [0.7] * 20).followed
-    assert told == pytest.approx(
-        {
-            "test loss until it is lowest": -1,
-            "test loss from there on": 1,
-            "training loss": -1,
-            "test accuracy lost": 0.2,
-        }
-    )
+    assert told == pytest.approx(dict(zip(FOLLOWED, (-1, 1, -1, 0.2), strict=True)))
     assert math.isnan(training([], []).followed["test loss from there on"])
     assert math.isnan(training(hill(10), [math.nan] * 40).followed["test loss from there on"])
 
 
 def test_verdicts(trained):
-    claims = {entry.id: entry for entry in judge(trained())}
-    assert {key: entry.verdict for key, entry in claims.items()} == {
-        "early_stopping.downturn": "inconclusive",  # five of five may be by chance
-        "early_stopping.test_loss": "reproduced",
-        "early_stopping.stopping": "reproduced",
-    }
-    assert claims["early_stopping.test_loss"].claim.paper_value == -0.728
-    enough = {entry.id: entry.verdict for entry in judge(trained(seeds=9))}
-    assert enough["early_stopping.downturn"] == "reproduced"
-    late = {entry.id: entry.verdict for entry in judge(trained(late=9, seeds=9))}
-    assert late["early_stopping.downturn"] == "not reproduced"
-    assert {entry.verdict for entry in judge(trained(seeds=3))} == {"inconclusive"}
+    claims = judged(trained())
+    assert claims["downturn"].verdict == "inconclusive"  # five of five may be by chance
+    assert claims["test_loss"].verdict == claims["stopping"].verdict == "reproduced"
+    assert claims["test_loss"].claim.paper_value == -0.728
+    assert judged(trained(seeds=9))["downturn"].verdict == "reproduced"
+    assert judged(trained(late=9, seeds=9))["downturn"].verdict == "not reproduced"
+    assert {entry.verdict for entry in judged(trained(seeds=3)).values()} == {"inconclusive"}
 
 
 def test_trainings_without_a_downturn_or_divergence_are_told(trained):
@@ -199,7 +162,7 @@ def test_trainings_without_a_downturn_or_divergence_are_told(trained):
 def test_the_trainings_needed_are_those_that_the_corrected_p_needs(trained, late):
     needed = "corrected for 9 claims, at least 9 trainings are needed for a verdict"
     for seeds in (6, 8, 9):
-        [entry] = [entry for entry in judge(trained(late=late, seeds=seeds)) if entry.id.endswith("downturn")]
+        entry = judged(trained(late=late, seeds=seeds))["downturn"]
         assert (needed in entry.caveats) == (seeds < 9) == (entry.verdict == "inconclusive")
 
 
@@ -209,7 +172,7 @@ def test_refuting_one_of_several_settings_needs_more_trainings(trained, late):
                           (8, "not reproduced" if late else "reproduced")):  # fmt: skip
         rows = [{"seed": i // 2, "config.optimizer": ("sgd", "adam")[i % 2]} for i in range(2 * each)]
         tables = trained(late=late, seeds=2 * each, experiment="early_stopping_corrupted", rows=rows)
-        [entry] = [entry for entry in judge(tables) if entry.id.endswith("downturn")]
+        entry = judged(tables)["downturn"]
         assert entry.verdict == verdict
         assert (
             "corrected for 2 claims, at least 7 trainings of each setting are needed for a verdict that it holds, "
@@ -218,7 +181,7 @@ def test_refuting_one_of_several_settings_needs_more_trainings(trained, late):
 
 
 def test_what_stopping_by_the_auc_keeps_stands_beside_what_stopping_by_test_loss_keeps(trained):
-    [entry] = [entry for entry in judge(trained(late=5)) if entry.id.endswith("stopping")]
+    entry = judged(trained(late=5))["stopping"]
     assert entry.verdict == "reproduced"
     assert entry.caveats[-3:] == [
         "this compares with not stopping at all, and where networks overfit nearly any early stop passes",
@@ -244,7 +207,7 @@ def test_mean_correlations_of_few_trainings_stay_among_correlations(trained):
     for run, sign in zip(tables.runs["run"], (1, -1, 1, -1), strict=True):
         own = tables.epochs["run"] == run
         tables.epochs.loc[own, "ablation/auc_normalized"] = sign * tables.epochs.loc[own, "test/loss"]
-    [entry] = [entry for entry in judge(tables) if entry.figure == "3b"]
+    entry = judged(tables)["test_loss"]
     assert (entry.low, entry.high, entry.value) == pytest.approx((-1, 1, 0), abs=1e-12)
 
 
@@ -252,12 +215,6 @@ def test_what_the_raw_auc_would_say_stands_beside(trained):
     finding = test_loss(trained())
     [raw], [part] = finding.details["by_raw_auc"].values(), finding.parts.values()
     assert part.value < 0 < raw.value
-
-
-def test_half_of_the_labels_shuffled_is_a_family_of_its_own(trained):
-    rows = [{"seed": i % 4, "config.optimizer": "sgd"} for i in range(4)]
-    entries = judge(trained(seeds=4, experiment="early_stopping_corrupted", rows=rows))
-    assert [entry.family for entry in entries if entry.claim.role == "main"] == [2, 2]
 
 
 def test_trainings_whose_auc_was_not_measured_are_told(trained, constructed):

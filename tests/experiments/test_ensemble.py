@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from constructed import judged
 
 from single_directions.experiments.ensemble import best_and_worst, extremes, generalization, networks, within_clusters
-from single_directions.experiments.judge import judge
 
 
 @pytest.fixture
@@ -35,12 +35,8 @@ def ensemble(constructed):
     return make
 
 
-def by_id(tables):
-    return {entry.id.removeprefix("ensemble."): entry for entry in judge(tables)}
-
-
 def test_planted_correlation_is_found(ensemble):
-    claims = by_id(ensemble())
+    claims = judged(ensemble())
     assert claims["generalization"].verdict == "reproduced"
     assert claims["generalization"].value == pytest.approx(-0.95, abs=0.04)
     assert all("140 of 200 runs" in caveat for caveat in claims["generalization"].caveats)
@@ -50,12 +46,12 @@ def test_planted_correlation_is_found(ensemble):
         "the networks form a single cluster (no mixture of several has a BIC lower by more than 10), "
         "so there is nothing to judge"
     ]
-    assert by_id(ensemble(slope=1))["generalization"].verdict == "not reproduced"
-    assert by_id(ensemble(slope=0))["generalization"].verdict == "inconclusive"
+    assert judged(ensemble(slope=1))["generalization"].verdict == "not reproduced"
+    assert judged(ensemble(slope=0))["generalization"].verdict == "inconclusive"
 
 
 def test_correlations_stand_side_by_side(ensemble):
-    details = by_id(ensemble())["generalization"].details
+    details = judged(ensemble())["generalization"].details
     assert list(details["partial"]) == ["training accuracy", "training loss", "training accuracy and loss"]
     for part in (details["raw"], details["normalized"], details["pearson"], *details["partial"].values()):
         assert part.value < -0.85
@@ -63,17 +59,17 @@ def test_correlations_stand_side_by_side(ensemble):
 
 
 def test_what_training_loss_alone_explains_is_told(ensemble):
-    entry = by_id(ensemble(by="loss"))["generalization"]
+    entry = judged(ensemble(by="loss"))["generalization"]
     assert entry.verdict == "reproduced"
     assert any(caveat.startswith("given training loss the correlation is") for caveat in entry.caveats)
     assert not any(caveat.startswith("given training accuracy the") for caveat in entry.caveats)
 
 
 def test_clusters_are_judged_one_by_one(ensemble):
-    entry = by_id(ensemble(apart=15))["within_clusters"]
+    entry = judged(ensemble(apart=15))["within_clusters"]
     assert entry.details["clusters"]["sizes"] == [30, 30]
     assert entry.verdict == "reproduced"
-    assert any("fall into 2 clusters" in caveat for caveat in by_id(ensemble(apart=15))["generalization"].caveats)
+    assert any("fall into 2 clusters" in caveat for caveat in judged(ensemble(apart=15))["generalization"].caveats)
     within = within_clusters(ensemble(slope=0, apart=15)).parts  # all of the correlation is between the clusters
     assert [name for name, part in within.items() if part.low < 0 < part.high] == ["cluster 1", "cluster 2"]
     assert generalization(ensemble(slope=0, apart=15)).parts["all networks"].high < 0
@@ -108,7 +104,7 @@ def test_extremes_are_the_five_best_and_worst(ensemble):
 
 
 def test_extremes_of_a_small_ensemble_are_described_not_judged(ensemble):
-    entry = by_id(ensemble(n=49))["best_and_worst"]
+    entry = judged(ensemble(n=49))["best_and_worst"]
     assert (entry.verdict, str(entry.p), entry.n) == ("inconclusive", "nan", 5)
     assert entry.low > 0
     assert any("49 networks, fewer than 50" in caveat for caveat in entry.caveats)
@@ -117,9 +113,9 @@ def test_extremes_of_a_small_ensemble_are_described_not_judged(ensemble):
 
 def test_extremes_of_networks_that_share_seeds_are_described_not_judged(ensemble):
     tables = ensemble(n=60)
-    assert by_id(tables)["best_and_worst"].p < 1
+    assert judged(tables)["best_and_worst"].p < 1
     tables.runs["seed"] //= 4  # as with four learning rates
-    entry = by_id(tables)["best_and_worst"]
+    entry = judged(tables)["best_and_worst"]
     assert (entry.verdict, str(entry.p)) == ("inconclusive", "nan")
     assert "60 networks of 15 seeds do not vary independently: described, not judged" in entry.caveats
     assert entry.rule.endswith("described, not judged, with fewer than 50 networks or with several of one seed")

@@ -84,8 +84,6 @@ def test_figure_has_a_line_a_level_and_falling_losses(trained):
     left, right = axes.get_xlim()
     assert left > right > 0
     assert axes.get_ylim() == (0, 1)
-    assert [line.get_label() for line in axes.get_lines() if not line.get_label().startswith("_")] == [
-        "true labels",
-        "50 % corrupted",
-    ]
+    labels = [line.get_label() for line in axes.get_lines() if not line.get_label().startswith("_")]
+    assert labels == ["true labels", "50 % corrupted"]
     assert len(axes.get_lines()) == 8 + 2 + 1

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from constructed import judged, together
 
 from single_directions.experiments.experiment import EXPERIMENTS
 from single_directions.experiments.judge import REDUCED, as_text, judge, write_claims
@@ -21,14 +22,6 @@ KEYS = {
 OPEN = {"main": "inconclusive", "further": "inconclusive", "check": "undecided"}
 
 
-def by_id(tables):
-    return {entry.id: entry for entry in judge(tables)}
-
-
-def together(*parts):
-    return Tables(*(pd.concat([getattr(part, name) for part in parts]) for name in ("runs", "curves", "epochs")))
-
-
 def test_entries_have_every_key_and_are_json(memorization, tmp_path):
     claims = judge(memorization())
     write_claims(claims, tmp_path / "claims.json")
@@ -42,19 +35,19 @@ def test_entries_have_every_key_and_are_json(memorization, tmp_path):
 
 
 def test_verdicts_at_either_scale(memorization):
-    assert by_id(memorization())["memorization.auc"].verdict == "reproduced"
-    assert by_id(memorization(slope=-0.3))["memorization.auc"].verdict == "not reproduced"
-    demo = by_id(memorization(scale="demo", data="digits"))["memorization.auc"]
+    assert judged(memorization())["auc"].verdict == "reproduced"
+    assert judged(memorization(slope=-0.3))["auc"].verdict == "not reproduced"
+    demo = judged(memorization(scale="demo", data="digits"))["auc"]
     assert demo.verdict == "holds on digits"
     assert "data digits in place of mnist" in demo.caveats
 
 
 def test_three_networks_a_side_are_inconclusive(memorization):
-    entry = by_id(memorization(seeds=3))["memorization.auc"]
+    entry = judged(memorization(seeds=3))["auc"]
     assert (entry.verdict, entry.n, entry.p_corrected) == ("inconclusive", 3, pytest.approx(math.nan, nan_ok=True))
     assert entry.value > 0.05
     assert "none of the 5 levels of corruption has 4 networks a side, so there is no verdict" in entry.caveats
-    alone = by_id(memorization(seeds=3, levels=(0, 1)))["memorization.auc"]
+    alone = judged(memorization(seeds=3, levels=(0, 1)))["auc"]
     assert "3 networks a side, fewer than 4, so there is no verdict" in alone.caveats
 
 
@@ -63,14 +56,14 @@ def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
     against = tables.runs["corruption"] == 0.2
     few = tables.runs[~against | (tables.runs["seed"] < 3)]
     runs = few.assign(auc=few["auc"] + against.astype(float), test_accuracy=0.5)  # clearly the other way
-    entry = by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"]
+    entry = judged(tables.of(runs))["auc"]
     assert (entry.verdict, entry.n) == ("reproduced", 5)
     assert entry.parts["corruption 0.2"].n == 3
     told = "1 of 5 levels of corruption left out, with fewer than 4 networks a side: corruption 0.2 (3)"
     assert told in entry.caveats
     assert "; levels of corruption that have fewer than 4 networks a side are left out" in entry.rule
-    whole = by_id(Tables(tables.runs.assign(auc=tables.runs["auc"] + against), tables.curves, tables.epochs))
-    assert whole["memorization.auc"].verdict == "not reproduced"
+    whole = judged(Tables(tables.runs.assign(auc=tables.runs["auc"] + against), tables.curves, tables.epochs))
+    assert whole["auc"].verdict == "not reproduced"
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -81,7 +74,7 @@ def test_so_few_networks_are_no_error(memorization, seeds):
 
 
 def test_equal_aucs_are_inconclusive(memorization):
-    entry = by_id(memorization(slope=0, noise=0))["memorization.auc"]
+    entry = judged(memorization(slope=0, noise=0))["auc"]
     assert (entry.value, entry.low, entry.high, entry.verdict) == (0, 0, 0, "inconclusive")
 
 
@@ -111,22 +104,10 @@ def test_a_verdict_depends_on_nothing_else_in_the_folder(memorization, construct
 
 
 def test_checks_are_no_claims(memorization):
-    roles = {entry.id: entry.claim.role for entry in judge(memorization())}
-    assert roles == {
-        "memorization.auc": "main",
-        "memorization.train_accuracy": "check",
-        "memorization.test_accuracy": "check",
-    }
-    assert by_id(memorization())["memorization.test_accuracy"].verdict == "met"
-    assert by_id(memorization(train_accuracy=0.5))["memorization.train_accuracy"].verdict == "not met"
-
-
-@pytest.mark.parametrize("seeds", [9, 10])
-def test_more_seeds_of_the_same_effect_do_not_weaken_a_verdict(memorization, seeds):
-    several = [memorization(seeds=seeds, levels=(0, 1), variant=f"x={i}") for i in range(15)]
-    entry = judge(together(memorization(seeds=seeds, levels=(0, 1)), *several))[0]
-    assert entry.verdict == "reproduced"
-    assert entry.p_corrected < 0.001
+    roles = {name: entry.claim.role for name, entry in judged(memorization()).items()}
+    assert roles == {"auc": "main", "train_accuracy": "check", "test_accuracy": "check"}
+    assert judged(memorization())["test_accuracy"].verdict == "met"
+    assert judged(memorization(train_accuracy=0.5))["train_accuracy"].verdict == "not met"
 
 
 def test_a_network_trained_twice_counts_once(memorization):
@@ -136,14 +117,11 @@ def test_a_network_trained_twice_counts_once(memorization):
     runs["config.data.corruption"] = runs["corruption"]
     again = runs.assign(run=runs["run"] + ",trainer.devices=1")
     twice = Tables(pd.concat([runs, again]), tables.curves, tables.epochs)
-    entry, once = (
-        by_id(twice)["memorization.auc"],
-        by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"],
-    )
+    entry, once = (judged(one)["auc"] for one in (twice, tables.of(runs)))
     assert (entry.runs, entry.n, entry.p) == (24, 4, once.p)
     assert "24 of 48 runs are networks that others here are too: counted once" in entry.caveats
     other = Tables(pd.concat([runs, again.assign(auc=0.5)]), tables.curves, tables.epochs)
-    assert not any("counted once" in caveat for caveat in by_id(other)["memorization.auc"].caveats)
+    assert not any("counted once" in caveat for caveat in judged(other)["auc"].caveats)
 
 
 def test_runs_that_a_sweep_names_and_lacks_are_told_beside_every_claim(memorization):
@@ -165,32 +143,25 @@ def test_runs_that_a_sweep_names_and_lacks_are_told_beside_every_claim(memorizat
     own = runs.assign(variant="data.train_samples=9", run=runs["run"] + ",data.train_samples=9")
     told = "1 of 24 runs of this sweep are not done (1 missing): data.corruption=0.2,seed=1"
     fewer = Tables(own.drop(index=5), tables.curves, tables.epochs)
-    assert told in by_id(fewer)["memorization.auc"].caveats
+    assert told in judged(fewer)["auc"].caveats
 
 
 def test_correction_can_undecide(memorization):
     rows = memorization(slope=0.0, noise=0, seeds=4)
     shift = rows.runs["seed"].map({0: 0.01, 1: 0.02, 2: 0.03, 3: 0.012}) * (rows.runs["corruption"] > 0)
     runs = rows.runs.assign(auc=0.7 - shift, test_accuracy=0.5)
-    alone = by_id(Tables(runs, rows.curves, rows.epochs))["memorization.auc"]
+    alone = judged(Tables(runs, rows.curves, rows.epochs))["auc"]
     assert 0.025 < alone.p < 0.05 <= alone.p_corrected
     assert alone.low > 0
     assert alone.verdict == "inconclusive"
     assert any("once corrected" in caveat for caveat in alone.caveats)
 
 
-def test_variants_are_judged_apart(memorization):
-    claims = judge(together(memorization(), memorization(slope=-0.3, variant="data.train_samples=9")))
-    verdicts = {(entry.id, entry.sweep.variant): entry.verdict for entry in claims}
-    assert verdicts["memorization.auc", ""] == "reproduced"
-    assert verdicts["memorization.auc", "data.train_samples=9"] == "not reproduced"
-
-
 def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization):
     tables = memorization(seeds=6)
     short = (tables.runs["seed"] == 5) & (tables.runs["corruption"] == 1)
     runs = tables.runs.assign(train_accuracy=1 - 0.5 * short, auc=tables.runs["auc"] + 2 * short)
-    entry = by_id(Tables(runs, tables.curves, tables.epochs))["memorization.auc"]
+    entry = judged(tables.of(runs))["auc"]
     assert entry.verdict == "inconclusive"
     assert entry.below_99 == list(runs.loc[short, "run"])
     assert entry.without_below_99.holds is True
@@ -199,10 +170,10 @@ def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization
     assert told.startswith("1 of 36 networks are below 99 % training accuracy (run=35)")
     assert told.endswith("from 5, which is as claimed")
     single = runs.assign(train_accuracy=1 - 0.5 * (runs["seed"] > 0))
-    told = by_id(Tables(single, tables.curves, tables.epochs))["memorization.auc"].caveats[-1]
+    told = judged(tables.of(single))["auc"].caveats[-1]
     assert "nan" not in told
     assert told.endswith("from 1, which is undecided")
-    all_short = by_id(memorization(train_accuracy=0.5))["memorization.auc"]
+    all_short = judged(memorization(train_accuracy=0.5))["auc"]
     assert any("run=5 and 24 more" in caveat for caveat in all_short.caveats)
     assert any(caveat.endswith("without them there is no number to judge") for caveat in all_short.caveats)
 
@@ -210,19 +181,19 @@ def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization
 def test_departures_from_the_paper_are_named(memorization):
     tables = memorization()
     own = {"config.data.train_samples": 1000, "config.network.hidden": "[128, 128]", "config.trainer.max_epochs": 50}
-    entry = judge(Tables(tables.runs.assign(**own), tables.curves, tables.epochs))[0]
+    entry = judge(tables.of(tables.runs.assign(**own)))[0]
     assert entry.caveats == [
         REDUCED,
         "data.train_samples 1000 in place of all",
         "network.hidden [128, 128] in place of [512, 512]",
         "at most 50 epochs in place of 640",
     ]
-    same = {
+    own |= {
         "config.data.train_samples": np.nan,
         "config.network.hidden": "[512, 512]",
         "config.trainer.max_epochs": 640,
     }
-    assert judge(Tables(tables.runs.assign(**same), tables.curves, tables.epochs))[0].caveats == []
+    assert judge(tables.of(tables.runs.assign(**own)))[0].caveats == []
 
 
 def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
@@ -239,7 +210,7 @@ def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
         "config.channels_last": True,
     }
     runs = tables.runs.assign(**own)
-    assert judge(Tables(runs, tables.curves, tables.epochs))[0].caveats == [
+    assert judge(tables.of(runs))[0].caveats == [
         REDUCED,
         "data.train_samples 10000 in place of all",
         "ablation.samples 2000 in place of all",
@@ -251,9 +222,7 @@ def test_reduced_runs_on_a_folder_of_images_are_told_as_such(memorization):
         "channels_last True in place of False",
     ]
     rounding = tables.runs.assign(**{"data": "mnist", "config.trainer.precision": ["32-true", "16-mixed"] * 15})
-    assert judge(Tables(rounding, tables.curves, tables.epochs))[0].caveats == [
-        "trainer.precision 16-mixed in place of 32"
-    ]
+    assert judge(tables.of(rounding))[0].caveats == ["trainer.precision 16-mixed in place of 32"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -266,9 +235,7 @@ def test_missing_columns_are_no_error(constructed, experiment):
 
 @pytest.mark.parametrize("value", [np.nan, 0.5])
 def test_numbers_that_are_missing_or_all_equal_are_no_error(constructed, value):
-    columns = (
-        "auc", "auc_normalized", "generalization_error", "train_accuracy", "train_loss", "test_accuracy",
-    )  # fmt: skip
+    columns = ("auc", "auc_normalized", "generalization_error", "train_accuracy", "train_loss", "test_accuracy")
     rows = [
         {
             "seed": seed,
@@ -280,15 +247,11 @@ def test_numbers_that_are_missing_or_all_equal_are_no_error(constructed, value):
         for seed in range(12)
         for corruption in (0, 1)
     ]
-    epochs = {
-        "ablation/auc_normalized": [value] * 9,
-        "train/loss": [value] * 9,
-        "test/loss": [value] * 9,
-        "test/accuracy": [0] * 9,
-    }
+    epochs = dict.fromkeys(("ablation/auc_normalized", "train/loss", "test/loss"), [value] * 9)
+    epochs["test/accuracy"] = [0] * 9
     for experiment in EXPERIMENTS:
         tables = constructed(experiment, rows, curves=[[value] * 11] * 24, epochs=[epochs] * 24)
-        verdicts = {entry.id.partition(".")[2]: entry.verdict for entry in judge(tables)}
+        verdicts = {name: entry.verdict for name, entry in judged(tables).items()}
         verdicts.pop("up_to_the_fraction", None)  # an accuracy that never falls does hold up
         if value == 0.5:
             assert verdicts.pop("train_accuracy", "not met") == "not met"

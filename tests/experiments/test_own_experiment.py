@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 
+import constructed
 import numpy as np
 import pandas as pd
 import pytest
+from constructed import renamed
 
 from single_directions.errors import BadInput
 from single_directions.experiments.claim import POSITIVE, Claim, Finding
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment
 from single_directions.experiments.judge import judge
 from single_directions.experiments.pictures import pictures
-from single_directions.experiments.reading import read_tables
 from single_directions.experiments.section import sections_of
 from single_directions.experiments.statistics import Estimate
 from single_directions.experiments.sweeps import own_conditions, variants
@@ -20,35 +21,21 @@ from single_directions.report.checklist import checklist
 from single_directions.report.page import page_of
 from single_directions.report.render import html
 from single_directions.report.views import Figure
-from single_directions.runs.config import composed
-from single_directions.runs.folder import RunFolder
-from single_directions.runs.identity import record_of
-from single_directions.runs.run import execute
-
-QUICK = ("tracking=off", "progress=false", "trainer.max_epochs=1", "ablation.orderings=2", "data.train_samples=100")
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """Of an experiment that no file of this project knows: two widths x two optimizers x two seeds."""
-    root = tmp_path_factory.mktemp("own")
-    for width in (8, 16):
-        for optimizer in ("sgd", "adam"):
-            for seed in (0, 1):
-                keys = (f"network.hidden=[{width}]", f"optimizer={optimizer}", f"seed={seed}")
-                config = {**composed([*QUICK, *keys]), "experiment": "mine"}
-                folder = RunFolder(root / "mine" / "demo-digits" / ",".join(sorted(keys)))
-                execute(config, folder, record_of(config, keys))
-    return read_tables([root])
+@pytest.fixture
+def tables():
+    """Of an experiment that no file of this project knows: two numbers of images x two optimizers x two seeds."""
+    network = {"config.network._target_": "single_directions.networks.MLP"}
+    return renamed(constructed.tables({"early_stopping_grid": 2}), "", experiment="mine", **network)
 
 
 def test_whatever_sets_the_runs_apart_is_a_condition(tables):
     assert set(variants(tables.runs)) == {""}
-    assert own_conditions(tables.runs) == ("config.network.hidden", "config.optimizer._target_")
+    assert own_conditions(tables.runs) == ("config.data.train_samples", "config.optimizer._target_")
     [section] = sections_of(tables, [])
-    assert [one.label for one in section.conditions()] == [
-        "hidden [16], Adam", "hidden [16], SGD", "hidden [8], Adam", "hidden [8], SGD",
-    ]  # fmt: skip
+    labels = ["300 images, ADAM", "300 images, SGD", "1,200 images, ADAM", "1,200 images, SGD"]
+    assert [one.label for one in section.conditions()] == labels
     assert [len(one.runs) for one in section.conditions()] == [2, 2, 2, 2]
 
 
@@ -56,10 +43,9 @@ def test_section_has_figures_by_key_and_a_table(tables):
     [section] = sections_of(tables, [])
     shown = list(pictures(section))
     names = [picture.name for picture in shown]
-    assert {"figure_mine_by_network.hidden", "figure_mine_by_network.hidden_auc", "figure_mine_by_optimizer",
-            "figure_mine_by_optimizer_auc", "figure_mine_auc"} <= set(names)  # fmt: skip
-    by_width = shown[names.index("figure_mine_by_network.hidden")].figure
-    assert [text.get_text() for text in by_width.legends[0].get_texts()] == ["hidden [16]", "hidden [8]"]
+    keys = ("_by_data.train_samples", "_by_data.train_samples_auc", "_by_optimizer", "_by_optimizer_auc", "_auc")
+    assert names == [*(f"figure_mine{key}" for key in keys), "figure_mine_training"]
+    assert [text.get_text() for text in shown[0].figure.legends[0].get_texts()] == ["300 images", "1,200 images"]
     text = html(page_of(tables, [section], [[Figure(picture.name, picture.caption, "<svg/>") for picture in shown]]))
     assert "Own experiment: mine" in text
     assert "If settings were chosen without a test set" in text
@@ -115,9 +101,10 @@ def test_own_claims_that_fail_are_named_and_networks_below_99_told_apart(tables,
     claim = Claim("auc", "a sentence", "a number", "above 0", POSITIVE, failing_without_networks)
     mine = Experiment("mine", "Mine", claims=(claim,))
     monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+    tables = tables.of(tables.runs.assign(train_accuracy=0.5))
     with pytest.raises(BadInput, match=r"the claim mine\.auc: its function `find` fails on 0 runs: IndexError"):
-        judge(tables)  # after one epoch none has 99 % training accuracy
+        judge(tables)
     monkeypatch.setitem(EXPERIMENTS, "mine", replace(mine, claims=(replace(claim, find=lambda tables: Finding({})),)))
     [judgement] = judge(tables)
     [caveat] = [caveat for caveat in judgement.caveats if "below 99 %" in caveat]
-    assert "network.hidden=[16],optimizer=adam,seed=0; " in caveat
+    assert "data.train_samples=300,optimizer=adam,seed=0; " in caveat

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from constructed import SWEEPS, tables
+from constructed import SWEEPS, renamed, tables, together
 
 from single_directions.experiments.judge import judge
 from single_directions.experiments.pictures import pictures
@@ -85,7 +84,7 @@ def test_epochs_with_infinite_losses_are_left_out(share):
 def test_figures_where_no_run_tells_its_condition(experiment):
     whole = tables({experiment: 1})
     runs = whole.runs.drop(columns=["config.data.corruption", "config.network.dropout", "config.network.batch_norm"])
-    assert list(drawn(Tables(runs, whole.curves, whole.epochs))) == of_one(experiment)
+    assert list(drawn(whole.of(runs))) == of_one(experiment)
 
 
 @pytest.mark.parametrize("experiment", ["memorization", "dropout", "batch_norm", "early_stopping_grid"])
@@ -120,10 +119,8 @@ def with_none():
     """A sweep of dropout that has networks without."""
     whole = tables({"dropout": 2})
     none = whole.of(whole.runs[whole.runs["config.network.dropout"] == 0.3])
-    own = [table.assign(run=table["run"] + ",none") for table in (none.runs, none.curves)]
-    own[0] = own[0].assign(**{"config.network.dropout": 0.0, "auc": own[0]["auc"] - [0.1, 0.3, 0.2, 0.2]})
-    both = (pd.concat(pair, ignore_index=True) for pair in zip((whole.runs, whole.curves), own, strict=True))
-    return Tables(*both, whole.epochs)
+    columns = {"config.network.dropout": 0.0, "auc": none.runs["auc"] - [0.1, 0.3, 0.2, 0.2]}
+    return together(whole, renamed(none, ",none", **columns))
 
 
 def test_networks_without_dropout_are_among_those_with_it(with_none):
@@ -158,7 +155,7 @@ def test_areas_share_an_axis_and_are_compared_with_their_base_within_seeds(with_
 
 def test_networks_without_one_of_the_same_seed_are_not_compared(with_none):
     runs = with_none.runs.assign(seed=with_none.runs["seed"] + 5 * (with_none.runs["config.network.dropout"] == 0))
-    figure = drawn(Tables(runs, with_none.curves, with_none.epochs))["figure_4a_auc"].figure
+    figure = drawn(with_none.of(runs))["figure_4a_auc"].figure
     assert len(figure.axes) == 1
 
 
@@ -190,10 +187,7 @@ def test_titles_say_data_network_and_how_many():
     convnet = {"config.network._target_": "x.ConvNet", "config.network.width": 0.25}
     folder = runs.assign(data="image_folder", variant="data.root=cats", **convnet)
     several = runs.assign(**{"config.network.hidden": "[8, 4]", "train_images": range(6)})
-    titles = [
-        drawn(Tables(table, whole.curves, whole.epochs))["figure_1a"].figure._suptitle.get_text()
-        for table in (runs, folder, several)
-    ]
+    titles = [drawn(whole.of(table))["figure_1a"].figure._suptitle.get_text() for table in (runs, folder, several)]
     assert titles == [
         "MNIST (10,000 images), MLP 2 × 2,048\n2 networks per condition",
         "cats (10,000 images), ConvNet (width 0.25)\n2 networks per condition",
@@ -204,7 +198,7 @@ def test_titles_say_data_network_and_how_many():
 def test_best_and_worst_are_those_of_least_and_greatest_generalization_error():
     whole = tables({"ensemble": 4})
     runs = whole.runs.assign(generalization_error=[0.3, 0.1, 0.4, 0.2])
-    [axes] = drawn(Tables(runs, whole.curves, whole.epochs))["figure_2a"].figure.axes
+    [axes] = drawn(whole.of(runs))["figure_2a"].figure.axes
     by_run = whole.curves.groupby(["run", "fraction_ablated"])["accuracy"].mean().unstack()
     shown = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert shown["2 smallest"] == pytest.approx(by_run.loc[runs["run"].iloc[[1, 3]]].mean().to_numpy())
@@ -232,10 +226,7 @@ def test_clusters_that_the_claim_found_are_marked():
 
 def test_sweeps_that_cannot_be_compared_have_figures_of_their_own():
     whole = tables({"memorization": 1})
-    other = whole.runs.assign(variant="network=convnet", run=whole.runs["run"] + ",network=convnet")
-    both = pd.concat([whole.runs, other], ignore_index=True)
-    curves = pd.concat([whole.curves, whole.curves.assign(run=whole.curves["run"] + ",network=convnet")])
-    sections = sections_of(Tables(both, curves, whole.epochs), ())
+    sections = sections_of(together(whole, renamed(whole, ",network=convnet", variant="network=convnet")), ())
     names = [picture.name for section in sections for picture in pictures(section)]
     assert "figure_1a_demo-digits" in names
     assert "figure_1a_demo-digits_network=convnet" in names
@@ -243,15 +234,8 @@ def test_sweeps_that_cannot_be_compared_have_figures_of_their_own():
 
 
 def test_sections_of_an_own_experiment_have_figures_of_their_own():
-    whole = tables({"early_stopping": 1})
-    name = whole.runs["run"].iloc[0]
-    own = whole.runs.assign(experiment="mine")
-    both = pd.concat([own, own.assign(scale="paper", run=f"{name},again")], ignore_index=True)
-    curves, epochs = (
-        pd.concat([table, table.assign(run=f"{name},again")], ignore_index=True)
-        for table in (whole.curves, whole.epochs)
-    )
-    sections = sections_of(Tables(both, curves, epochs), ())
+    own = renamed(tables({"early_stopping": 1}), "", experiment="mine")
+    sections = sections_of(together(own, renamed(own, ",again", scale="paper")), ())
     names = [picture.name for section in sections for picture in pictures(section)]
     assert {"figure_mine_training_demo-digits", "figure_mine_training_paper-digits"} <= set(names)
     assert len(set(names)) == len(names)
@@ -260,27 +244,19 @@ def test_sections_of_an_own_experiment_have_figures_of_their_own():
 def test_names_of_files_are_names_of_files():
     whole = tables({"memorization": 1})
     variant = "data.root=a/b c," + ",".join(f"key{i}={'x' * 20}" for i in range(20))
-    other = whole.runs.assign(variant=variant, run=whole.runs["run"] + ",odd")
-    both = pd.concat([whole.runs, other], ignore_index=True)
-    _, section = sections_of(Tables(both, whole.curves, whole.epochs), ())
+    both = together(whole, renamed(whole, ",odd", variant=variant))
+    _, section = sections_of(both, ())
     assert len(section.suffix) <= 151
     assert not set("/ ") & set(section.suffix)
-    another = sections_of(Tables(both.assign(variant=both["variant"] + "."), whole.curves, whole.epochs), ())[1]
+    another = sections_of(renamed(both, "", variant=both.runs["variant"] + "."), ())[1]
     assert another.suffix != section.suffix
 
 
 def test_sweeps_of_one_experiment_have_different_titles():
     whole = tables({"early_stopping": 2})
     variants = ["", "data.root=cats,network.width=0.25", "data.root=cats,network.width=0.5"]
-    parts = [
-        whole.runs.assign(variant=variant, run=whole.runs["run"] + str(place)) for place, variant in enumerate(variants)
-    ]
-    runs = pd.concat(parts, ignore_index=True)
-    curves, epochs = (
-        pd.concat([table.assign(run=table["run"] + str(place)) for place in range(3)], ignore_index=True)
-        for table in (whole.curves, whole.epochs)
-    )
-    sections = sections_of(Tables(runs, curves, epochs), ())
+    parts = [renamed(whole, str(place), variant=variant) for place, variant in enumerate(variants)]
+    sections = sections_of(together(*parts), ())
     titles = [[picture.figure._suptitle.get_text() for picture in pictures(section)] for section in sections]
     assert titles == [
         ["digits (1,297 images), 2 trainings"] * 2,

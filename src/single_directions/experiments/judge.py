@@ -162,9 +162,9 @@ def as_text(claims: Sequence[Judgement]) -> str:
     if not claims:
         return "no claim can be judged yet"
     heads = ("figure", "claim", "n", "value [95 %]", "p corrected", "verdict")
-    p_values = [f"{claim.p_corrected:.2g}" if isfinite(claim.p_corrected) else "–" for claim in claims]
     lines = [
-        (one.figure, one.id, one.n, interval(one), p, one.verdict) for one, p in zip(claims, p_values, strict=True)
+        (one.figure, one.id, one.n, interval(one), f"{one.p_corrected:.2g}".replace("nan", "–"), one.verdict)
+        for one in claims
     ]
     head, *rows = pd.DataFrame(lines, columns=heads).to_string(index=False).splitlines()
     text = [head]
