@@ -10,6 +10,7 @@ def rows(images: torch.Tensor) -> list[tuple[int, ...]]:
 
 def test_every_digit_is_in_one_part_and_the_test_set_is_balanced() -> None:
     data_set = digits()
+    assert (data_set.name, data_set.classes, data_set.input_shape, data_set.workers) == ("digits", 10, (1, 8, 8), 0)
     assert (len(data_set.train), len(data_set.test)) == (1297, 500)
     assert data_set.test.labels.bincount().tolist() == [50] * 10
     pixels, targets = load_digits(return_X_y=True)
@@ -38,9 +39,3 @@ def test_what_is_drawn_is_the_same_on_every_machine() -> None:
     assert digits().label_hash == "2632980fa84da152"
     assert digits(corruption=0.5, train_samples=500, seed=3).label_hash == "25b1a8a5c8495947"
     assert digits(corruption=0.5, corruption_kind="uniform").label_hash == "c72b280212da848b"
-
-
-def test_names_itself() -> None:
-    data_set = digits(corruption=0.5)
-    assert (data_set.name, data_set.classes, data_set.input_shape, data_set.workers) == ("digits", 10, (1, 8, 8), 0)
-    assert 0 < data_set.corrupted <= round(0.5 * 1297)

@@ -51,11 +51,8 @@ def test_augmentation_changes_training_images_and_nothing_else(root: Path) -> No
         assert torch.equal(plain[0][0], plain[0][0])
     assert torch.equal(data_set.train.labels, data_set.train_plain.labels)
     assert data_set.train.files == data_set.train_plain.files
-
-
-def test_without_augmentation_there_is_one_training_set(root: Path) -> None:
-    data_set = imagenet(root, augment=False, image_size=16)
-    assert data_set.train is data_set.train_plain
+    without = imagenet(root, augment=False, image_size=16)
+    assert without.train is without.train_plain
 
 
 def test_subset_and_corruption_apply(root: Path) -> None:

@@ -172,12 +172,9 @@ def test_checks_and_what_is_not_measured_have_words_of_their_own():
     assert judged(None, measured=False).verdict == "not measured"
 
 
-def test_plain_is_what_json_knows():
+def test_what_is_written_is_known_to_json_and_without_the_digits_that_differ_between_processors():
     assert plain({"a": Estimate(1.0), "b": [math.nan, math.inf, (1, True)], 3: None})["b"] == [None, None, [1, True]]
     assert plain(Estimate(1.0))["low"] is None
-
-
-def test_numbers_are_written_without_the_digits_that_differ_between_processors():
     value, other = -0.40414107022856355, -0.4041410702285636  # one correlation on two machines
     assert plain(value) == plain(other) == -0.4041410702
     assert plain({"p": [1e-5 / 3, 12_345_678_901.5], "n": 12_345_678_901}) == {

@@ -22,11 +22,6 @@ from single_directions.experiments.statistics import (
 Z = 1.959964
 
 
-def covered(intervals, truth):
-    """The share of intervals that hold the truth."""
-    return np.mean([low <= truth <= high for low, high in ((each.low, each.high) for each in intervals)])
-
-
 def test_mean_of_few_has_a_t_interval():
     estimate = mean_interval([1, 2, 3, math.nan])
     assert (estimate.value, estimate.n) == (2, 3)
@@ -86,25 +81,13 @@ def test_correlation_of_few_has_fishers_interval():
     assert ranks.p < 0.1
 
 
-@pytest.mark.parametrize("networks", [5, 20])
-def test_intervals_of_means_and_differences_cover_nominally(networks):
-    random = np.random.default_rng(1)
-    means = [mean_interval(1 + random.normal(size=networks)) for _ in range(300)]
-    assert 0.91 <= covered(means, 1) <= 0.98
-    blocks = random.normal(size=(200, networks)) * 5  # what a seed does to both conditions
-    ones, others = blocks + random.normal(size=(200, networks)), blocks - 1 + random.normal(size=(200, networks))
-    paired = [difference(pd.Series(one), pd.Series(other)) for one, other in zip(ones, others, strict=True)]
-    assert 0.90 <= covered(paired, 1) <= 0.99
-    assert np.mean([each.high - each.low for each in paired]) < 5  # the blocks' spread is not in it
-
-
 def test_intervals_of_correlations_cover_nominally():
     random = np.random.default_rng(2)
     truth = 6 / math.pi * math.asin(0.6 / 2)  # Spearman's of a normal pair with Pearson's 0.6
     for networks in (8, 30):
         x, noise = random.normal(size=(2, 200, networks))
-        pairs = zip(x, 0.6 * x + 0.8 * noise, strict=True)
-        assert 0.90 <= covered([correlation(a, b) for a, b in pairs], truth) <= 0.99
+        found = [correlation(a, b) for a, b in zip(x, 0.6 * x + 0.8 * noise, strict=True)]
+        assert 0.90 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.99
 
 
 def test_partial_correlation_takes_off_what_is_given():
@@ -202,11 +185,7 @@ def test_interval_and_p_agree(kind):
     assert 5 < sum(decided) < len(decided) - 5  # both happen
 
 
-def test_p_of_a_bound_agrees_with_the_interval():
-    random = np.random.default_rng(9)
-    for n in [4, 9, 10, 30] * 20:
-        estimate, bound = mean_interval(random.normal(size=n)), 0.6 * random.normal()
-        assert (not estimate.low <= bound <= estimate.high) == (estimate.p_of(bound) < 0.05)
+def test_p_of_a_bound_without_any_spread_and_of_a_share():
     assert mean_interval([0.2, 0.2]).p_of(0.2) == 1
     assert mean_interval([0.2, 0.2]).p_of(0.1) == 0
     assert math.isnan(share(3, 4).p_of(0.1))

@@ -34,7 +34,7 @@ ENOUGH_FOR_CLUSTERS = 10
 VERY_STRONG = 10
 """More clusters are taken if they lower the BIC by more."""
 NOTHING = 1e-12
-"""The share of a variance that is rounding."""
+"""The share of a number, or of a variance, that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate:
     Differences are taken within the seeds that both hold; networks of other seeds are left out. If that would leave
     fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as independent groups (Welch).
     """
-    one, other = (_by_seed(values) for values in (one, other))
+    # Networks of one seed count as one, by their mean.
+    one, other = (values.astype(float).dropna().groupby(level=0).mean() for values in (one, other))
     seeds = one.index.intersection(other.index)
     if len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other)))):
         one, other = one[seeds], other[seeds]
@@ -235,11 +236,6 @@ def _fisher(r: float, n: int, freedom: int, ranks: bool = True) -> Estimate:
     return Estimate(r, float(low), float(high), n, float(2 * stats.norm.sf(abs(z) / error)), effect_size=r)
 
 
-def _by_seed(values: pd.Series) -> pd.Series:
-    """One value a seed: networks of one seed count once, by their mean."""
-    return values.astype(float).dropna().groupby(level=0).mean()
-
-
 def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> tuple[list[Floats], int]:
     """The columns of the networks that have all numbers, and how many networks, or blocks, these are."""
     values = np.array(columns, dtype=float)
@@ -250,4 +246,4 @@ def _complete(columns: Sequence[ArrayLike], blocks: ArrayLike | None = None) -> 
 
 def _all_equal(x: Floats) -> bool:
     """Whether values differ by no more than rounding."""
-    return bool(np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())))
+    return bool(np.ptp(x) <= NOTHING * max(1.0, float(np.abs(x).max())))
