@@ -101,11 +101,11 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate:
     # Networks of one seed count as one, by their mean.
     one, other = (values.astype(float).dropna().groupby(level=0).mean() for values in (one, other))
     seeds = one.index.intersection(other.index)
-    if len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other)))):
-        one, other = one[seeds], other[seeds]
-        paired = mean_interval(one.to_numpy() - other.to_numpy())
-        return replace(paired, effect_size=_hedges(one.to_numpy(), other.to_numpy()))
-    return replace(_independent(one.to_numpy(), other.to_numpy()), shared=len(seeds))
+    paired = len(seeds) >= min(LEAST_NETWORKS, max(2, min(len(one), len(other))))
+    a, b = (np.asarray(values[seeds] if paired else values, dtype=float) for values in (one, other))
+    if paired:
+        return replace(mean_interval(a - b), effect_size=_hedges(a, b))
+    return replace(_independent(a, b), shared=len(seeds))
 
 
 def share(successes: int, n: int) -> Estimate:
