@@ -44,12 +44,6 @@ def test_reads_the_batches(root: Path) -> None:
     assert (len(cifar10(root, held_out=0.2).train), len(cifar10(root, held_out=0.2).held_out)) == (40, 10)
 
 
-def test_a_missing_folder_is_named_and_nothing_is_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"CIFAR-10 is not in .*cifar-10-batches-py.*data\.download=true"):
-        cifar10(tmp_path / "nowhere")
-    assert not (tmp_path / "nowhere").exists()
-
-
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
 def test_a_file_that_was_changed_is_refused(root: Path, name: str) -> None:
     with (root / "cifar-10-batches-py" / name).open("ab") as file:

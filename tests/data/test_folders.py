@@ -21,14 +21,14 @@ def test_classes_and_files_are_sorted_by_name(class_folders: Callable[..., Path]
 
 
 def test_images_may_lie_deeper_and_other_files_are_passed_over(two_parts: Path) -> None:
-    deeper = two_parts / "train" / "ant" / "images"
+    deeper = two_parts / "train" / "ant" / "1x"  # sorted among the files
     deeper.mkdir()
     (two_parts / "train" / "ant" / "3.png").rename(deeper / "3.PNG")
     (two_parts / "train" / "ant" / "boxes.txt").write_text("no image")
     (two_parts / "train" / "ant" / "._0.png").write_text("what macOS leaves in archives")
     (two_parts / "train" / ".cache").mkdir()
     train, _ = train_and_test(two_parts, "train", "test")
-    assert [Path(file).name for file in train.files[:4]] == ["0.png", "1.png", "2.png", "3.PNG"]
+    assert [Path(file).name for file in train.files[:4]] == ["0.png", "1.png", "3.PNG", "2.png"]
     assert len(train.files) == 8
 
 

@@ -90,11 +90,6 @@ def test_a_broken_file_is_named_when_it_is_read(root: Path) -> None:
         list(DataLoader(data_set.test, batch_size=2))
 
 
-def test_without_folders_of_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"train is not a folder: put one folder of images for each class there"):
-        imagenet(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

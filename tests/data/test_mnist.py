@@ -4,12 +4,13 @@ from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
 from torchvision import datasets
 
-from single_directions.data import mnist
+from single_directions.data import cifar10, mnist
 from single_directions.errors import BadInput
 
 
@@ -32,9 +33,10 @@ def test_is_decoded_once_a_process(write_mnist: Callable[..., Path], tmp_path: P
     assert second.corrupted > 0
 
 
-def test_a_missing_folder_is_named_and_nothing_is_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"MNIST is not in .*nowhere/MNIST/raw.*data\.download=true") as error:
-        mnist(tmp_path / "nowhere")
+@pytest.mark.parametrize(("read", "place"), [(mnist, "MNIST/raw"), (cifar10, "cifar-10-batches-py")])
+def test_a_missing_folder_is_named_and_nothing_is_downloaded(tmp_path: Path, read: Any, place: str) -> None:
+    with pytest.raises(BadInput, match=rf" is not in .*nowhere/{place}: .*data\.download=true") as error:
+        read(tmp_path / "nowhere")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "nowhere").exists()
 

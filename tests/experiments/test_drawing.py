@@ -35,7 +35,7 @@ def lines():
     ]
 
 
-def test_lines_are_means_and_bands_deviations_over_orderings(lines):
+def test_lines_are_means_and_bands_deviations_over_orderings_or_all_curves(lines):
     [axes] = ablation_figure(lines, 0.1, "").axes
     assert thick(axes, "two networks") == pytest.approx([1.1, 0.1])  # the mean of 0.7, 1.1, 0.9 and 1.7
     assert thick(axes, "one") == pytest.approx([0.3, 0.1])
@@ -44,9 +44,6 @@ def test_lines_are_means_and_bands_deviations_over_orderings(lines):
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     deviation = np.sqrt((0.08 + 0.32) / 2)  # variances of (0.7, 1.1) and (0.9, 1.7)
     assert (band.max(), band.min()) == pytest.approx((1.1 + deviation, 0.1))
-
-
-def test_bands_can_be_deviations_over_all_curves(lines):
     [axes] = ablation_figure(lines, 0.1, "", spread="curves").axes
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(1.1 + np.std([0.7, 1.1, 0.9, 1.7], ddof=1))

@@ -128,6 +128,8 @@ def test_correlation_is_one_number_a_training(trained):
     assert each[3] == pytest.approx(own["ablation/auc_normalized"].corr(own["test/loss"], method="spearman"))
     assert part.value == pytest.approx(sum(each) / 5)
     assert part.n == 5
+    [raw] = finding.details["by_raw_auc"].values()
+    assert part.value < 0 < raw.value
 
 
 def test_what_the_auc_goes_with_is_told_apart_at_the_least_test_loss():
@@ -211,12 +213,6 @@ def test_mean_correlations_of_few_trainings_stay_among_correlations(trained):
     assert (entry.low, entry.high, entry.value) == pytest.approx((-1, 1, 0), abs=1e-12)
 
 
-def test_what_the_raw_auc_would_say_stands_beside(trained):
-    finding = test_loss(trained())
-    [raw], [part] = finding.details["by_raw_auc"].values(), finding.parts.values()
-    assert part.value < 0 < raw.value
-
-
 def test_trainings_whose_auc_was_not_measured_are_told(trained, constructed):
     tables = trained()
     tables.epochs.loc[tables.epochs["run"] == tables.runs["run"][0], "ablation/auc_normalized"] = math.nan
@@ -234,9 +230,7 @@ def test_settings_of_the_grid_are_judged_one_by_one(trained):
     names = ["optimizer=sgd,data.train_samples=100", "optimizer=sgd,data.train_samples=200"]
     assert list(finding.parts) == [setting["condition"] for setting in finding.details["settings"]] == names
     setting = finding.details["settings"][0]
+    by_auc, by_loss = (setting["means"][by]["test_loss"] for by in ("auc", "test_loss"))
+    assert setting["auc_minus_test_loss"]["test_loss"].value == pytest.approx(by_auc - by_loss)
     assert setting["n"] == 5
-    costs = setting["auc_minus_test_loss"]
-    assert costs["test_loss"].value == pytest.approx(
-        setting["means"]["auc"]["test_loss"] - setting["means"]["test_loss"]["test_loss"]
-    )
     assert {part.n for part in finding.parts.values()} == {5}

@@ -1,6 +1,7 @@
 """Figure 2's claims."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from constructed import judged
 
@@ -14,23 +15,12 @@ def ensemble(constructed):
     def make(n=60, slope=-1.0, by="error", apart=0.0, **also):
         random = np.random.default_rng(0)
         error, loss, noise, spread = random.normal(size=(4, n))
-        if by == "loss":
-            error, cause = loss + 0.3 * error, loss
-        else:
-            cause = error
+        error, cause = (loss + 0.3 * error, loss) if by == "loss" else (error, error)
         shift = apart * (np.arange(n) % 2)
-        rows = [
-            {
-                "seed": i,
-                "generalization_error": 0.3 + 0.02 * (error[i] + shift[i]),
-                "auc_normalized": 0.5 + 0.05 * (slope * cause[i] + 0.3 * noise[i] - shift[i]),
-                "auc": 0.5 + 0.05 * (slope * cause[i] + 0.3 * noise[i] - shift[i]),
-                "train_accuracy": 1 - 0.0001 * abs(spread[i]),
-                "train_loss": 0.01 * np.exp(loss[i]),
-            }
-            for i in range(n)
-        ]
-        return constructed("ensemble", rows, data="cifar10", **also)
+        runs = pd.DataFrame({"seed": range(n), "auc": 0.5 + 0.05 * (slope * cause + 0.3 * noise - shift)})
+        runs["auc_normalized"], runs["generalization_error"] = runs["auc"], 0.3 + 0.02 * (error + shift)
+        runs["train_accuracy"], runs["train_loss"] = 1 - 0.0001 * abs(spread), 0.01 * np.exp(loss)
+        return constructed("ensemble", runs.to_dict("records"), data="cifar10", **also)
 
     return make
 

@@ -93,7 +93,7 @@ def test_runs_on_several_devices_are_kept_apart(made):
     assert "trainer.devices=2" in set(runs["variant"])
 
 
-def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):
+def test_runs_of_other_defaults_are_kept_apart(made):
     made(seed=0)  # by code that had no such key yet
     made(seed=1, config={"ablation": {"orderings": 3}})
     made(seed=2, config={"ablation": {"orderings": 10}, "threads": 7})  # changes nothing
@@ -101,7 +101,7 @@ def test_runs_whose_configurations_differ_unsaid_are_kept_apart(made):
     assert list(runs["variant"]) == [f"ablation.orderings={orderings}" for orderings in (10, 3, 10, 10)]
 
 
-def test_conditions_are_what_is_swept_save_the_seed(made):
+def test_conditions_are_what_is_swept_but_the_seed(made):
     made(corruption=0.5)
     runs = read_tables([made(seed=1)]).runs
     assert list(conditions(runs)) == ["data.corruption=0", "data.corruption=0.5"]
