@@ -111,7 +111,7 @@ def _read(path: Path) -> Iterator[_Run]:
     if (path / FILES["runs"]).is_file():
         yield from _read_report(path)
     else:
-        yield from map(_read_folder, _run_folders(path))
+        yield from map(_read_folder, run_folders(path))
 
 
 def _read_report(path: Path) -> Iterator[_Run]:
@@ -119,6 +119,8 @@ def _read_report(path: Path) -> Iterator[_Run]:
         _read_table(path / FILES[name], needed)
         for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
     )
+    if runs.empty:
+        raise BadInput(f"{path / FILES['runs']} is not a table of a report (it has no rows): make the report again")
     curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
     parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
@@ -139,7 +141,7 @@ def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _run_folders(root: Path) -> Iterator[RunFolder]:
+def run_folders(root: Path) -> Iterator[RunFolder]:
     """The folders below `root` in which a run has at least begun."""
     for place, folders, files in os.walk(root):
         folder = RunFolder(Path(place))
@@ -200,7 +202,7 @@ def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
         data = str(config["data"].get("_target_", "")).rpartition(".")[2]
     record, settings = folder.read_record(), _without_paths(config)
     origin: dict[str, Any] = {key: record.get(key) for key in ("overrides", "command", "commit", "identity")}
-    if isinstance(origin["overrides"], list):
+    if origin["overrides"] is not None:
         name = full_name(origin["overrides"], settings) if config else name
         found = assignments(origin["overrides"], settings or {"data": {"_target_": ""}})
         overrides = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]
