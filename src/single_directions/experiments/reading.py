@@ -119,9 +119,8 @@ def _read_report(path: Path) -> Iterator[_Run]:
         _read_table(path / FILES[name], needed)
         for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
     )
-    if runs.empty:
-        raise BadInput(f"{path / FILES['runs']} is not a table of a report (it has no rows): make the report again")
     curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
+    _check_rows(path, runs, curves, epochs)
     parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
@@ -136,9 +135,26 @@ def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         if missing := set(needed) - set(table):
             raise ValueError(f"it has no column {min(missing)}")
     except (OSError, ValueError) as error:
-        why = _without_paths(one_line(error))
-        raise BadInput(f"{file} is not a table of a report ({why}): make the report again") from error
+        raise _no_table(file, _without_paths(one_line(error))) from error
     return table
+
+
+def _check_rows(path: Path, runs: pd.DataFrame, curves: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Raises `BadInput` where rows are missing from the tables of a report."""
+    named = {"any run"} if runs.empty else {*curves["run"].dropna(), *epochs["run"].dropna()}
+    if missing := named - {*runs["run"]}:
+        raise _no_table(path / FILES["runs"], f"it has no row of {min(missing)}")
+    done = runs[runs["state"] == "done"].set_index("run").reindex(columns=["orderings", "points", "epochs"])
+    wanted = {"curves": done["orderings"] * done["points"], "epochs": done["epochs"]}
+    for name, table in (("curves", curves[curves["epoch"].isna()]), ("epochs", epochs)):
+        there = table["run"].value_counts()
+        for run, rows in wanted[name].dropna().items():
+            if there.get(run, 0) != rows:
+                raise _no_table(path / FILES[name], f"it has {there.get(run, 0)} rows of {run}, not {rows:.0f}")
+
+
+def _no_table(file: Path, why: str) -> BadInput:
+    return BadInput(f"{file} is not a table of a report ({why}): make the report again")
 
 
 def run_folders(root: Path) -> Iterator[RunFolder]:
