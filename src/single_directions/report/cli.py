@@ -92,7 +92,7 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
     for name, notes, key in ((REASONS, reasons, "reason"), (HISTORY, history, "history")):
         if unused := [one for one, note in notes.items() if note not in [getattr(claim, key) for claim in claims]]:
             print(f"{name}: not shown, because no claim here, or more than one, is called {', '.join(unused)}; "
-                  f"there are {', '.join(dict.fromkeys(claim.name for claim in claims))}")  # fmt: skip
+                  f"there are {', '.join(claim.name for claim in claims)}")  # fmt: skip
     print(as_text(claims))
     unknown = [name for name in sorted(set(tables.runs["experiment"])) if is_own(name) and name not in EXPERIMENTS]
     if unknown and not claims and config_dir is None:

@@ -84,10 +84,10 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
         failed_elsewhere += [job for job in left if _has_failed(job, before)]
         left = [job for job in left if job not in failed_elsewhere and not job.is_done()]
     failures = [end for end in returns if end.status == JobStatus.FAILED]
-    number = len(failures) + len(failed_elsewhere)
+    names = list(dict.fromkeys(map(str, failed_elsewhere)))  # a run may be named twice
+    number = len(failures) + len(names)
     if number:
-        names = ", ".join(dict.fromkeys(map(str, failed_elsewhere)))
-        elsewhere = f" ({len(failed_elsewhere)} in other processes: {names})" if names else ""
+        elsewhere = f" ({len(names)} in other processes: {', '.join(names)})" if names else ""
         message = f"{number} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
         print(message, file=sys.stderr, flush=True)
         # `return_value` would make Hydra print another line.
