@@ -203,6 +203,9 @@ def test_a_report_does_not_hide_runs(command, made, tmp_path, output):
     with pytest.raises(SystemExit, match=f"^--output {output} is a folder with runs: name another$"):
         command(root, "--output", output)
     assert not list(tmp_path.rglob("runs.csv"))
+    (tmp_path / "report" / "wandb" / "files").mkdir(parents=True)
+    (tmp_path / "report" / "wandb" / "files" / "config.yaml").write_text("a: 1")  # by --wandb
+    command(root, "--output", "report")
 
 
 @pytest.mark.parametrize(("key", "value"), [("overrides", "seed=1"), ("overrides", [1]), ("command", 3)])

@@ -53,7 +53,8 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
     tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} {inputs[0]} tells why")
-    if next(run_folders(output), None):  # runs.csv there would hide them from the next report
+    # W&B's own config.yaml makes no run. A run would be hidden from the next report by runs.csv.
+    if any(folder.status.is_file() for folder in run_folders(output)):
         raise BadInput(f"--output {output} is a folder with runs: name another")
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,8 @@ from single_directions.runs.build import made
 from single_directions.runs.config import check_ablation, composed
 from single_directions.runs.folder import RunFolder
 
-_SAME = "; name the network that was trained, as network=mlp network.hidden=[512,512]"
+_WHICH = "; name the network that was trained, as network=mlp network.hidden=[512,512]"
+"""What to do where a checkpoint holds another network."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:
     check_ablation(config["ablation"])
     data: DataSet = made("data", config["data"])
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
-    _load(network, _read(checkpoint), checkpoint, _SAME)
+    _load(network, _read(checkpoint), checkpoint, _WHICH)
     return Target(name, network, data, config["ablation"])
 
 
