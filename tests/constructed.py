@@ -12,6 +12,7 @@ import pandas as pd
 from single_directions.experiments.judge import Judgement, judge
 from single_directions.experiments.tables import Tables
 
+EPOCHS = 12
 FRACTIONS = np.linspace(0, 1, 6)
 SWEEPS: dict[str, dict[str, list[Any]]] = {
     "memorization": {"data.corruption": [0.0, 0.5, 1.0]},
@@ -33,7 +34,7 @@ def tables(experiments: dict[str, int], orderings: int = 2) -> Tables:
     rows, curves, epochs = [], [], []
     for experiment, seeds in experiments.items():
         for values in _settings(experiment, seeds):
-            row = _row(experiment, values, rng)
+            row = {**_row(experiment, values, rng), "orderings": orderings}
             rows.append(row)
             curves.append(_curves(row, orderings))
             epochs.append(_epochs(row, rng))
@@ -111,13 +112,12 @@ def _row(experiment: str, values: dict[str, Any], rng: np.random.Generator) -> d
         "train_loss": 0.01,
         "test_accuracy": 1 - error,
         "test_loss": 0.3,
-        "epochs": 6,
+        "epochs": EPOCHS,
         "train_images": 1297,
         "test_images": 500,
         "images_measured": 1297,
         "classes": 10,
         "units": 256,
-        "orderings": 2,
         "points": len(FRACTIONS),
         "method": "incremental",
         "label_hash": f"{int(10 * corruption):016x}",
@@ -153,7 +153,7 @@ def _curves(row: dict[str, Any], orderings: int) -> pd.DataFrame:
 
 
 def _epochs(row: dict[str, Any], rng: np.random.Generator) -> pd.DataFrame:
-    epoch = np.arange(1, 13)
+    epoch = np.arange(1, EPOCHS + 1)
     noise = 0.01 * rng.random(len(epoch))
     frame = {
         "run": row["run"],

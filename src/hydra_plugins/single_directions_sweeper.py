@@ -72,8 +72,8 @@ class Sweeper(BasicSweeper):
         runs = list(jobs(self.config, loader, sweep))
         if self.config.dry_run:
             return preview(runs)
-        before = look if is_here(self.config.hydra.launcher) else None
-        return finish(runs, lambda left: launched(launcher, left), before)
+        here = is_here(self.config.hydra.launcher)
+        return finish(runs, lambda left: launched(launcher, left), lambda left: look(left, here))
 
 
 class OptunaSweeper(HydraSweeper):

@@ -187,6 +187,37 @@ def test_pages_of_experiments_that_are_no_longer_shown_are_gone(command, made, t
     assert {file.name for file in (tmp_path / "out").glob("*.md")} == {"README.md", "memorization.md"}
 
 
+def test_a_page_takes_the_place_of_markdown_but_not_of_a_readme_of_the_users(command, made, tmp_path):
+    root = made()
+    command(root, "--output", "out", "--markdown")
+    command(root, "--output", "out")
+    assert not list((tmp_path / "out").glob("*.md"))
+    (tmp_path / "out" / "README.md").write_text("# Mine\n")
+    command(root, "--output", "out")
+    assert (tmp_path / "out" / "README.md").read_text() == "# Mine\n"
+
+
+@pytest.mark.parametrize("output", ["runs", "runs/memorization", "."])
+def test_a_report_does_not_hide_runs(command, made, tmp_path, output):
+    root = made()
+    with pytest.raises(SystemExit, match=f"^--output {output} is a folder with runs: name another$"):
+        command(root, "--output", output)
+    assert not list(tmp_path.rglob("runs.csv"))
+    (tmp_path / "report" / "wandb" / "files").mkdir(parents=True)
+    (tmp_path / "report" / "wandb" / "files" / "config.yaml").write_text("a: 1")  # by --wandb
+    command(root, "--output", "report")
+
+
+@pytest.mark.parametrize(("key", "value"), [("overrides", "seed=1"), ("overrides", [1]), ("command", 3)])
+def test_an_origin_that_cannot_be_is_a_broken_run(command, made, key, value):
+    made(seed=1)
+    root = made(seed=2)
+    first = min(root.rglob("summary.json"))
+    first.write_text(json.dumps({**json.loads(first.read_text()), key: value}))
+    told = command(root, "--output", "out")
+    assert f"1 broken, left out: memorization/demo-digits/data.corruption=0,seed=1 (summary.json: {key} is not" in told
+
+
 @pytest.mark.parametrize("function", ["find", "pictures"])
 def test_an_earlier_report_stays_whole_where_an_own_function_fails(command, made, tmp_path, monkeypatch, function):
     root = made(experiment="mine")

@@ -59,6 +59,15 @@ def test_initialization_follows_from_seed_alone(settings):
         (["network._target_=torch.nn.Lineal"], "network: .*Lineal"),
         (["network._target_=torch.nn.Identity", "~network.hidden", "~network.dropout"], "network"),
         (["optimizer.lr=-1"], "optimizer: .*learning rate"),
+        (["optimizer.lr=inf"], "optimizer.lr must be a finite number, not inf"),
+        (["optimizer.lr=nan"], "optimizer.lr must be a finite number, not nan"),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay must be a finite number, not inf"),
+        (
+            ["optimizer=adam", "+optimizer.betas=[0.9,nan]"],
+            r"optimizer.betas must be a finite number, not \[0.9, nan\]",
+        ),
+        (["scheduler=steps", "scheduler.gamma=inf"], "scheduler.gamma must be a finite number, not inf"),
+        (["+trainer.gradient_clip_val=nan"], "trainer.gradient_clip_val must be a number, not nan"),
         (["optimizer.lr=fast"], r"optimizer: .*; it was given .*optimizer\.lr='fast'"),
         (["optimizer.lr=null"], r"optimizer: .*; it was given .*optimizer\.lr=None"),
         (["ablation.every_epoch=5"], r"ablation\.every_epoch must be null or have keys, .* not 5"),
@@ -71,6 +80,31 @@ def test_bad_input_is_told_in_one_line(settings, overrides, told):
     with pytest.raises(BadInput, match=told) as caught:
         build(settings(*overrides))
     assert "\n" not in str(caught.value)
+
+
+ONE_CYCLE = ("+scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "+scheduler.max_lr=0.1")
+GROWING = ("+scheduler._target_=torch.optim.lr_scheduler.ExponentialLR", "trainer.max_epochs=40")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        ((*ONE_CYCLE, "+scheduler.total_steps=30", "trainer.max_epochs=40"), "in epoch 31 of .*=40: .*total_steps=30"),
+        ((*GROWING, "+scheduler.gamma=1e50"), "in epoch 8 of .*=40: the learning rate is inf; it was given .*gamma=1e"),
+        ((*GROWING, "+scheduler.gamma=-1"), r"in epoch 2 of .*: the learning rate is -0\.03; .*scheduler.gamma=-1"),
+        (["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"], "in epoch 1 of .*'metrics'; .* no keys"),
+    ],
+)
+def test_schedule_is_tried_for_all_epochs(settings, schedule, told):
+    made = ["scheduler={}", *schedule, "+scheduler._partial_=true"]
+    with pytest.raises(BadInput, match=f"^scheduler {told}") as caught:
+        build(settings(*made))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("schedule", [(*ONE_CYCLE, "+scheduler.total_steps=40"), (*GROWING, "+scheduler.gamma=1e-30")])
+def test_schedule_that_lasts_is_taken(settings, schedule):
+    build(settings("scheduler={}", *schedule, "+scheduler._partial_=true", "trainer.max_epochs=40"))
 
 
 def test_network_made_for_other_images_is_named(settings, tmp_path, monkeypatch):

@@ -59,29 +59,29 @@ def test_sweep_of_an_experiment(command, tmp_path):
 
 
 def test_sweep_goes_on_after_a_failure_and_tells_of_it(command, tmp_path):
-    code, out, err = command("-m", *QUICK, "optimizer.lr=0.1,1e30,0.2", "seed=-1,0")
+    code, out, err = command("-m", *QUICK, "optimizer.lr=0.1,1e30,0.2", "data.train_samples=5000,100")
     assert code == 1
-    assert [line.split()[0] for line in out.splitlines()] == ["[2/6]", "[6/6]"]
+    assert [line.split()[0] for line in out.splitlines()] == ["[4/6]", "[6/6]"]
     *failed, last = err.splitlines()
     assert last == "4 of 6 runs failed; the same command tries them again"
-    assert [line.split()[0] for line in failed] == ["[1/6]", "[3/6]", "[4/6]", "[5/6]"]
-    assert "failed: seed must be a whole number" in failed[0]
-    assert "failed: NonFiniteLoss: the training loss is" in failed[2]
-    assert "error.txt" in failed[2]
+    assert [line.split()[0] for line in failed] == ["[1/6]", "[2/6]", "[3/6]", "[5/6]"]
+    assert "failed: data.train_samples must lie between" in failed[0]
+    assert "failed: NonFiniteLoss: the training loss is" in failed[3]
+    assert "error.txt" in failed[3]
     states = sorted(json.loads(file.read_text())["state"] for file in tmp_path.rglob("status.json"))
     assert states == ["done", "done", "failed", "failed", "failed", "failed"]
 
 
 def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tmp_path):
-    arguments = ("-m", *QUICK, "batch_size=0,-1")
+    arguments = ("-m", *QUICK, "data.train_samples=5000,6000")
     place = tmp_path / "runs" / "single" / "demo-digits"
     assert command(*arguments)[0] == 1
     first, second = sorted(place.glob("*/status.json"))
     status = json.loads(first.read_text())
     assert status["state"] == "failed"
-    assert status["error"].startswith("batch_size must be a whole number of at least 1, not ")
+    assert status["error"].startswith("data.train_samples must lie between 10, one for each class, and 1297")
     assert sorted(file.name for file in first.parent.iterdir()) == ["run.json", "status.json"]
-    assert "batch_size=-1" in json.loads((first.parent / "run.json").read_text())["overrides"]
+    assert "data.train_samples=5000" in json.loads((first.parent / "run.json").read_text())["overrides"]
 
     first.write_text("{}")
     (second.parent / "config.yaml").write_text("data: {}")
@@ -91,6 +91,33 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
     assert [line.split()[0] for line in err.splitlines()] == ["[1/2]", "[2/2]", "2"]
     assert json.loads(first.read_text())["error"] == status["error"]
     assert second.read_text() == "{}"  # not the place of something else
+
+
+@pytest.mark.parametrize(
+    ("swept", "told"),
+    [
+        (["seed=-1,0"], "seed=-1,.*: seed must be a whole number of at least 0, not -1$"),
+        (["optimizer.lr=0.1,inf"], "optimizer.lr=inf,.*: optimizer.lr must be a finite number, not inf$"),
+        (
+            ["optimizer.lr=0.1,-1", "seed=0,1"],
+            r"optimizer.lr=-1,.*: optimizer: .*; it was given .* \(the same for 2 of 4 runs\)$",
+        ),
+        (
+            ["scheduler=cosine", "scheduler.T_max=1,0"],
+            r"T_max=0,.*: scheduler in epoch 1 of trainer.max_epochs=2: Zero",
+        ),
+        (["batch_size=0", "seed=0,1"], r"^batch_size must be .* not 0 \(the same for all 2 runs\)$"),
+        (["seed=range(0,0)"], r"^seed=range\(0,0\): it has no values$"),
+        (["seed=0,1,"], "^seed=0,1, cannot be read: write key=value, or with -m key=value1,value2"),
+        (["seed=-1,-2,-3,-4,0"], "seed=-1,.*; .*seed=-2,.*; .*seed=-3,.*; and 1 more$"),
+        (["data=digits,imagenet"], "data=imagenet: data.root: .*; set it with data.root=..."),
+    ],
+)
+def test_sweep_with_a_run_that_cannot_work_does_not_begin(command, tmp_path, swept, told):
+    code, out, err = command("-m", *QUICK, *swept)
+    assert out == err == ""
+    assert re.search(told, str(code))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, tmp_path):
@@ -163,6 +190,7 @@ def test_bad_input_is_one_line(command, tmp_path, arguments, told):
         (["-m", "~trainer.devices"], "trainer.devices=None: a run of a sweep uses one device"),
         (["runs=null"], "runs must be the path of a folder, not None"),
         (["-m", "runs=null"], "runs must be the path of a folder, not None"),
+        (["-m", "runs="], "runs must be the path of a folder, not ''"),
     ],
 )
 def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):

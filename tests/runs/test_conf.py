@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import re
+import shlex
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -49,6 +51,28 @@ def test_optimizer_and_scheduler_are_built(settings, optimizer, scheduler):
     assert (parts.scheduler is None) == (scheduler == "constant")
     if parts.scheduler is not None:
         assert parts.scheduler(made).optimizer is made
+
+
+ROOT = conf_folder().parent
+COMMANDS = [
+    line
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for line in re.findall(r"^python scripts/train\.py.*$", page.read_text(), re.MULTILINE)
+    if "hydra/" not in line  # launchers and searches need packages of their own
+]
+LEFT_OPEN = {"optimizer=CHOSEN": "optimizer=sgd", "optimizer.lr=CHOSEN": "optimizer.lr=0.1", "epochs=E": "epochs=10",
+             "n_epoch=E": "n_epoch=10"}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_of_the_guide_compose(command, tmp_path, line):
+    for left_open, value in LEFT_OPEN.items():
+        line = line.replace(left_open, value)
+    _, _, *arguments = shlex.split(line, comments=True)
+    code, out, err = command(*arguments, "dry_run=true")
+    assert (code, err) == (None, "")
+    assert re.search(r"dry_run: nothing was run; ([1-9]\d*) of \1 runs are left to do$", out)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("scale", options("scale"))

@@ -30,6 +30,12 @@ def test_what_is_done_is_said(command, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_options_may_stand_anywhere(command):
+    shown = [command(*order, "dry_run=true") for order in (("-m", *QUICK, "seed=0,1"), (*QUICK, "-m", "seed=0,1"))]
+    assert shown[0] == shown[1]
+    assert "2 runs: 2 missing" in shown[0][1]
+
+
 def test_run_that_is_named_twice_is_counted_once(command):
     code, out, err = command("-m", *QUICK, "seed=0,0", "dry_run=true")
     assert (code, err) == (None, "")
@@ -43,7 +49,10 @@ def test_run_that_is_named_twice_is_counted_once(command):
         (["-m", "seed=-1,0", "dry_run=true"], "seed=-1: seed must be a whole number of at least 0, not -1"),
         (["optimized_metric=aux", "dry_run=true"], "optimized_metric must be a number of summary.json"),
         (["tracking.mode=foo", "dry_run=true"], "tracking.mode must be null, offline, online, disabled or shared"),
-        (["-m", "tracking.mode=foo", "seed=0,1", "dry_run=true"], "seed=0: tracking.mode must be null, offline"),
+        (
+            ["-m", "tracking.mode=foo", "seed=0,1", "dry_run=true"],
+            "online, disabled or shared, not 'foo' (the same for all 2 runs)",
+        ),
         (["tracking=[csv,off]", "dry_run=true"], "tracking=[csv,off]: off stands alone; choose tracking=off"),
         (["-m", "tracking=[off,csv]", "seed=0,1", "dry_run=true"], "tracking=[off,csv]: off stands alone"),
         (["-m", "data=imagenet", "seed=0,1", "dry_run=true"], "data.root"),

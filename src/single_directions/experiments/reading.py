@@ -112,15 +112,17 @@ def _read(path: Path) -> Iterator[_Run]:
     if (path / FILES["runs"]).is_file():
         yield from _read_report(path)
     else:
-        yield from map(_read_folder, _run_folders(path))
+        yield from map(_read_folder, run_folders(path))
 
 
 def _read_report(path: Path) -> Iterator[_Run]:
-    runs = _read_table(path / FILES["runs"], _FIRST)
-    parts = []
-    for name, needed in (("curves", _CURVES), ("epochs", ["run", "epoch"])):
-        table = _read_table(path / FILES[name], needed)
-        parts.append({str(run): part for run, part in table.assign(run=table["run"].ffill()).groupby("run")})
+    runs, curves, epochs = (
+        _read_table(path / FILES[name], needed)
+        for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
+    )
+    curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
+    _check_rows(path, runs, curves, epochs)
+    parts = [{str(run): part for run, part in table.groupby("run")} for table in (curves, epochs)]
     for row in runs.drop(columns="variant", errors="ignore").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         paths = {"data.root": str(path)} if config_of(named)["data"]["_target_"].endswith(".image_folder") else {}
@@ -135,11 +137,28 @@ def _read_table(file: Path, needed: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"it has no column {min(missing)}")
         return table
     except (OSError, ValueError) as error:
-        why = _without_paths(one_line(error))
-        raise BadInput(f"{file} is not a table of a report ({why}): make the report again") from error
+        raise _no_table(file, _without_paths(one_line(error))) from error
 
 
-def _run_folders(root: Path) -> Iterator[RunFolder]:
+def _check_rows(path: Path, runs: pd.DataFrame, curves: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Raises `BadInput` where rows are missing from the tables of a report."""
+    named = {"any run"} if runs.empty else {*curves["run"].dropna(), *epochs["run"].dropna()}
+    if missing := named - {*runs["run"]}:
+        raise _no_table(path / FILES["runs"], f"it has no row of {min(missing)}")
+    done = runs[runs["state"] == "done"].set_index("run").reindex(columns=["orderings", "points", "epochs"])
+    wanted = {"curves": done["orderings"] * done["points"], "epochs": done["epochs"]}
+    for name, table in (("curves", curves[curves["epoch"].isna()]), ("epochs", epochs)):
+        there = table["run"].value_counts()
+        for run, rows in wanted[name].dropna().items():
+            if there.get(run, 0) != rows:
+                raise _no_table(path / FILES[name], f"it has {there.get(run, 0)} rows of {run}, not {rows:.0f}")
+
+
+def _no_table(file: Path, why: str) -> BadInput:
+    return BadInput(f"{file} is not a table of a report ({why}): make the report again")
+
+
+def run_folders(root: Path) -> Iterator[RunFolder]:
     """The folders below `root` in which a run has at least begun."""
     for place, folders, files in os.walk(root):
         folder = RunFolder(Path(place))
@@ -198,7 +217,7 @@ def _origin(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
         data = str(config["data"].get("_target_", "")).rpartition(".")[2]
     record, settings = folder.read_record(), _without_paths(config)
     origin: dict[str, Any] = {key: record.get(key) for key in ("overrides", "command", "commit", "identity")}
-    if isinstance(origin["overrides"], list):
+    if origin["overrides"] is not None:
         name = full_name(origin["overrides"], settings) if config else name
         found = assignments(origin["overrides"], settings or {"data": {"_target_": ""}})
         overrides = [f"{key}={as_text(value)}" if value != "" else key for key, value in found.items()]

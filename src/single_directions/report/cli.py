@@ -12,7 +12,7 @@ from single_directions.experiments.drawing.style import save
 from single_directions.experiments.experiment import EXPERIMENTS, Picture, load
 from single_directions.experiments.judge import as_text, judge, plain, write_claims
 from single_directions.experiments.pictures import pictures
-from single_directions.experiments.reading import read_tables
+from single_directions.experiments.reading import read_tables, run_folders
 from single_directions.experiments.section import Section, sections_of
 from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables
@@ -52,7 +52,10 @@ def report() -> None:
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, config_dir: Path | None) -> None:
     tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
     if not (tables.runs["state"] == "done").any():
-        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} tells why")
+        raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} {inputs[0]} tells why")
+    # W&B's own config.yaml makes no run. A run would be hidden from the next report by runs.csv.
+    if any(folder.status.is_file() for folder in run_folders(output)):
+        raise BadInput(f"--output {output} is a folder with runs: name another")
     try:
         output.mkdir(parents=True, exist_ok=True)
         beside = TemporaryDirectory(prefix=".report-", dir=output)
@@ -79,7 +82,7 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
         if small:
             for svg in new.glob("figure_*.svg"):
                 svg.unlink()
-        _clear(output)
+        _clear(output, page.title)
         for file in new.iterdir():
             file.replace(output / file.name)
     if wandb:
@@ -98,11 +101,14 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
     print(f"report: {output / next(iter(written))}")
 
 
-def _clear(output: Path) -> None:
-    """Remove the pages and figures of an earlier report, so that none stays that the new one does not show."""
+def _clear(output: Path, title: str) -> None:
+    """Remove the pages, by their title, and figures of an earlier report, so that none stays that is not shown."""
     if (output / "claims.json").is_file() and (output / "runs.csv").is_file():
         for page in ("index.html", *(f"{name}.md" for name in (TUNING, *EXPERIMENTS))):
             (output / page).unlink(missing_ok=True)
+        readme = output / "README.md"
+        if readme.is_file() and readme.read_text(errors="replace").startswith(f"# {title}\n"):  # not the user's own
+            readme.unlink()
         for figure in output.glob("figure_*"):
             if figure.suffix in (".png", ".svg"):
                 figure.unlink()

@@ -1,5 +1,6 @@
 """Makes and checks what a configuration names, before anything expensive begins."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
 from single_directions.runs.causes import cause_of, failed
-from single_directions.runs.config import check
+from single_directions.runs.config import check, flat
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.tracking import check_tracking
 from single_directions.runs.wording import in_keys
@@ -32,6 +33,8 @@ from single_directions.training.seeds import derived_seed
 IMAGES_TO_TRY = 8
 _KINDS = {"data": (DataSet, "single_directions.data.DataSet"), "network": (nn.Module, "torch.nn.Module")}
 """The types that groups of the configuration must give."""
+_ROUNDING = -1e-12
+"""A learning rate above it may be zero that was rounded."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,7 @@ def build(config: dict[str, Any]) -> Parts:
     Raises `BadInput`, which names the key, for all that can be known before training: a value that cannot be, data that
     are missing, a network that does not fit them, unknown sites, more points than units.
     """
-    check(config)
-    check_optimized(config)
-    check_tracking(config["tracking"])
+    check_values(config)
     data: DataSet = made("data", config["data"])
     torch.manual_seed(derived_seed(config["seed"], "initialization"))
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
@@ -81,12 +82,18 @@ def build(config: dict[str, Any]) -> Parts:
         raise BadInput(f"ablation.method must be one of {', '.join(METHODS)}, not {ablation['method']!r}")
     sites = _sites(network, ablation["sites"], data)
     _check_points(sum(site.units for site in sites), ablation["points"])
-    optimizer = made("optimizer", config["optimizer"])
-    scheduler = None if config["scheduler"] is None else made("scheduler", config["scheduler"])
-    _try_optimizer(network, optimizer, scheduler)
+    optimizer, scheduler = _try_steps(config, network)
     measured = _measured(data, ablation["samples"], ablation["seed"])
     every_epoch, stopper = _every_epoch(ablation), _stopper(config["early_stopping"])
     return Parts(data, network, optimizer, scheduler, sites, measured, every_epoch, stopper)
+
+
+def check_values(config: dict[str, Any]) -> None:
+    """Raises `BadInput` for a resolved configuration that cannot work whatever its data and network are."""
+    check(config)
+    check_optimized(config)
+    check_tracking(config["tracking"])
+    _try_steps(config, nn.Linear(1, 1, bias=False))  # some optimizers take matrices alone
 
 
 def made(group: str, config: dict[str, Any], **given: Any) -> Any:
@@ -170,19 +177,32 @@ def _check_points(units: int, points: int | str | list[int] | None) -> None:
         )
 
 
-def _try_optimizer(network: nn.Module, optimizer: Callable[..., Any], scheduler: Callable[..., Any] | None) -> None:
-    """Raises `BadInput` for settings that the optimizer or the scheduler refuses."""
-    group, call = "optimizer", optimizer
+def _try_steps(config: dict[str, Any], network: nn.Module) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """What makes the optimizer, and what makes its schedule or None, after a try with `network` over all epochs.
+
+    Raises `BadInput` for settings that they refuse, and for learning rates that are infinite or negative.
+    """
+    optimizer = made("optimizer", config["optimizer"])
+    scheduler = None if config["scheduler"] is None else made("scheduler", config["scheduler"])
+    group, when, epochs = "optimizer", "", config["trainer"]["max_epochs"]
     try:
-        made = optimizer(network.parameters())
+        stepped = optimizer(network.parameters())
         if scheduler is not None:
-            group, call = "scheduler", scheduler
-            scheduler(made)
-    except ValueError as error:
-        raise BadInput(f"{group}: {one_line(error)}") from error
-    except TypeError as error:  # its message seldom names the key
-        keys = ", ".join(f"{group}.{key}={value!r}" for key, value in getattr(call, "keywords", {}).items())
-        raise BadInput(f"{group}: {one_line(error)}; it was given {keys}") from error
+            group = "scheduler"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns that the optimizer took no step
+                schedule = scheduler(stepped)
+                for epoch in range(1, epochs + 1):
+                    when = f" in epoch {epoch} of trainer.max_epochs={epochs}"
+                    for rate in (one["lr"] for one in stepped.param_groups):
+                        if not _ROUNDING <= rate < float("inf"):
+                            raise BadInput(f"the learning rate is {rate}")
+                    schedule.step()
+    except Exception as error:  # a schedule may divide by zero, or be the user's own
+        given = {key: value for key, value in flat(config[group]).items() if key not in ("_target_", "_partial_")}
+        keys = ", ".join(f"{group}.{key}={value!r}" for key, value in given.items())
+        raise failed(f"{group}{when}", error, f"; it was given {keys or 'no keys'}") from error
+    return optimizer, scheduler
 
 
 def _measured(data: DataSet, samples: int | None, seed: int) -> Dataset[Batch]:

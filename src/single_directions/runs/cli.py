@@ -5,12 +5,14 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Sequence
 from traceback import walk_tb
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -37,6 +39,7 @@ def train() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines
     # Hydra checks our preset against the launcher's schema of the same name, and warns that it may stop doing so.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
+    sys.argv[1:] = _options_first(sys.argv[1:])
     try:
         _train()
     except RunFailed as error:
@@ -106,6 +109,12 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
     raise _end(f"{title}: failed: {message}" if sweep else message, sweep)
 
 
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the options before the overrides. Hydra takes no option between two overrides."""
+    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+    return [*(one for one in arguments if one not in overrides), *overrides]
+
+
 def _message(error: BaseException) -> str:
     """The message of Hydra, OmegaConf or this project in one line, without the parts that do not help here."""
     behind = None if isinstance(error, BadInput) else error.__cause__ or error.__context__
@@ -113,6 +122,8 @@ def _message(error: BaseException) -> str:
         if isinstance(behind, BadInput):  # as of a resolver
             return str(behind)
         behind = behind.__cause__ or behind.__context__
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: write key=value, or with -m key=value1,value2, in quotes where needed"
     message, *_ = str(error).split("Config search path")
     message = " ".join(message.split())
     before, options, after = message.partition("Available options in ")

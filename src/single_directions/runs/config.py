@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import cache
-from math import isfinite
+from math import isfinite, isinf, isnan
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,7 @@ def check(config: dict[str, Any]) -> None:
         if key in config["trainer"]:
             raise BadInput(f"trainer.{key} cannot be set: {instead}")
     _check_batches(config["trainer"])
+    _check_finite(config)
     measured = config["ablation"]["every_epoch"] is not None
     _check_validation(config["trainer"], each_epoch=measured or config["early_stopping"] is not None)
     _check_early_stopping(config["early_stopping"], measured, bool(held_out))
@@ -238,6 +239,15 @@ def compose_config(*overrides: str) -> DictConfig:
         GlobalHydra.instance().hydra = running
     OmegaConf.set_struct(config, False)
     return config
+
+
+def _check_finite(config: dict[str, Any]) -> None:
+    """Raises `BadInput` for a number that is NaN, and for an infinite one of the optimizer or its schedule."""
+    for key, value in flat(config).items():
+        for number in value if isinstance(value, list) else [value]:
+            steps = key.startswith(("optimizer.", "scheduler."))
+            if isinstance(number, float) and (isnan(number) or (steps and isinf(number))):
+                raise BadInput(f"{key} must be {'a finite number' if steps else 'a number'}, not {value}")
 
 
 def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:

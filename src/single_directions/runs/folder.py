@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.identity import differing_keys
 from single_directions.runs.lease import PATIENCE, Holder, Lease, check_free, holder, silence
-from single_directions.runs.whole import broken_summary, broken_table
+from single_directions.runs.whole import broken_record, broken_summary, broken_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,9 +104,9 @@ class RunFolder:
         return read_json(self.status)
 
     def read_record(self) -> dict[str, Any]:
-        """Where the run comes from, see `identity.record_of`; empty for a run of older code."""
-        summary = read_json(self.summary)
-        return summary if "overrides" in summary else read_json(self.record)
+        """Where the run comes from, see `identity.record_of`; empty for a run of older code, and where it is broken."""
+        records = (read_json(file) for file in (self.summary, self.record))
+        return next((one for one in records if "overrides" in one and not broken_record(one)), {})
 
     def holder(self) -> Holder | None:
         """The process that works on the run; None where none does, or none gave a sign of life lately."""

@@ -22,6 +22,7 @@ from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
 from single_directions.runs.keys import check_keys
 from single_directions.runs.optimized import check_optimized
+from single_directions.runs.preview import check_jobs
 from single_directions.runs.queue import LaunchFailed
 from single_directions.runs.sweep import Job, check_place
 
@@ -64,13 +65,15 @@ def installing(extra: str) -> str:
     return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
 
 
-def look(jobs: Sequence[Job]) -> None:
-    """Raises `BadInput` if all runs of a sweep would be refused for one reason, such as missing data.
+def look(jobs: Sequence[Job], here: bool) -> None:
+    """Raises `BadInput` if the configuration of a run cannot work, and if all runs would be refused for one reason.
 
-    Runs are built as at their start, up to the first that is not refused.
+    Such a reason is missing data. It is looked for where runs are executed `here`: they are built as at their start, up
+    to the first that is not refused.
     """
+    check_jobs(jobs)
     reasons = set()
-    for job in jobs if len(jobs) > 1 else ():
+    for job in jobs if here and len(jobs) > 1 else ():
         try:
             build(job.config)
         except CodeFailed:  # each run keeps its traceback

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import check
-from single_directions.runs.optimized import check_optimized
+from single_directions.runs.build import check_values
+from single_directions.runs.causes import CodeFailed
 from single_directions.runs.status import status_of, table
 from single_directions.runs.sweep import Job
-from single_directions.runs.tracking import check_tracking
 
 
 def preview(runs: Sequence[Job]) -> None:
     """Print each run's folder and state, and how many are left. Nothing is written.
 
-    Raises `BadInput` at the end for runs whose configuration is not valid. Data and networks are not looked at.
+    Raises `BadInput` at the end for runs that cannot work, see `check_jobs`.
     """
     known = {job.folder.path: job.folder for job in runs if job.folder is not None}
     lines = table([status_of(folder) for folder in known.values()], complete=True)
@@ -22,25 +21,37 @@ def preview(runs: Sequence[Job]) -> None:
     done = sum(job.is_done() for job in once.values())
     skipped = f"; {done} done with the same settings would be skipped" if done else ""
     print(f"dry_run: nothing was run; {len(once) - done} of {len(once)} runs are left to do{skipped}", flush=True)
-    wrong = {str(job): message for job in runs if (message := _wrong(job))}
-    if wrong:
-        raise BadInput(
-            "; ".join(f"{job}: {message}" for job, message in list(wrong.items())[:3]) + _more(len(wrong) - 3)
-        )
+    check_jobs(runs, folders=True)
 
 
-def _wrong(job: Job) -> str:
+def check_jobs(runs: Sequence[Job], folders: bool = False) -> None:
+    """Raises `BadInput` for runs whose configuration cannot work; with `folders` also where a folder holds another run.
+
+    Each reason is told once, with the first of its runs. Data and networks are not looked at.
+    """
+    wrong: dict[str, list[str]] = {}
+    for job in runs:
+        if reason := _wrong(job, folders):
+            wrong.setdefault(reason, []).append(str(job))
+    told = [
+        f"{reason} (the same for all {len(runs)} runs)"
+        if 1 < len(names) == len(runs)
+        else f"{names[0]}: {reason}" + (f" (the same for {len(names)} of {len(runs)} runs)" if len(names) > 1 else "")
+        for reason, names in wrong.items()
+    ]
+    if told:
+        raise BadInput("; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else ""))
+
+
+def _wrong(job: Job, folders: bool) -> str:
     if job.folder is None:
         return job.invalid
     try:
-        check(job.config)
-        check_optimized(job.config)
-        check_tracking(job.config["tracking"])
-        job.folder.holds(job.config)
+        check_values(job.config)
+        if folders:
+            job.folder.holds(job.config)
+    except CodeFailed as error:  # a run that is started keeps its traceback
+        return str(error) if folders else ""
     except BadInput as error:
         return str(error)
     return ""
-
-
-def _more(number: int) -> str:
-    return f"; and {number} more" if number > 0 else ""

@@ -58,10 +58,10 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
     Runs that are done are skipped. A run that another process works on is looked at again until it is done, has failed,
     or its process has died: then it is launched here. A run whose process ended without a result is launched again as
     long as each attempt trains further than the one before; then it counts as failed. Raises the first failure once
-    nothing is left to do. `look` is called before anything is written; it raises where no run can work.
+    nothing is left to do. `look` is called before anything is written; it raises where the sweep cannot begin.
     """
     left = [job for job in runs if not job.is_done()]
-    if look is not None and all(job.folder is not None for job in left):
+    if look is not None and left:
         look(left)
     list_runs(runs)
     _print_skipped(runs, len(runs) - len(left))
@@ -84,10 +84,10 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
         failed_elsewhere += [job for job in left if _has_failed(job, before)]
         left = [job for job in left if job not in failed_elsewhere and not job.is_done()]
     failures = [end for end in returns if end.status == JobStatus.FAILED]
-    number = len(failures) + len(failed_elsewhere)
+    names = list(dict.fromkeys(map(str, failed_elsewhere)))  # a run may be named twice
+    number = len(failures) + len(names)
     if number:
-        names = ", ".join(map(str, failed_elsewhere))
-        elsewhere = f" ({len(failed_elsewhere)} in other processes: {names})" if names else ""
+        elsewhere = f" ({len(names)} in other processes: {', '.join(names)})" if names else ""
         message = f"{number} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
         print(message, file=sys.stderr, flush=True)
         # `return_value` would make Hydra print another line.

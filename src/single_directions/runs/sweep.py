@@ -68,14 +68,14 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         try:
             settings = resolved(config)
             folder = run_folder(settings, data, overrides)
-        except BadInput as error:  # reported when the job is launched
+        except BadInput as error:  # reported before the sweep begins
             yield Job(overrides, {}, None, str(error))
         else:
             yield Job(overrides, settings, folder)
 
 
 def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
-    """Raises `BadInput` for a sweep over experiments or scales, and for intervals in a `grid`.
+    """Raises `BadInput` for a sweep over experiments, scales or no values, and for intervals in a `grid`.
 
     Hydra would ignore the sweeps in the experiments' own files.
     """
@@ -84,6 +84,8 @@ def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
             raise BadInput(f"{override.input_line}: each has a sweep of its own; give a command for each")
         if grid and override.is_interval_sweep():
             raise BadInput(f"{override.input_line}: an interval is for hydra/sweeper=optuna; name the values")
+        if override.is_discrete_sweep() and not any(True for _ in override.sweep_string_iterator()):
+            raise BadInput(f"{override.input_line}: it has no values")
 
 
 def sweep_size(overrides: Iterable[str]) -> int:
@@ -98,7 +100,7 @@ def sweep_size(overrides: Iterable[str]) -> int:
 
 def check_place(runs: Any) -> None:
     """Raises `BadInput` where `runs` is no path."""
-    if not isinstance(runs, str):
+    if not isinstance(runs, str) or not runs:
         raise BadInput(f"runs must be the path of a folder, not {runs!r}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torchvision
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from torch import nn
 
 from single_directions import data as data_sets
@@ -18,6 +18,9 @@ from single_directions.errors import BadInput, first_line, one_line
 from single_directions.runs.build import made
 from single_directions.runs.config import check_ablation, composed
 from single_directions.runs.folder import RunFolder
+
+_WHICH = "; name the network that was trained, as network=mlp network.hidden=[512,512]"
+"""What to do where a checkpoint holds another network."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str,
     try:
         config = folder.read_config()
     except OSError:
-        raise BadInput(f"{folder.path} is not a run's folder: it has no {folder.config.name}") from None
+        raise BadInput(
+            f"{folder.path} is not a run's folder: it has no {folder.config.name}; name one below that has one"
+        ) from None
     _check_harmless(config, folder.config, {override.partition("=")[0] for override in overrides})
     if not folder.checkpoint.exists():
         raise BadInput(f"{folder.path} has no {folder.checkpoint.name}: its network was not kept")
@@ -75,6 +80,8 @@ def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str,
         changed = OmegaConf.create(config)
         OmegaConf.set_struct(changed, True)
         merged = OmegaConf.to_container(OmegaConf.merge(changed, OmegaConf.from_dotlist(list(overrides))))
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise BadInput(f"{' '.join(overrides)}: {folder.config} has no key {error.full_key}") from error
     except OmegaConfBaseException as error:
         raise BadInput(f"{' '.join(overrides)}: {one_line(error)}") from error
     assert isinstance(merged, dict)
@@ -126,7 +133,7 @@ def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:
     check_ablation(config["ablation"])
     data: DataSet = made("data", config["data"])
     network: nn.Module = made("network", config["network"], input_shape=data.input_shape, classes=data.classes)
-    _load(network, _read(checkpoint), checkpoint)
+    _load(network, _read(checkpoint), checkpoint, _WHICH)
     return Target(name, network, data, config["ablation"])
 
 
@@ -153,7 +160,7 @@ def _read(file: Path) -> dict[str, Any]:
     return state
 
 
-def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
+def _load(network: nn.Module, state: dict[str, Any], file: Path, hint: str = "") -> None:
     """Load weights into a network, whatever attribute of a module it was saved as (`network.fc1.weight`)."""
     own = network.state_dict()
     first = next(iter(own), "none at all")
@@ -162,9 +169,9 @@ def _load(network: nn.Module, state: dict[str, Any], file: Path) -> None:
         prefix for prefix in prefixes if own.keys() == {key[len(prefix) :] for key in state if key.startswith(prefix)}
     ]
     if not fitting:
-        raise BadInput(f"{file} does not hold the weights of this {type(network).__name__}: their names differ")
+        raise BadInput(f"{file} does not hold the weights of this {type(network).__name__}: their names differ{hint}")
     try:
         network.load_state_dict({key: state[fitting[0] + key] for key in own})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise BadInput(f"{file} holds weights of another {type(network).__name__}: {reason}") from error
+        raise BadInput(f"{file} holds weights of another {type(network).__name__}: {reason}{hint}") from error

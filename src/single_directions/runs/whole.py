@@ -30,10 +30,21 @@ def broken_summary(summary: dict[str, Any]) -> str:
     for key in NUMBERS:
         if not (summary.get(key) is None or _is_number(summary[key])):
             return f"summary.json: {key} is no number"
+    if key := broken_record(summary):
+        return f"summary.json: {key} is not as a run writes it"
     seconds = summary["seconds"]
     if not (isinstance(seconds, dict) and all(map(_is_number, seconds.values()))):
         return "summary.json: seconds must have numbers below it"
     return ""
+
+
+def broken_record(record: dict[str, Any]) -> str:
+    """Which key of what a run says of its origin, see `identity.record_of`, has an invalid value; "" where none."""
+    overrides = record.get("overrides", [])
+    if not (isinstance(overrides, list) and all(isinstance(one, str) for one in overrides)):
+        return "overrides"
+    texts = ("command", "commit", "identity")
+    return next((key for key in texts if not isinstance(record.get(key), str | None)), "")
 
 
 def broken_table(curves: Path, metrics: Path, epoch_curves: Path, summary: dict[str, Any]) -> str:
