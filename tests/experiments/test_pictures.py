@@ -39,7 +39,13 @@ def drawn(of, claims=()):
 def of_one(experiment):
     """The figures that a single network has: all but comparisons of networks, and those of another optimizer."""
     others = ("2a", "2_leverage", "3a_corrupted_adam", "3b_corrupted_adam")
-    return [f"figure_{name}" for name in FIGURES[experiment] if not name.startswith(others)]
+    own = [f"figure_{name}" for name in FIGURES[experiment] if not name.startswith(others)]
+    few = (
+        [f"figure_{part}_grid_sgd_learning_rate_0.03_300_images" for part in ("3a", "3b")]
+        if experiment == "early_stopping_grid"
+        else []
+    )
+    return own + few
 
 
 def test_every_experiment_has_figures():
@@ -58,6 +64,15 @@ def test_figures_of_one_network(experiment):
     assert list(drawn(whole.of(whole.runs.head(1)))) == of_one(experiment)
 
 
+def test_a_grid_of_few_settings_has_the_figures_of_each():
+    whole = tables({"early_stopping_grid": 2})
+    album = list(drawn(whole.of(whole.runs[whole.runs["config.data.train_samples"] == 300])))
+    assert album[0] == "figure_3_grid"
+    settings = ("adam_learning_rate_0.03", "sgd_learning_rate_0.03")
+    own = [f"figure_{part}_grid_{setting}_300_images" for setting in settings for part in ("3a", "3b")]
+    assert album[1:] == own
+
+
 @pytest.mark.parametrize("experiment", FIGURES)
 def test_figures_where_numbers_are_missing(experiment):
     whole = tables({experiment: 2})
@@ -65,7 +80,8 @@ def test_figures_where_numbers_are_missing(experiment):
     runs.loc[0, ["auc", "auc_std", "auc_normalized", "train_accuracy", "generalization_error"]] = np.nan
     curves.loc[curves["run"] == runs.loc[0, "run"], "accuracy"] = np.nan
     epochs.loc[epochs["run"] == runs.loc[0, "run"], "test/loss"] = np.nan
-    assert set(of_one(experiment)) <= set(drawn(Tables(runs, curves, epochs)))
+    needed = set(of_one(experiment)) & {f"figure_{name}" for name in FIGURES[experiment]}
+    assert needed <= set(drawn(Tables(runs, curves, epochs)))
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

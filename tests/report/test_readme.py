@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 NUMBER = r"([+−]?\d+\.\d+)"
 INTERVAL = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
+_ADAM = "optimizer=adam,data.train_samples=10000"
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,9 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
         r"Intervals are 95 %, and p is corrected for all nine main claims \(that of 1c, which was not run, included\)"
     )
     assert "memorization_imagenet" not in set(runs["experiment"])
+    prose.take(r"Trained longer, with Adam, the networks of 3b do show a negative correlation\.")
+    long = {claim["id"]: claim for claim in json.loads((RESULTS / "figure_3_long" / "claims.json").read_text())}
+    assert long["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM]["high"] < 0
     check_reduction(prose, runs)
     assert prose.numbers_left(r"Figure 1a|CIFAR-10") == []
 
@@ -237,3 +241,29 @@ def test_figure_1a_in_full_has_the_numbers_of_its_runs():
     assert re.findall(r"\d+", levels) == [f"{100 * level:.0f}" for level in runs["corruption"] if level]
     assert set(runs["config.trainer.max_epochs"]) == {640}
     assert set(runs["train_images"]) == {60_000}
+
+
+def test_figure_3_at_length_has_the_numbers_of_its_runs(claims):
+    long = {claim["id"]: claim for claim in json.loads((RESULTS / "figure_3_long" / "claims.json").read_text())}
+    runs = pd.read_csv(RESULTS / "figure_3_long" / "runs.csv", low_memory=False)
+    text = part("docs/findings.md", "figure 3 at length")
+    assert set(runs["config.trainer.max_epochs"]) == {640}
+    assert set(runs["train_images"]) == {10_000}
+    shown = re.findall(rf"^\| (?:true|half of them shuffled) \| {INTERVAL} \| {INTERVAL} \|$", text, flags=re.MULTILINE)
+    for kind, numbers in zip(("grid", "corrupted"), shown, strict=True):
+        parts = long[f"early_stopping_{kind}.test_loss"]["details"]["parts"]
+        for optimizer, own in (("sgd", numbers[:3]), ("adam", numbers[3:])):
+            [estimate] = [one for name, one in parts.items() if name.split(",")[0] == f"optimizer={optimizer}"]
+            assert agrees(own, estimate)
+            assert estimate["n"] == 4
+    [paper] = re.findall(rf"it has {NUMBER}", text)
+    assert float(paper.replace("−", "-")) == claims["early_stopping.test_loss"]["paper_value"]
+    [short] = re.findall(rf"after 100 epochs the correlation was {NUMBER}", text)
+    assert same(short, claims["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM]["value"])
+    [later] = re.findall(r"(\d+) to (\d+) epochs after the losses part", text)
+    [before] = re.findall(r"with shuffled labels (\d+) to (\d+) epochs before", text)
+    for kind, said, sign in (("grid", later, 1), ("corrupted", before, -1)):
+        trainings = long[f"early_stopping_{kind}.downturn"]["details"]["trainings"]
+        own = [one for one in trainings if kind == "corrupted" or one["condition"] == _ADAM]
+        distances = [sign * (one["downturn"] - one["onset"]) for one in own]
+        assert [min(distances), max(distances)] == [int(number) for number in said]

@@ -4,6 +4,7 @@ That downturns near the divergence are counted was not fixed before trainings we
 docs/results/history.json. All else was.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,8 @@ from single_directions.experiments.wording import count, number
 PAPERS_SPEARMAN = -0.728
 CORRELATIONS = (-1.0, 1.0)
 """The least and the greatest possible correlation."""
+FEW = 2
+"""Settings of the grid that each have figures of their own; more would make the page too long."""
 
 
 def test_loss(tables: Tables) -> Finding:
@@ -162,7 +165,7 @@ CLAIMS = (
 
 
 def draw(section: Section) -> Iterator[Picture]:
-    """Figures 3a and 3b; with labels shuffled, for each optimizer."""
+    """Figures 3a and 3b; for each condition where there are several."""
     for condition in section.conditions():
         epochs = section.measured_epochs
         epochs = epochs[epochs["run"].isin(condition.runs["run"])]
@@ -170,8 +173,9 @@ def draw(section: Section) -> Iterator[Picture]:
             continue
         trainings, name = count(epochs["run"].nunique(), "training"), section.suffix
         if section.experiment.conditions:
+            kind = section.experiment.name.removeprefix("early_stopping_")
             trainings = f"{condition.label}, {trainings}"
-            name = f"_corrupted_{condition.label.lower().replace(' ', '_')}{section.suffix}"
+            name = f"_{kind}_{re.sub(r'[^a-z0-9.]+', '_', condition.label.lower().replace(',', ''))}{section.suffix}"
         title = section.heading(trainings)
         yield training(epochs, f"figure_3a{name}", title)
         yield _correlations(section, epochs, f"figure_3b{name}", title)
@@ -192,7 +196,7 @@ def _correlations(section: Section, epochs: pd.DataFrame, name: str, title: str)
 
 
 def draw_grid(section: Section) -> Iterator[Picture]:
-    """The correlation of AUC and test loss by optimizer, learning rate and number of training images."""
+    """The correlation of AUC and test loss by optimizer, learning rate and number of images; all else of a few."""
     found = {run: _spearman(one) for run, one in section.measured_epochs.groupby("run")}
     conditions = section.conditions()
     rows = [row(one, one.runs["run"].map(found)) for one in conditions]
@@ -206,6 +210,8 @@ def draw_grid(section: Section) -> Iterator[Picture]:
             "ρ: Spearman's correlation of normalized AUC and test loss over the epochs of a training. Dot: one "
             "training; diamond: the mean, with its 95 % interval.",
         )
+    if len(conditions) <= FEW:
+        yield from draw(section)
 
 
 def _spearman(epochs: pd.DataFrame) -> float:
