@@ -422,6 +422,11 @@ BAD = {
         lambda: callback(batches=Augmented()),
         "Augmented gives single images; give a DataLoader",
     ),
+    "single images for batches": (
+        lambda: callback(batches=DataLoader(Augmented(), batch_size=None)),
+        "batches: they hold single images; give a DataLoader",
+    ),
+    "a number for batches": (lambda: callback(batches=5), "batches: a list or a DataLoader of pairs .* not int"),
     "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
     "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
     "unknown signal": (lambda: callback(signal="accuracy"), "signal='accuracy': one of auc, auc_normalized"),
