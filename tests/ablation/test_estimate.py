@@ -74,8 +74,10 @@ def answers(network: nn.Sequential, batch: Batch) -> Tensor:
     return torch.stack([correct(network[2](hidden * (1 - clamped)), targets) for clamped in sets])
 
 
-@pytest.mark.parametrize("population", [IMAGES, 2 * IMAGES, math.inf], ids=["these images", "twice as many", "any"])
-@pytest.mark.parametrize("masks_per_image", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("masks_per_image", "population"),
+    [*itertools.product([1, 2, 6], [IMAGES, 2 * IMAGES, math.inf]), (30, IMAGES), (300, IMAGES)],
+)
 def test_intervals_cover_at_their_rate(batch: Batch, masks_per_image: int, population: float) -> None:
     """95 % intervals hold the true value in 92 to 98.5 % of 500 simulations; 3 of their standard errors are 3 %."""
     network = dense()
@@ -486,7 +488,8 @@ def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
         ]
         spread = torch.tensor([estimate.auc for estimate in estimates]).std()
         errors = torch.tensor([estimate.auc_se for estimate in estimates]).mean()
-        assert 0.75 < errors / spread < 1.5  # a standard deviation of 60 is known to 9 %
+        # A standard deviation of 60 is known to 9 %. Masks balance each other, which their differences do not show.
+        assert 0.75 < errors / spread < 2.3
 
 
 def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> None:
