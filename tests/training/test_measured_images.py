@@ -304,12 +304,13 @@ def test_some_of_a_stream_is_drawn_uniformly_and_shared():
     assert torch.cat(shares).sort().values.equal(torch.cat([y for _, y in some_of(pairs, 20, 0)]))
 
 
-def test_images_take_no_more_memory_than_is_allowed(caplog):
-    """An image is 64 float32 and a label of 8 bytes."""
+@pytest.mark.parametrize("images", [20, 5])
+def test_images_take_no_more_memory_than_is_allowed(images):
+    """An image is 64 float32 and a label of 8 bytes. Fewer than are read to look for augmentation are not augmented."""
     for given in ({}, {"batches": DataLoader(Plain(), 16)}):
-        measured = AblationAUC(memory_budget=20 * (64 * 4 + 8) + 5, **given)
+        measured = AblationAUC(memory_budget=images * (64 * 4 + 8) + 5, **given)
         fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(Plain(), 16))
-        assert measured.form["images"] == 20
+        assert measured.form["images"] == images
         assert "GiB" in Kept.images.source
 
 

@@ -69,7 +69,8 @@ class AblationAUC(Callback):
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
-    drawn from `seed`. The data set is read in worker processes if the training does so. Images are kept in memory.
+    drawn from `seed`. Images, those of `batches` too, are read in worker processes if the training has any, and are
+    kept in memory.
 
     Of several processes each measures its share of the images, and all log the one estimate. With ``clamp="mean"`` each
     measures all images. The network is run in the precision of its weights, under mixed precision in float32.
@@ -78,8 +79,8 @@ class AblationAUC(Callback):
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
         cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` forward passes with a mask for each image
-            that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and at most
-            ``cost * 150_000``, those of 50,000 images.
+            that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and 500 in
+            each process, but no more than ``cost * 150_000``, those of 50,000 images, if that is not less.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
         batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
             the start of training, and pass through the same hooks, in validation.

@@ -113,7 +113,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
-    alike = all(a.equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
     source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
     return Images(batches, len(chosen), chosen, number, pool.epoch, source, not alike, _values(batches[0][0]))
 
