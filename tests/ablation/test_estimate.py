@@ -492,6 +492,25 @@ def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
         assert 0.75 < errors / spread < 2.3
 
 
+def test_the_error_of_one_batch_alone_counts_which_images_were_drawn() -> None:
+    """Its images share their masks, so there is one cluster, whose variance from others cannot be seen."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
+        )
+    estimates = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        inputs, targets = torch.randn(60, 4, generator=generator), torch.randint(3, (60,), generator=generator)
+        settings = {"masks_per_image": 20, "masks": 1200, "points": 5, "seed": seed, "population": math.inf}
+        estimates.append(ablation_auc(network, [(inputs, targets)], **settings))
+    for name in ("auc", "accuracy"):
+        spread = torch.tensor([getattr(estimate, name) for estimate in estimates]).std()
+        errors = torch.tensor([getattr(estimate, f"{name}_se") for estimate in estimates]).mean()
+        assert 0.75 < errors / spread < 1.5  # a standard deviation of 60 is known to 9 %
+
+
 def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> None:
     seen = []
 
