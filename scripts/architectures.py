@@ -138,7 +138,7 @@ which. The rule:
 Sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network
 can be traced. A module that is no step of the graph has its own name (`layer4.1`).
 
-`unit_dim=2` says in which dimension the units lie, `unit_dim={"blocks.0.mlp.fc1": 2}` for one site alone.
+`unit_dim=2` says in which dimension the units lie, `unit_dim={"blocks.0.mlp.act": 2}` for one site alone.
 `unit_dim="head"` makes attention heads the units: of an `nn.MultiheadAttention`, of `scaled_dot_product_attention`,
 or of what the projection of another attention reads (`blocks.0.attn.norm` in a ViT of timm).
 

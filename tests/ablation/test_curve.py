@@ -67,6 +67,57 @@ def test_compiled_network_is_measured_as_it_was_written(method: str) -> None:
     assert network.training
 
 
+def refused(graph: Any, inputs: Any) -> Any:
+    """A backend of `torch.compile` that must not be asked."""
+    raise AssertionError("compiled while it was measured")
+
+
+class WithFunction(nn.Module):
+    """A part of its `forward` is a compiled function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.activation = torch.compile(nn.functional.relu, backend=refused)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.last(self.activation(self.first(inputs)))
+
+
+class OfClass(WithFunction):
+    """Its class's `forward` is compiled."""
+
+    forward = torch.compile(lambda self, inputs: self.last(torch.relu(self.first(inputs))), backend=refused)
+
+
+class OfInstance(WithFunction):
+    """Its own `forward` is compiled, as Lightning does with a compiled LightningModule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forward = torch.compile(lambda inputs: self.last(torch.relu(self.first(inputs))), backend=refused)
+
+
+class InPlace(WithFunction):
+    """It is compiled by its own method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = torch.relu
+        self.compile(backend=refused)
+
+
+@pytest.mark.parametrize("kind", [WithFunction, OfClass, OfInstance, InPlace])
+def test_whatever_is_compiled_runs_as_it_was_written(kind: type[WithFunction]) -> None:
+    network, batches = seeded(kind), [(images(40, 6), torch.arange(40) % 3)]
+    plain = nn.Sequential(network.first, nn.ReLU(), network.last)
+    found, wanted = (ablation_auc(net, batches, masks=400) for net in (network, plain))
+    assert found.auc == pytest.approx(wanted.auc)
+    assert found.method == wanted.method == "prefix"
+    with pytest.raises(torch._dynamo.exc.BackendCompilerFailed), torch.no_grad():
+        network(batches[0][0])
+
+
 class Untraceable(nn.Module):
     def __init__(self) -> None:
         super().__init__()

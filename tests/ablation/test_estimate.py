@@ -74,8 +74,10 @@ def answers(network: nn.Sequential, batch: Batch) -> Tensor:
     return torch.stack([correct(network[2](hidden * (1 - clamped)), targets) for clamped in sets])
 
 
-@pytest.mark.parametrize("population", [IMAGES, 2 * IMAGES, math.inf], ids=["these images", "twice as many", "any"])
-@pytest.mark.parametrize("masks_per_image", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("masks_per_image", "population"),
+    [*itertools.product([1, 2, 6], [IMAGES, 2 * IMAGES, math.inf]), (30, IMAGES), (300, IMAGES)],
+)
 def test_intervals_cover_at_their_rate(batch: Batch, masks_per_image: int, population: float) -> None:
     """95 % intervals hold the true value in 92 to 98.5 % of 500 simulations; 3 of their standard errors are 3 %."""
     network = dense()
@@ -486,6 +488,26 @@ def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
         ]
         spread = torch.tensor([estimate.auc for estimate in estimates]).std()
         errors = torch.tensor([estimate.auc_se for estimate in estimates]).mean()
+        # A standard deviation of 60 is known to 9 %. Masks balance each other, which their differences do not show.
+        assert 0.75 < errors / spread < 2.3
+
+
+def test_the_error_of_one_batch_alone_counts_which_images_were_drawn() -> None:
+    """Its images share their masks, so there is one cluster, whose variance from others cannot be seen."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
+        )
+    estimates = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        inputs, targets = torch.randn(60, 4, generator=generator), torch.randint(3, (60,), generator=generator)
+        settings = {"masks_per_image": 20, "masks": 1200, "points": 5, "seed": seed, "population": math.inf}
+        estimates.append(ablation_auc(network, [(inputs, targets)], **settings))
+    for name in ("auc", "accuracy"):
+        spread = torch.tensor([getattr(estimate, name) for estimate in estimates]).std()
+        errors = torch.tensor([getattr(estimate, f"{name}_se") for estimate in estimates]).mean()
         assert 0.75 < errors / spread < 1.5  # a standard deviation of 60 is known to 9 %
 
 

@@ -422,6 +422,11 @@ BAD = {
         lambda: callback(batches=Augmented()),
         "Augmented gives single images; give a DataLoader",
     ),
+    "single images for batches": (
+        lambda: callback(batches=DataLoader(Augmented(), batch_size=None)),
+        "batches: they hold single images; give a DataLoader",
+    ),
+    "a number for batches": (lambda: callback(batches=5), "batches: a list or a DataLoader of pairs .* not int"),
     "unknown site": (lambda: callback(sites=["relu_7"]), "'relu_7'.*relu_1"),
     "unknown network": (lambda: callback(network="nett"), "network='nett'.*first, second"),
     "unknown signal": (lambda: callback(signal="accuracy"), "signal='accuracy': one of auc, auc_normalized"),
@@ -640,3 +645,22 @@ def test_compiled_part_is_measured_as_it_was_written(network, site):
     assert measured.latest.method == plain.latest.method
     assert measured.latest.sites[0].name == site
     assert holder.net is compiled
+
+
+def test_a_compiled_training_is_compiled_no_more_often_than_without_the_callback():
+    """Code compiled for the measurement would take the place of the training's: the number of versions is limited."""
+
+    def compiled(callbacks):
+        versions = []
+
+        def backend(graph, inputs):
+            versions.append(graph)
+            return graph.forward
+
+        torch._dynamo.reset()
+        fit(torch.compile(module(), backend=backend), callbacks, epochs=2)
+        return len(versions)
+
+    measured = callback()
+    assert compiled([measured]) == compiled([]) > 0
+    assert sorted(measured.curves) == [0, 1]

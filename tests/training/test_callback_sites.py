@@ -1,5 +1,7 @@
 """What the callback ablates in common networks."""
 
+import warnings
+
 import pytest
 import torch
 from own_training import IMAGES, Augmented, Own, fit
@@ -77,3 +79,25 @@ def test_a_network_of_one_logit() -> None:
     callback = AblationAUC(**FEW)
     fit(Binary(), [callback], epochs=1, train=DataLoader(data, batch_size=IMAGES))
     assert 0.2 < callback.values[0]["accuracy"] < 1
+
+
+class Dead(Own):
+    """A site whose units are dead, an activation on the logits, and a `forward` that cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.second.bias, -1e6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return gelu(super().forward(images)) if len(images) else images
+
+
+def test_what_is_warned_of_a_network_is_told_once() -> None:
+    callback = AblationAUC(**FEW)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(Dead(), [callback], epochs=3)
+    told = [str(warning.message).split(":")[0] for warning in caught if "site" in str(warning.message)]
+    assert told == ["no default site", "site 'relu_1'"]
+    assert callback.latest is not None
+    assert callback.latest.method == "reference"

@@ -1,5 +1,8 @@
 """`import lightning as L` and `import pytorch_lightning as pl`: the same callback in both."""
 
+import re
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -185,3 +188,10 @@ def test_command_line_with_a_yaml_file_and_the_one_that_it_saves(own, tmp_path, 
     assert "seed: 3" in saved
     assert "!!python" not in saved
     assert auc("config.yaml") == first
+
+
+def test_an_old_version_is_named():
+    """Before 2.6 there was no averaging of weights, and the callback would be no `Callback` of a trainer."""
+    code = "import lightning.pytorch as L; del L.callbacks.WeightAveraging; import single_directions.training"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search(r"ImportError: lightning.pytorch 2\.\S+ is too old: AblationAUC needs 2.6 or newer", done.stderr)

@@ -15,7 +15,9 @@ from own_training import IMAGES, Augmented, Own, fit
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
+    IterableDataset,
     RandomSampler,
     Sampler,
     Subset,
@@ -24,7 +26,7 @@ from torch.utils.data import (
 )
 
 from single_directions import AblationAUC, BadInput
-from single_directions.training.pool import trained_on
+from single_directions.training.pool import images_of, trained_on
 from single_directions.training.reading import of_process, some_of
 
 
@@ -241,6 +243,13 @@ def test_given_batches_go_through_the_hooks_as_in_validation():
     assert Kept.images.batches[0][0].equal(data.inputs / 2)
 
 
+def test_given_batches_without_an_image_are_passed_over():
+    inputs, labels = Plain().inputs.float(), Plain().labels
+    measured = AblationAUC(batches=[(inputs[:0], labels[:0]), (inputs, labels)])
+    fit(Own(), [measured], epochs=1, train=DataLoader(Plain(), 16))
+    assert measured.form["images"] == IMAGES
+
+
 def test_samples_limits_given_batches():
     data = Plain()
     given = DataLoader(data, batch_size=10)
@@ -252,6 +261,35 @@ def test_samples_limits_given_batches():
         parts.append(torch.cat([inputs for inputs, _ in Kept.images.batches]))
     assert parts[0].equal(parts[1])
     assert not parts[0].equal(parts[2])
+
+
+class Endless(IterableDataset):
+    """A stream without an end."""
+
+    def __iter__(self):
+        while True:
+            yield from zip(Plain().inputs.float(), Plain().labels, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("loaders", "batches", "images"),
+    [
+        ([DataLoader(Endless(), 16)], 5, 80),
+        ([DataLoader(Endless(), 16)], float("inf"), 0),
+        ([DataLoader(Plain(), 16), DataLoader(Plain(40), 8)], 6, 6 * 16 + 5 * 8),  # the second ends after 5 batches
+        ([[Plain().inputs]], 5, 0),
+    ],
+    ids=["limited", "endless", "two", "no DataLoader"],
+)
+def test_images_of_an_epoch_without_an_index_are_counted_by_the_loaders(loaders, batches, images):
+    """Not by the batches that are measured, which may hold any number of images."""
+    assert images_of(loaders, batches) == images
+
+
+def test_a_stream_is_an_epoch_of_its_own_length():
+    measured = AblationAUC(batches=[(Plain().inputs.float(), Plain().labels)])
+    fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(Endless(), 16), limit_train_batches=5)
+    assert Kept.images.epoch == 80
 
 
 def test_some_of_a_stream_is_drawn_uniformly_and_shared():
@@ -266,12 +304,13 @@ def test_some_of_a_stream_is_drawn_uniformly_and_shared():
     assert torch.cat(shares).sort().values.equal(torch.cat([y for _, y in some_of(pairs, 20, 0)]))
 
 
-def test_images_take_no_more_memory_than_is_allowed(caplog):
-    """An image is 64 float32 and a label of 8 bytes."""
+@pytest.mark.parametrize("images", [20, 5])
+def test_images_take_no_more_memory_than_is_allowed(images):
+    """An image is 64 float32 and a label of 8 bytes. Fewer than are read to look for augmentation are not augmented."""
     for given in ({}, {"batches": DataLoader(Plain(), 16)}):
-        measured = AblationAUC(memory_budget=20 * (64 * 4 + 8) + 5, **given)
+        measured = AblationAUC(memory_budget=images * (64 * 4 + 8) + 5, **given)
         fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(Plain(), 16))
-        assert measured.form["images"] == 20
+        assert measured.form["images"] == images
         assert "GiB" in Kept.images.source
 
 
@@ -361,15 +400,33 @@ def zipped(tmp_path):
     return Zipped(tmp_path / "images.zip", 120)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_a_file_that_is_opened_at_the_first_read_is_not_opened_in_this_process(zipped, given):
+@pytest.mark.parametrize("read", ["train", "part of train", "part of joined", "part of validation"])
+def test_a_file_that_is_opened_at_the_first_read_is_not_opened_in_this_process(zipped, read):
     """Workers that are forked later would share its position: BadZipFile, or the wrong images."""
-    loader = DataLoader(zipped, 8, shuffle=True, num_workers=2)
-    batches = DataLoader(Subset(zipped, range(40)), 8) if given else None
+
+    class Validated(Own):
+        def val_dataloader(self):
+            return DataLoader(zipped, 40, num_workers=2)
+
+    joined = {"part of joined": ConcatDataset([zipped, Subset(zipped, range(8))]), "part of validation": Plain()}
+    loader = DataLoader(joined.get(read, zipped), 8, shuffle=True, num_workers=2 * (read != "part of validation"))
+    batches = None if read == "train" else DataLoader(Subset(zipped, range(40)), 8)
     measured = AblationAUC(batches=batches)
-    fit(Own(lr=1e-6), [measured], epochs=3, train=loader)
+    own = Validated if read == "part of validation" else Own
+    fit(own(lr=1e-6), [measured], epochs=2, train=loader, num_sanity_val_steps=0)
     assert zipped.file is None
-    assert measured.form["images"] == (40 if given else 120)
+    assert measured.form["images"] == (120 if read == "train" else 40)
+
+
+def test_a_stream_is_read_in_a_worker_too():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            assert torch.utils.data.get_worker_info() is not None
+            return iter(zip(Plain().inputs.float(), Plain().labels, strict=True))
+
+    measured = AblationAUC(batches=DataLoader(Stream(), 16), samples=30)
+    fit(Own(), [measured], epochs=1, train=DataLoader(Stream(), 16, num_workers=1))
+    assert measured.form["images"] == 30
 
 
 def test_a_worker_prepares_its_data_set_as_in_training(zipped):

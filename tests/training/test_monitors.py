@@ -165,6 +165,37 @@ def test_fall_goes_on_from_the_best_value_after_a_resume(tmp_path):
     assert second.values[4]["fall"] > 3
 
 
+def test_fall_counts_each_measurement_of_an_epoch_with_several_validations(tmp_path):
+    """The best of more measurements is so by luck more often, also after a resume."""
+
+    class Falls(Own):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                nn.init.normal_(self.first.weight)
+
+    first, second = AblationAUC(signal="auc"), AblationAUC(signal="auc")
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    part = {"train": PLAIN, "validation": True, "val_check_interval": 2}  # of 6 batches
+    fit(Falls(lr=0.02), [first, saver], epochs=2, **part)
+    fit(Falls(lr=0.02), [second], epochs=3, checkpoint=saver.best_model_path, **part)
+    change = second.latest.change_from(second._best)["auc"]
+    assert second.values[2]["fall"] == pytest.approx(corrected(-change.value / change.se, measurements=9))
+    assert second.values[2]["fall"] > 0
+
+
+def test_a_saver_of_the_lowest_fall_is_warned_of(tmp_path):
+    """No fall is 0, in the first epoch too, whose checkpoint would stay the best."""
+    for top_k in (1, -1):
+        saver = ModelCheckpoint(tmp_path, monitor="ablation/fall", mode="min", save_top_k=top_k)
+        if top_k == 1:
+            with pytest.warns(
+                UserWarning, match="0 whenever there is no fall.*monitor ablation/auc_corrected with mode"
+            ):
+                fit(Own(), [AblationAUC(), saver], epochs=1, train=PLAIN)
+        else:
+            fit(Own(), [AblationAUC(), saver], epochs=1, train=PLAIN)  # a warning would be an error
+
+
 FALL = {"mode": "min", "divergence_threshold": 3, "patience": 1000}
 
 

@@ -248,12 +248,16 @@ class AblationEstimate:
         def squares(totals: Tensor) -> float:
             return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
 
-        between = squares(influence.image + influence.mask.sum(1)) * clusters / max(1, clusters - 1)
+        total = influence.image + influence.mask.sum(1)
         if masks < 2:  # masks cannot be told from images
             within = squares(influence.mask.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
             shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
             within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
+        if clusters > 1:
+            between = squares(total) * clusters / (clusters - 1)
+        else:  # one batch alone: its images vary as if independent, and their masks vary together
+            between = float(total.square().sum()) * self.images / max(1, self.images - 1) + within
         fraction = self.images / self.population
         return math.sqrt((1 - fraction) * between + fraction * within)
 

@@ -1,6 +1,7 @@
 """Sites: places in a network whose units can be clamped, and the network run with something done there."""
 
 import copy
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -152,14 +153,24 @@ def as_written(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Within it nothing is compiled, and what was compiled runs as it was written, also while it is traced."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and importing it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+        yield
+
+
+@contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Within it the network is in eval mode and gradients are off.
 
     Afterwards random states and all modules are as before: their modes, buffers and attributes, whatever a forward pass
     or tracing sets.
 
-    A network or a part of it that was compiled (in place by `module.compile()`, or a part by `torch.compile(module)`)
-    runs as it was written, and so does `nn.TransformerEncoder`, which else runs as one operation.
+    What `torch.compile` has compiled, the network or a part of it, runs as it was written, and so does
+    `nn.TransformerEncoder`, which else runs as one operation.
 
     Raises:
         BadInput: the network has no eval mode.
@@ -173,7 +184,7 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network):
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network), _uncompiled():
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -183,9 +194,6 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                     f"network: {type(network).__name__} cannot be set to eval mode, as after torch.export; "
                     "give the module it was made from"
                 ) from error
-            for module in modes:
-                if module._compiled_call_impl:
-                    module._compiled_call_impl = None
             for parent, name, child in wrapped:
                 parent._modules[name] = child._modules["_orig_mod"]
             yield

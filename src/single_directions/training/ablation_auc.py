@@ -1,5 +1,6 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -68,7 +69,8 @@ class AblationAUC(Callback):
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
-    drawn from `seed`. The data set is read in worker processes if the training does so. Images are kept in memory.
+    drawn from `seed`. Images, those of `batches` too, are read in worker processes if the training has any, and are
+    kept in memory.
 
     Of several processes each measures its share of the images, and all log the one estimate. With ``clamp="mean"`` each
     measures all images. The network is run in the precision of its weights, under mixed precision in float32.
@@ -77,8 +79,8 @@ class AblationAUC(Callback):
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
         cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` forward passes with a mask for each image
-            that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and at most
-            ``cost * 150_000``, those of 50,000 images.
+            that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and 500 in
+            each process, but no more than ``cost * 150_000``, those of 50,000 images, if that is not less.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
         batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
             the start of training, and pass through the same hooks, in validation.
@@ -149,6 +151,7 @@ class AblationAUC(Callback):
         self.latest: AblationEstimate | None = None
         self.seconds = 0.0
         self._best: AblationEstimate | None = None
+        self._measurements = 0  # more than `values` has if validation runs several times an epoch
         self._units_ablated = torch.empty(0, dtype=torch.int64)
         self._units = 0
         self._known: dict[str, Any] = {}
@@ -249,6 +252,7 @@ class AblationAUC(Callback):
             "units_ablated": self._units_ablated,
             "units": self._units,
             "best": None if self._best is None else estimate_state(self._best),
+            "measurements": self._measurements,
             "known": self._known,
             "seconds": self.seconds,
         }
@@ -263,6 +267,7 @@ class AblationAUC(Callback):
         self.values, self.curves = dict(state_dict["values"]), dict(state_dict["curves"])
         self._units_ablated, self._units = state_dict["units_ablated"], state_dict["units"]
         self._best = None if state_dict["best"] is None else estimate_from_state(state_dict["best"])
+        self._measurements = state_dict.get("measurements", len(self.values))
         self._known, self.seconds = state_dict["known"], state_dict["seconds"]
 
     def _parts(self, trainer: "pl.Trainer") -> int:
@@ -280,12 +285,12 @@ class AblationAUC(Callback):
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
     def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
-        return plan_for(
-            *(network, inputs, available, self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim)
-        )
+        settings = self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim
+        with _told_at_the_rehearsal():
+            return plan_for(network, inputs, available, *settings)
 
     def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-        """Measures a few images at two points, for the errors that it meets."""
+        """Measures a few images at two points, for the errors that it meets and for what it warns of."""
         ablation_auc(
             *(network, [(inputs, targets)], self.sites, 1, 2, self.clamp, self.top_k, self.seed),
             unit_dim=self.unit_dim,
@@ -297,7 +302,8 @@ class AblationAUC(Callback):
         sites, masks = len(plan.sites), images.number * plan.masks_per_image
         line = (
             f"{name}: {sites} site{'s' * (sites != 1)}, {sum(site.units for site in plan.sites):,} units; "
-            f"{images.number:,} images {images.source}; {masks:,} masks, {told_cost(plan.passes, images.epoch)}"
+            f"{images.number:,} image{'s' * (images.number != 1)} {images.source}; "
+            f"{masks:,} masks, {told_cost(plan.passes, images.epoch)}"
         )
         averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, AVERAGING)]  # type: ignore[attr-defined]
         if averaging:
@@ -359,7 +365,7 @@ class AblationAUC(Callback):
         assert self._images is not None
         if self._repeated is None or self._network is not network:
             self._network, self._repeated = network, self._prepared(trainer, network)
-        with _aside(trainer, trainer.lightning_module):
+        with _aside(trainer, trainer.lightning_module), _told_at_the_rehearsal():
             own = self._repeated() if _finite(self._repeated.network, self._images.batches[0][0]) else None
             return own if self._parts(trainer) == 1 else estimate_of_all(own)
 
@@ -387,11 +393,12 @@ class AblationAUC(Callback):
 
     def _keep(self, epoch: int, estimate: AblationEstimate | None) -> None:
         self.latest = estimate
+        self._measurements += 1
         if estimate is None:
             self._fresh = diverged()
             self.curves[epoch] = torch.full((len(self._units_ablated), 2), torch.nan, dtype=torch.float64)
         else:
-            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal, len(self.values) + 1)}
+            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal, self._measurements)}
             self.curves[epoch] = torch.stack([estimate.curve, estimate.curve_se], dim=1)
             if is_better(estimate, self._best, self.signal):
                 self._best = estimate
@@ -443,6 +450,14 @@ def _finite(network: nn.Module, inputs: Tensor) -> bool:
     device = next((parameter.device for parameter in network.parameters()), inputs.device)
     with undisturbed(network):
         return bool(network(inputs[:_REHEARSED].to(device)).isfinite().all())
+
+
+@contextmanager
+def _told_at_the_rehearsal() -> Iterator[None]:
+    """Within it nothing is warned of the network. It would be at each look at it, in every epoch if it is untraced."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"single_directions\.ablation\.")
+        yield
 
 
 @contextmanager

@@ -22,6 +22,9 @@ def _installed() -> tuple[ModuleType, ...]:
 
 
 FRAMEWORKS = _installed()
+for _framework in FRAMEWORKS:
+    if not hasattr(_framework.callbacks, "WeightAveraging"):  # new in 2.6
+        raise ImportError(f"{_framework.__name__} {_framework.__version__} is too old: AblationAUC needs 2.6 or newer")
 
 
 def in_each(module: str, name: str) -> tuple[type[Any], ...]:

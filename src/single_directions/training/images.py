@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from math import inf
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,8 +15,8 @@ from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
-from single_directions.training.pool import trained_on
-from single_directions.training.reading import Share, by_index, of_process, pair, some_of, without_handles
+from single_directions.training.pool import images_of, trained_on
+from single_directions.training.reading import Share, by_index, in_worker, of_process, pair, some_of
 from single_directions.training.seeds import derived_seed
 
 _PROBED = 8
@@ -113,7 +113,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
-    alike = all(a.equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
     source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
     return Images(batches, len(chosen), chosen, number, pool.epoch, source, not alike, _values(batches[0][0]))
 
@@ -121,14 +121,20 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
 def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if isinstance(wanted.batches, Dataset):
         raise BadInput(f"batches: {type(wanted.batches).__name__} gives single images; give a DataLoader of it")
-    batches = without_handles(wanted.batches, trainer.train_dataloader)  # type: ignore[arg-type]
+    if not isinstance(wanted.batches, Iterable):
+        raise BadInput(
+            f"batches: a list or a DataLoader of pairs (inputs, targets) is needed, not {type(wanted.batches).__name__}"
+        )
+    train, val = (CombinedLoader(loaders).flattened for loaders in (trainer.train_dataloader, trainer.val_dataloaders))
+    batches = in_worker(wanted.batches, [*train, *val])
     seen = 0
 
     def pairs() -> Iterator[Batch]:
         nonlocal seen
         for inputs, targets in _pairs(trainer, batches, wanted, wanted.seed, as_trained=False):
             seen += len(targets)
-            yield inputs, targets
+            if len(targets):
+                yield inputs, targets
 
     stream = pairs()
     first = next(stream, None)
@@ -137,8 +143,7 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     try:
         epoch = trained_on(trainer.train_dataloader, trainer.num_training_batches).epoch
     except BadInput:  # the train data cannot be read by index, so the user gave batches
-        known = trainer.num_training_batches != inf
-        epoch = int(trainer.num_training_batches) * len(first[1]) * share[1] if known else 0
+        epoch = images_of(train, trainer.num_training_batches) * trainer.world_size
     room = max(1, wanted.memory // _bytes(first))
     enough = max(share[1], wanted.enough(first[0][:_PROBED], wanted.samples or _ENDLESS, epoch))
     drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))

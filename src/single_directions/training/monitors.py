@@ -48,7 +48,12 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
                     f"set patience={waited * checks}"
                 )
 
-        if isinstance(callback, MODEL_CHECKPOINT) and saves_stale_values(callback, trainer, every_n_epochs):
+        if isinstance(callback, MODEL_CHECKPOINT) and monitored == f"{name}/fall" and callback.save_top_k > 0:
+            yield (
+                f"{kind}: {monitored} is 0 whenever there is no fall, so the first epochs stay the best; monitor "
+                f'{name}/auc_corrected with mode="max"'
+            )
+        elif isinstance(callback, MODEL_CHECKPOINT) and saves_stale_values(callback, trainer, every_n_epochs):
             yield (
                 f"{kind}: it saves epochs under a {monitored} that was measured in an earlier one, as with "
                 f"every_n_epochs={every_n_epochs} not each epoch that it looks at is measured; "

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence, Sized
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite, nan
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.data import sized_len
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -64,6 +66,18 @@ def trained_on(loader: Any, batches: float) -> Pool:
         note = f"drawn from all images of the data set, as {sampler} cannot be copied ({error})"
         indices = torch.arange(images)
     return _of_all_processes(indices, note)
+
+
+def images_of(loaders: Sequence[Any], batches: float) -> int:
+    """How many images this process trains on in an epoch of `batches` batches, if they cannot be read by index.
+
+    0 if that is not known. Of a loader that starts again within an epoch each image counts once.
+    """
+    number = 0.0
+    for loader in loaders:
+        length = sized_len(loader)
+        number += (getattr(loader, "batch_size", None) or nan) * (batches if length is None else min(batches, length))
+    return int(number) if isfinite(number) else 0
 
 
 def check(loader: Any) -> None:

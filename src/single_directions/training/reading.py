@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -65,22 +66,32 @@ def by_index(loader: DataLoader[Any], indices: Tensor, seed: int) -> DataLoader[
     """
     dataset = Seeded(loader.dataset, seed)
     at_once = loader.batch_size or 128  # None if the loader has its own batch sampler
-    reading = {**_workers(loader, len(indices)), "collate_fn": loader.collate_fn}
+    reading: dict[str, Any] = {"collate_fn": loader.collate_fn}
+    if loader.num_workers:
+        reading["num_workers"] = min(loader.num_workers, len(indices))
+        reading["multiprocessing_context"] = loader.multiprocessing_context
+        reading["worker_init_fn"] = loader.worker_init_fn
     if loader.batch_sampler is None:  # the sampler gives lists of indices, the data set whole batches
         lists = [part.tolist() for part in indices.split(at_once)]
         return DataLoader(dataset, batch_size=None, sampler=lists, **reading)
     return DataLoader(dataset, batch_size=at_once, sampler=indices.tolist(), **reading)
 
 
-def without_handles(batches: Iterable[Any], loader: Any) -> Iterable[Any]:
-    """`batches`, read in a worker if they come from the data set that the training's workers read."""
-    if not (isinstance(batches, DataLoader) and isinstance(loader, DataLoader) and loader.num_workers):
+def in_worker(batches: Iterable[Any], loaders: Iterable[Any]) -> Iterable[Any]:
+    """`batches`, read in a worker process if one of the training's `loaders` has workers.
+
+    Their data set may be that of such a loader, or a part of it, and open a file at the first read (see `by_index`).
+    """
+    others = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers]
+    if not others or not isinstance(batches, DataLoader) or batches.num_workers:
         return batches
-    if batches.num_workers or batches.batch_sampler is None or _root(batches) is not _root(loader):
-        return batches
-    return DataLoader(
-        batches.dataset, batch_sampler=batches.batch_sampler, collate_fn=batches.collate_fn, **_workers(loader, 1)
-    )
+    same = [loader for loader in others if _root(loader) is _root(batches)]
+    reader = copy(batches)
+    reader.num_workers, reader.prefetch_factor = 1, 2
+    reader.multiprocessing_context = (same or others)[0].multiprocessing_context
+    if same:
+        reader.worker_init_fn = same[0].worker_init_fn
+    return reader
 
 
 def _root(loader: Any) -> Any:
@@ -88,16 +99,6 @@ def _root(loader: Any) -> Any:
     while hasattr(loader, "dataset"):
         loader = loader.dataset
     return loader
-
-
-def _workers(loader: DataLoader[Any], images: int) -> dict[str, Any]:
-    if not loader.num_workers:
-        return {}
-    return {
-        "num_workers": min(loader.num_workers, images),
-        "multiprocessing_context": loader.multiprocessing_context,
-        "worker_init_fn": loader.worker_init_fn,
-    }
 
 
 def some_of(pairs: Iterable[Batch], samples: int, seed: int) -> Iterator[Batch]:
@@ -146,4 +147,6 @@ def pair(batch: Any, batch_to_xy: BatchToXY | None = None) -> Batch:
             f"batch: a pair of tensors (inputs, targets) is needed, not {adapting.described(batch)}; "
             "say how to get it: batch_to_xy=lambda batch: (inputs, targets)"
         )
+    if targets.dim() == 0:
+        raise BadInput("batches: they hold single images; give a DataLoader of them")
     return inputs.detach().cpu(), targets.detach().cpu()
