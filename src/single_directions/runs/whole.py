@@ -40,8 +40,8 @@ def broken_summary(summary: dict[str, Any]) -> str:
 
 def broken_record(record: dict[str, Any]) -> str:
     """Which key of what a run says of its origin, see `identity.record_of`, has an invalid value; "" where none."""
-    overrides = record.get("overrides", [])
-    if not (isinstance(overrides, list) and all(isinstance(one, str) for one in overrides)):
+    overrides = record.get("overrides")
+    if not (overrides is None or (isinstance(overrides, list) and all(isinstance(one, str) for one in overrides))):
         return "overrides"
     texts = ("command", "commit", "identity")
     return next((key for key in texts if not isinstance(record.get(key), str | None)), "")
