@@ -48,10 +48,12 @@ def test_a_run_measured_again_gives_its_curve(run, call, capsys):
     out = call(run.path, "--verify", 3)
     pd.testing.assert_frame_equal(pd.read_csv(out / "curves.csv"), pd.read_csv(run.curves))
     record = json.loads((out / "measurement.json").read_text())
-    assert record["auc"] == pytest.approx(run.read_summary()["auc"])
+    names = [f"estimate_{name}{se}" for name in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")]
+    for name in ("auc", "auc_normalized", *names):
+        assert record[name] == pytest.approx(run.read_summary()[name]), name
     assert record["label_hash"] == run.read_summary()["label_hash"]
     assert (out / "curve.png").stat().st_size > 10_000
-    assert "AUC" in capsys.readouterr().out
+    assert f"AUC {record['estimate_auc']:.4f} ± {record['estimate_auc_se']:.4f}, norm" in capsys.readouterr().out
 
 
 def test_chance_in_the_figure_is_that_of_the_top_k_counted(run, call, monkeypatch):

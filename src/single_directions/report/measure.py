@@ -10,21 +10,23 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
-from single_directions.ablation import AblationCurve, ablation_curve, unit_importance
+from single_directions.ablation import AblationCurve, AblationEstimate, ablation_curve, unit_importance
 from single_directions.ablation.measurement import METHODS
+from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
 from single_directions.experiments.drawing.ablation import curve_figure
 from single_directions.experiments.drawing.style import save
 from single_directions.runs.folder import write_json, write_text
+from single_directions.runs.precise import areas, precise_auc
 from single_directions.runs.target import Target, load_target
 from single_directions.training import measuring_loader
 
 
 def measure() -> None:
-    """Measure what a command line names, and write its curves, importances and a figure."""
+    """Measure what a command line names, and write its curve, AUC with standard errors, importances and a figure."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("single_directions").setLevel(logging.INFO)
     try:
@@ -35,7 +37,8 @@ def measure() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="The ablation curve and unit importances of a trained network.", epilog=_EPILOG
+        description="The ablation curve, the AUC with its standard error and unit importances of a trained network.",
+        epilog=_EPILOG,
     )
     parser.add_argument("target", help="a run's folder, a Lightning checkpoint (with network=... data=...), or the "
                         "name of a network of torchvision's (with --weights and data=...)")  # fmt: skip
@@ -100,12 +103,12 @@ def _measure(arguments: argparse.Namespace) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
-    images = target.data.train_plain if arguments.split == "train" else target.data.test
+    split = target.data.train_plain if arguments.split == "train" else target.data.test
+    images: Dataset[Batch] = split
     if keys["samples"] is not None:
-        chosen = class_balanced_subset(images.labels, keys["samples"], keys["seed"], "--samples")
-        loader = measuring_loader(target.data, Subset(images, chosen.tolist()))
-    else:
-        loader = measuring_loader(target.data, images)
+        chosen = class_balanced_subset(split.labels, keys["samples"], keys["seed"], "--samples")
+        images = Subset(split, chosen.tolist())
+    loader = measuring_loader(target.data, images)
     try:
         network = target.network.to(arguments.device)
     except (RuntimeError, AssertionError) as error:
@@ -123,19 +126,24 @@ def _measure(arguments: argparse.Namespace) -> None:
         **shared,
     )
     seconds = {"curve": round(time.perf_counter() - start, 3)}
+    logging.getLogger("single_directions").setLevel(logging.WARNING)  # the method was told by the curve
+    start = time.perf_counter()
+    precise = precise_auc(network, target.data, images, keys)
+    seconds["estimate"] = round(time.perf_counter() - start, 3)
     write_text(output / "curves.csv", curve.to_frame().to_csv(index=False))
     if arguments.importance:
-        logging.getLogger("single_directions").setLevel(logging.WARNING)  # the method is that of the curve
         start = time.perf_counter()
         importance = unit_importance(network, loader, progress=sys.stderr.isatty(), **shared)
         seconds["importance"] = round(time.perf_counter() - start, 3)
         write_text(output / "importance.csv", _importances(curve, importance).to_csv(index=False))
-    write_json(output / "measurement.json", _record({**vars(arguments), **keys}, target, curve, seconds))
+    write_json(output / "measurement.json", _record({**vars(arguments), **keys}, target, curve, precise, seconds))
     title = f"{target.name}: {len(curve.accuracy)} orderings of {curve.units} units, {curve.images} images"
     figure = curve_figure(curve, keys["top_k"] / target.data.classes, title, arguments.split)
     png, _ = save(figure, output / "curve")
-    spread = f" ± {curve.auc.std():.4f}" if len(curve.auc) > 1 else ""
-    print(f"accuracy {curve.accuracy[0, 0]:.4f}, AUC {curve.auc.mean():.4f}{spread} over orderings; see {png}")
+    print(
+        f"accuracy {curve.accuracy[0, 0]:.4f}, AUC {precise.auc:.4f} ± {precise.auc_se:.4f}, "
+        f"normalized AUC {precise.auc_normalized:.4f} ± {precise.auc_normalized_se:.4f} (standard errors); see {png}"
+    )
 
 
 def _importances(curve: AblationCurve, importance: torch.Tensor) -> pd.DataFrame:
@@ -145,8 +153,13 @@ def _importances(curve: AblationCurve, importance: torch.Tensor) -> pd.DataFrame
 
 
 def _record(
-    arguments: dict[str, Any], target: Target, curve: AblationCurve, seconds: dict[str, float]
+    arguments: dict[str, Any],
+    target: Target,
+    curve: AblationCurve,
+    estimate: AblationEstimate,
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
+    """The result as JSON: `auc` and `auc_normalized` are those of the curve."""
     asked = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
     return {
         "asked": json.loads(json.dumps(asked)),
@@ -158,6 +171,7 @@ def _record(
         "accuracy": curve.accuracy[0, 0].item(),
         "auc": curve.auc.mean().item(),
         "auc_normalized": curve.auc_normalized.mean().item() if curve.accuracy[:, 0].all() else None,
+        **areas(estimate),
         "method": curve.method,
         "why": curve.why,
         "seconds": seconds,

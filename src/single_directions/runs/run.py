@@ -1,6 +1,5 @@
 """One run: build, train, measure, write down."""
 
-import math
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,10 +10,8 @@ from typing import Any
 import pandas as pd
 import torch
 from pytorch_lightning.loggers import Logger
-from torch.utils.data import Subset
 
-from single_directions.ablation import AblationCurve, AblationEstimate, ablation_auc, ablation_curve
-from single_directions.ablation.estimate import plan_auc
+from single_directions.ablation import AblationCurve, ablation_curve
 from single_directions.errors import BadInput
 from single_directions.runs.build import Parts, build
 from single_directions.runs.causes import CodeFailed
@@ -23,14 +20,11 @@ from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, is_full, write_json
 from single_directions.runs.identity import record_of
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.precise import precise_auc
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import log_results, tracked
 from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
-
-PRECISION = 0.002
-"""The standard error that a run's raw and normalized AUC have at most, unless that takes more than `_MOST_MASKS`."""
-_MASKS, _MOST_MASKS = 20_000, 100_000
 
 
 def execute(config: dict[str, Any], folder: RunFolder, record: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -117,38 +111,6 @@ def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, pr
         )
 
 
-def estimate(config: dict[str, Any], parts: Parts, device: torch.device | str) -> AblationEstimate:
-    """The AUC that `measure` gives by few orderings, with a standard error of at most `PRECISION`.
-
-    It is the mean over all orderings for the same images, of which some are drawn where they are more than needed.
-    """
-    keys, parts = config["ablation"], parts.near(torch.device(device))
-    network, available = parts.network.to(device), len(parts.measured)  # type: ignore[arg-type]
-    inputs, _ = next(iter(measuring_loader(parts.data, Subset(parts.measured, range(min(8, available))))))
-    masks = _MASKS
-    while True:
-        plan = plan_auc(network, inputs, available, keys["sites"], masks, keys["points"])
-        order = torch.randperm(available, generator=torch.Generator().manual_seed(keys["seed"]))
-        chosen = order[: plan.images].sort().values.tolist()
-        found = ablation_auc(
-            network,
-            measuring_loader(parts.data, Subset(parts.measured, chosen)),
-            sites=keys["sites"],
-            masks=masks,
-            masks_per_image=plan.masks_per_image or None,
-            points=keys["points"],
-            clamp=keys["clamp"],
-            top_k=keys["top_k"],
-            seed=keys["seed"],
-            population=available,
-        )
-        errors = (found.auc_se, found.auc_normalized_se)
-        error = max((one for one in errors if math.isfinite(one)), default=0.0)
-        if error <= PRECISION or masks >= _MOST_MASKS:
-            return found
-        masks = min(_MOST_MASKS, math.ceil(1.1 * masks * (error / PRECISION) ** 2))
-
-
 def epoch_curves(during: AblationAUC) -> pd.DataFrame:
     """The mean curves of a training as one table: `epoch` (1 is the first), `ordering` (0), then as `to_frame`."""
     frame = during.to_frame()
@@ -167,7 +129,8 @@ def _trained_and_measured(
     training = fit(config, parts, folder, lease, loggers)
     start = perf_counter()
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
-    precise = estimate(config, parts, training.device)
+    near = parts.near(torch.device(training.device))
+    precise = precise_auc(near.network.to(training.device), near.data, near.measured, config["ablation"])
     measuring = perf_counter() - start
     summary = summarize(record, config, parts, training, curve, precise, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)

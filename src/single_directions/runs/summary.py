@@ -10,6 +10,7 @@ import torch
 from single_directions.ablation import AblationCurve, AblationEstimate
 from single_directions.runs.build import Parts
 from single_directions.runs.fit import Training
+from single_directions.runs.precise import areas
 
 PACKAGES = ("single-directions", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
 
@@ -50,7 +51,7 @@ def summarize(
         "auc_normalized": _number(curve.auc_normalized.mean()),
         "auc_normalized_std": _number(curve.auc_normalized.std()) if len(curve.auc) > 1 else None,
         "auc_corrected": _number(curve.auc_corrected.mean()),
-        **_estimated(estimate),
+        **areas(estimate),
         "generalization_error": last["train/accuracy"] - last["test/accuracy"],
         **final,
         "epochs": len(history.rows),
@@ -77,15 +78,6 @@ def summarize(
         },
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "settings": record["settings"],
-    }
-
-
-def _estimated(estimate: AblationEstimate) -> dict[str, float | int | None]:
-    """The areas of an estimate with their standard errors; null where one is not defined."""
-    names = [name + se for name in ("auc", "auc_normalized", "auc_corrected") for se in ("", "_se")]
-    values: dict[str, float] = {name: getattr(estimate, name) for name in names}
-    return {f"estimate_{name}": value if isfinite(value) else None for name, value in values.items()} | {
-        "estimate_masks": estimate.masks
     }
 
 
