@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 NUMBER = r"([+−]?\d+\.\d+)"
 INTERVAL = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
-_ADAM = "optimizer=adam,data.train_samples=10000"
+_ADAM, _SGD = (f"optimizer={name},data.train_samples=10000" for name in ("adam", "sgd"))
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +154,15 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
         r"Intervals are 95 %, and p is corrected for all nine main claims \(that of 1c, which was not run, included\)"
     )
     assert "memorization_imagenet" not in set(runs["experiment"])
-    prose.take(r"Trained longer, with Adam, the networks of 3b do show a negative correlation\.")
     long = {claim["id"]: claim for claim in json.loads((RESULTS / "figure_3_long" / "claims.json").read_text())}
-    assert long["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM]["high"] < 0
+    parts = long["early_stopping_grid.test_loss"]["details"]["parts"]
+    epochs, value, n = prose.take(
+        rf"After (\d+) epochs of Adam, in an MLP of 2 x 512, the correlation of 3b is negative \({NUMBER}, n = (\d)\)"
+    )
+    assert {int(epochs)} == set(pd.read_csv(RESULTS / "figure_3_long" / "runs.csv")["config.trainer.max_epochs"])
+    assert same(value, parts[_ADAM]["value"])
+    assert parts[_ADAM]["n"] == int(n)
+    assert parts[_ADAM]["high"] < 0 < parts[_SGD]["value"]
     check_reduction(prose, runs)
     assert prose.numbers_left(r"Figure 1a|CIFAR-10") == []
 
@@ -258,9 +264,13 @@ def test_figure_3_at_length_has_the_numbers_of_its_runs(claims):
             assert estimate["n"] == 4
     [paper] = re.findall(rf"it has {NUMBER}", text)
     assert float(paper.replace("−", "-")) == claims["early_stopping.test_loss"]["paper_value"]
-    [short] = re.findall(rf"after 100 epochs the correlation was {NUMBER}", text)
-    assert same(short, claims["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM]["value"])
-    [later] = re.findall(r"(\d+) to (\d+) epochs after the losses part", text)
+    [short] = re.findall(rf"after 100 epochs they disagreed \({INTERVAL}\)", text)
+    assert agrees(short, claims["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM])
+    each = [one for one in long["early_stopping_grid.test_loss"]["details"]["trainings"] if one["condition"] == _ADAM]
+    assert [one["correlation"] < 0 for one in each] == [True] * 4
+    stopping = {kind: long[f"early_stopping_{kind}.stopping"]["details"]["parts"] for kind in ("grid", "corrupted")}
+    assert {name for parts in stopping.values() for name, part in parts.items() if part["low"] <= 0} == {_SGD}
+    [later] = re.findall(r"(\d+) to (\d+) epochs later, with shuffled", text)
     [before] = re.findall(r"with shuffled labels (\d+) to (\d+) epochs before", text)
     for kind, said, sign in (("grid", later, 1), ("corrupted", before, -1)):
         trainings = long[f"early_stopping_{kind}.downturn"]["details"]["trainings"]

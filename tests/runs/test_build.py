@@ -55,7 +55,7 @@ def test_initialization_follows_from_seed_alone(settings):
         (["data=image_folder", "data.root=/nowhere"], "/nowhere"),
         (["network.hidden=[16,none]"], "network.hidden"),
         (["network.dropout=1"], "network.dropout"),
-        (["+network.depth=3"], "network: .*depth"),
+        (["+network.depth=3"], r"network\.depth: .*MLP has no such key"),
         (["network._target_=torch.nn.Lineal"], "network: .*Lineal"),
         (["network._target_=torch.nn.Identity", "~network.hidden", "~network.dropout"], "network"),
         (["optimizer.lr=-1"], "optimizer: .*learning rate"),

@@ -22,6 +22,7 @@ from torch.utils.data import (
     Sampler,
     Subset,
     SubsetRandomSampler,
+    TensorDataset,
     WeightedRandomSampler,
 )
 
@@ -416,6 +417,20 @@ def test_a_file_that_is_opened_at_the_first_read_is_not_opened_in_this_process(z
     fit(own(lr=1e-6), [measured], epochs=2, train=loader, num_sanity_val_steps=0)
     assert zipped.file is None
     assert measured.form["images"] == (120 if read == "train" else 40)
+
+
+def test_batches_of_another_data_set_are_read_here():
+    """Their loader may hold what no worker can take, as a function within a function."""
+
+    def stacked(samples):
+        return torch.stack([x.float() for x, _ in samples]), torch.tensor([y for _, y in samples])
+
+    train = TensorDataset(torch.rand(16, 1, 8, 8), torch.arange(16) % 10)
+    other = TensorDataset(Plain().inputs, Plain().labels)
+    measured = AblationAUC(batches=DataLoader(other, 8, collate_fn=stacked))
+    spawned = {"num_workers": 1, "multiprocessing_context": "spawn", "persistent_workers": True}
+    fit(Own(), [measured], epochs=1, train=DataLoader(train, 8, **spawned))
+    assert measured.form["images"] == len(other)
 
 
 def test_a_stream_is_read_in_a_worker_too():

@@ -138,7 +138,7 @@ def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: Arra
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's correlation alone; NaN where it is not defined."""
     (a, b), _ = _complete([x, y])
-    if len(a) < 2 or _all_equal(a) or _all_equal(b):
+    if len(a) < 2 or not np.ptp(a) or not np.ptp(b):
         return nan
     return float(stats.spearmanr(a, b).statistic)
 

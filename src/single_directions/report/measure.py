@@ -128,7 +128,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     seconds = {"curve": round(time.perf_counter() - start, 3)}
     logging.getLogger("single_directions").setLevel(logging.WARNING)  # the method was told by the curve
     start = time.perf_counter()
-    precise = precise_auc(network, target.data, images, keys)
+    precise = precise_auc(network, target.data, images, keys, curve)
     seconds["estimate"] = round(time.perf_counter() - start, 3)
     write_text(output / "curves.csv", curve.to_frame().to_csv(index=False))
     if arguments.importance:

@@ -1,5 +1,6 @@
 """Makes and checks what a configuration names, before anything expensive begins."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -111,6 +112,11 @@ def made(group: str, config: dict[str, Any], **given: Any) -> Any:
             raise cause from None
         if missing:
             raise BadInput(f"{group}: {missing}") from error
+        unknown = (
+            re.search(r"unexpected keyword argument '(\w+)'", str(cause)) if isinstance(cause, TypeError) else None
+        )
+        if unknown and unknown[1] in config:
+            raise BadInput(f"{group}.{unknown[1]}: {target} has no such key") from error
         hint = f"; it is called with {', '.join(given)} and the keys of {group}" if isinstance(cause, TypeError) else ""
         raise failed(group, cause, hint if given else "") from error
     kind, name = _KINDS.get(group, (object, ""))

@@ -9,27 +9,30 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from single_directions.ablation import AblationEstimate, ablation_auc
+from single_directions.ablation import AblationCurve, AblationEstimate, ablation_auc
 from single_directions.ablation.estimate import plan_auc
 from single_directions.data import DataSet
 from single_directions.data.images import Batch
 from single_directions.training import measuring_loader
 
 PRECISION = 0.002
-"""The standard error of the raw and normalized AUC is at most so large, unless that takes more than `_MOST_MASKS`."""
+"""The standard error that the raw and normalized AUC have at most, unless that takes too many masks."""
 _MASKS, _MOST_MASKS = 20_000, 100_000
 
 
-def precise_auc(network: nn.Module, data: DataSet, images: Dataset[Batch], keys: Mapping[str, Any]) -> AblationEstimate:
-    """The AUC that a curve on `images` of `data` gives by few orderings, with a standard error of at most `PRECISION`.
+def precise_auc(
+    network: nn.Module, data: DataSet, images: Dataset[Batch], keys: Mapping[str, Any], curve: AblationCurve
+) -> AblationEstimate:
+    """What `curve`, on `images` of `data`, gives by few orderings, with a standard error of at most `PRECISION`.
 
-    It is the mean over all orderings for the same images, of which some are drawn where they are more than needed.
-    `keys` are the configuration's `ablation`: sites, points, clamp, top_k and seed. The curve, measured before, has
-    warned of all that there is to warn of.
+    It is the mean over all orderings for the same images, of which some are drawn where they are more than needed. No
+    more masks are asked for than the curve has pairs of an image and a mask, nor more than 100,000. `keys` are the
+    configuration's `ablation`: sites, points, clamp, top_k and seed. What there is to warn of, the curve has.
     """
     available, device = len(images), next(network.parameters()).device  # type: ignore[arg-type]
     inputs, _ = next(iter(measuring_loader(data, Subset(images, range(min(8, available))))))
-    masks = _MASKS
+    most = min(_MOST_MASKS, available * curve.accuracy.numel())
+    masks = min(_MASKS, most)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"single_directions\.ablation\.")
         while True:
@@ -46,9 +49,9 @@ def precise_auc(network: nn.Module, data: DataSet, images: Dataset[Batch], keys:
             )
             errors = (found.auc_se, found.auc_normalized_se)
             error = max((one for one in errors if math.isfinite(one)), default=0.0)
-            if error <= PRECISION or masks >= _MOST_MASKS:
+            if error <= PRECISION or masks >= most:
                 return found
-            masks = min(_MOST_MASKS, math.ceil(1.1 * masks * (error / PRECISION) ** 2))
+            masks = min(most, math.ceil(1.1 * masks * (error / PRECISION) ** 2))
 
 
 def areas(estimate: AblationEstimate) -> dict[str, float | int | None]:

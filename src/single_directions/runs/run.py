@@ -130,7 +130,7 @@ def _trained_and_measured(
     start = perf_counter()
     curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
     near = parts.near(torch.device(training.device))
-    precise = precise_auc(near.network.to(training.device), near.data, near.measured, config["ablation"])
+    precise = precise_auc(near.network.to(training.device), near.data, near.measured, config["ablation"], curve)
     measuring = perf_counter() - start
     summary = summarize(record, config, parts, training, curve, precise, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)

@@ -78,27 +78,37 @@ def by_index(loader: DataLoader[Any], indices: Tensor, seed: int) -> DataLoader[
 
 
 def in_worker(batches: Iterable[Any], loaders: Iterable[Any]) -> Iterable[Any]:
-    """`batches`, read in a worker process if one of the training's `loaders` has workers.
+    """`batches`, read in a worker process if workers of one of the training's `loaders` read the same data set.
 
-    Their data set may be that of such a loader, or a part of it, and open a file at the first read (see `by_index`).
+    It may open a file at the first read, see `by_index`. Data sets of one class count as the same, since the class may
+    hold the file; those of PyTorch hold none.
     """
-    others = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers]
-    if not others or not isinstance(batches, DataLoader) or batches.num_workers:
+    if not isinstance(batches, DataLoader) or batches.num_workers:
         return batches
-    same = [loader for loader in others if _root(loader) is _root(batches)]
-    reader = copy(batches)
-    reader.num_workers, reader.prefetch_factor = 1, 2
-    reader.multiprocessing_context = (same or others)[0].multiprocessing_context
-    if same:
-        reader.worker_init_fn = same[0].worker_init_fn
-    return reader
+    own = _sources(batches)
+    for loader in loaders:
+        if isinstance(loader, DataLoader) and loader.num_workers and _share(own, _sources(loader)):
+            reader = copy(batches)
+            reader.num_workers, reader.prefetch_factor = 1, 2
+            reader.multiprocessing_context, reader.worker_init_fn = (
+                loader.multiprocessing_context,
+                loader.worker_init_fn,
+            )
+            return reader
+    return batches
 
 
-def _root(loader: Any) -> Any:
-    """The data set below `Subset` and the like."""
-    while hasattr(loader, "dataset"):
-        loader = loader.dataset
-    return loader
+def _sources(data: Any) -> list[Any]:
+    """The data sets below a loader, `Subset`, `ConcatDataset` and the like."""
+    below = [data.dataset] if hasattr(data, "dataset") else getattr(data, "datasets", None)
+    return [source for one in below for source in _sources(one)] if isinstance(below, list | tuple) else [data]
+
+
+def _share(ones: list[Any], others: list[Any]) -> bool:
+    def kind(source: Any) -> Any:
+        return id(source) if type(source).__module__.startswith("torch.") else type(source)
+
+    return not {*map(kind, ones)}.isdisjoint(map(kind, others))
 
 
 def some_of(pairs: Iterable[Batch], samples: int, seed: int) -> Iterator[Batch]:
