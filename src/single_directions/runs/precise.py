@@ -1,7 +1,6 @@
 """The AUC of a trained network with its standard error, as results give it beside the curve."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from single_directions.ablation import AblationCurve, AblationEstimate, ablation
 from single_directions.ablation.estimate import plan_auc
 from single_directions.data import DataSet
 from single_directions.data.images import Batch
-from single_directions.training import measuring_loader
+from single_directions.training import measuring_loader, unwarned
 
 PRECISION = 0.002
 """The standard error that the raw and normalized AUC have at most, unless that takes too many masks."""
@@ -33,8 +32,7 @@ def precise_auc(
     inputs, _ = next(iter(measuring_loader(data, Subset(images, range(min(8, available))))))
     most = min(_MOST_MASKS, available * curve.accuracy.numel())
     masks = min(_MASKS, most)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"single_directions\.ablation\.")
+    with unwarned():
         while True:
             plan = plan_auc(network, inputs.to(device), available, keys["sites"], masks, keys["points"])
             order = torch.randperm(available, generator=torch.Generator().manual_seed(keys["seed"]))

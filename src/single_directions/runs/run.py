@@ -89,16 +89,14 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def measure(config: dict[str, Any], parts: Parts, device: torch.device | str, progress: bool) -> AblationCurve:
-    """The cumulative ablation curve of `parts.network`, as the configuration's `ablation` keys ask for it.
+def measure(keys: dict[str, Any], parts: Parts, progress: bool) -> AblationCurve:
+    """The cumulative ablation curve of `parts.network`, as `keys`, the configuration's `ablation`, ask for it.
 
     Accuracy is that on training images with the labels trained with.
     """
-    keys = config["ablation"]
-    parts = parts.near(torch.device(device))
     with in_keys():
         return ablation_curve(
-            parts.network.to(device),
+            parts.network,
             measuring_loader(parts.data, parts.measured),
             sites=keys["sites"],
             orderings=keys["orderings"],
@@ -128,9 +126,10 @@ def _trained_and_measured(
 ) -> dict[str, Any]:
     training = fit(config, parts, folder, lease, loggers)
     start = perf_counter()
-    curve = measure(config, parts, training.device, progress=config["progress"] and sys.stderr.isatty())
-    near = parts.near(torch.device(training.device))
-    precise = precise_auc(near.network.to(training.device), near.data, near.measured, config["ablation"], curve)
+    keys, near = config["ablation"], parts.near(training.device)
+    near.network.to(training.device)
+    curve = measure(keys, near, progress=config["progress"] and sys.stderr.isatty())
+    precise = precise_auc(near.network, near.data, near.measured, keys, curve)
     measuring = perf_counter() - start
     summary = summarize(record, config, parts, training, curve, precise, measuring)
     during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)

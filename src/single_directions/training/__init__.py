@@ -5,7 +5,7 @@ from single_directions.training.classifier import Classifier, NonFiniteLoss
 from single_directions.training.history import History
 from single_directions.training.loaders import EpochOrder, Loaders, measuring_loader
 from single_directions.training.progress import Progress
-from single_directions.training.quiet import quiet
+from single_directions.training.quiet import quiet, unwarned
 from single_directions.training.stop import StayStopped, StopAtAccuracy
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "StopAtAccuracy",
     "measuring_loader",
     "quiet",
+    "unwarned",
 ]

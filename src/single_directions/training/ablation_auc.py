@@ -1,6 +1,5 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -26,6 +25,7 @@ from single_directions.training.estimates import estimate_from_state, estimate_o
 from single_directions.training.frameworks import Callback, in_each
 from single_directions.training.images import Images, Wanted, read
 from single_directions.training.monitors import doubtful_monitors
+from single_directions.training.quiet import unwarned
 from single_directions.training.seeds import derived_seed
 from single_directions.training.signal import diverged, fall, is_better, logged
 
@@ -286,7 +286,7 @@ class AblationAUC(Callback):
 
     def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
         settings = self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim
-        with _told_at_the_rehearsal():
+        with unwarned():  # the rehearsal warns
             return plan_for(network, inputs, available, *settings)
 
     def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
@@ -365,7 +365,7 @@ class AblationAUC(Callback):
         assert self._images is not None
         if self._repeated is None or self._network is not network:
             self._network, self._repeated = network, self._prepared(trainer, network)
-        with _aside(trainer, trainer.lightning_module), _told_at_the_rehearsal():
+        with _aside(trainer, trainer.lightning_module), unwarned():  # else in every epoch
             own = self._repeated() if _finite(self._repeated.network, self._images.batches[0][0]) else None
             return own if self._parts(trainer) == 1 else estimate_of_all(own)
 
@@ -450,14 +450,6 @@ def _finite(network: nn.Module, inputs: Tensor) -> bool:
     device = next((parameter.device for parameter in network.parameters()), inputs.device)
     with undisturbed(network):
         return bool(network(inputs[:_REHEARSED].to(device)).isfinite().all())
-
-
-@contextmanager
-def _told_at_the_rehearsal() -> Iterator[None]:
-    """Within it nothing is warned of the network. It would be at each look at it, in every epoch if it is untraced."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"single_directions\.ablation\.")
-        yield
 
 
 @contextmanager

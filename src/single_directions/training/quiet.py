@@ -31,3 +31,11 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Within it measuring does not warn of the network, as an earlier look at it did."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"single_directions\.ablation\.")
+        yield
