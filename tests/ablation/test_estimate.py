@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from single_directions import AblationEstimate, BadInput, ablation_auc, ablation_curve
 from single_directions.ablation.accuracy import correct
-from single_directions.ablation.estimate import RepeatedEstimate, plan_auc
-from single_directions.ablation.masks import Masks, weights
+from single_directions.ablation.estimate import RepeatedEstimate, _prepared, plan_auc
+from single_directions.ablation.masks import Masks, symmetric, weights
 
 IMAGES, UNITS, CLASSES = 60, 6, 3
 Batch = tuple[Tensor, Tensor]
@@ -211,6 +211,34 @@ def test_masks_of_an_image_clamp_each_unit_about_equally_often() -> None:
     assert (often.amax(-1) - often.amin(-1)).max() <= 1
 
 
+@pytest.mark.parametrize("per_image", [1, 2, 5])
+def test_mirrored_masks_are_in_pairs_and_every_set_is_as_likely(per_image: int) -> None:
+    ablated = torch.tensor([0, 1, 2, 3, 4])
+    masks = Masks(4, (0, 1, 2, 3, 4), None, per_image, 0, torch.device("cpu"), late=1)
+    points, early, late = masks.block(0)
+    whole = torch.cat([early, late.squeeze(1)], dim=-1)
+    assert torch.equal(whole.sum(-1), ablated[points])
+    pairs = per_image // 2 * 2
+    assert torch.equal(whole[1:pairs:2], ~whole[:pairs:2])
+    assert points.sort(dim=0).values.double().mean(1).diff().gt(0).all()  # in different parts of the curve
+    for point in (1, 2, 3):
+        assert (points == point).double().mean() == pytest.approx(1 / 3, abs=per_image / masks.size)
+    for size in (1, 2, 3):
+        some = whole[points == size].double()
+        sets = list(itertools.combinations(range(4), size))
+        for chosen in sets:
+            found, rate = some[:, list(chosen)].all(1).sum(), 1 / len(sets)
+            assert abs(found - len(some) * rate) < 4.5 * math.sqrt(len(some) * rate * (1 - rate))
+
+
+def test_masks_are_mirrored_where_the_points_are_symmetric(batch: Batch) -> None:
+    assert symmetric(torch.tensor([0, 2, 5, 8, 10]), 10)
+    assert not symmetric(torch.tensor([0, 2, 5, 10]), 10)
+    for points, mirrored in ((range(0, UNITS + 1), True), ((0, 1, 2, UNITS), False)):
+        with _prepared(dense(), [batch], masks=120, points=points) as prepared:
+            assert prepared.masks.mirrored == prepared.rows.mirrored == mirrored
+
+
 def test_masks_of_different_images_seeds_and_blocks_differ_and_are_drawn_alike_again() -> None:
     def drawn(seed: int) -> Masks:
         return Masks(64, (0, 32, 64), images=None, per_image=1, seed=seed, device=torch.device("cpu"))
@@ -252,11 +280,12 @@ def test_passes_buy_masks(batch: Batch) -> None:
     # Before the site 24 products (48 operations) and 12 float32 written, 25 operations a byte; behind it 18 and 3.
     whole = 84 + 25 * 60
     behind = (36 + 25 * 12) / whole
-    mask = behind + 25 * 24 / whole  # clamping takes as long as writing 6 float32
+    full = behind + 25 * 24 / whole  # clamping takes as long as writing 6 float32
+    mask = full / 2  # what the last layer gives for a mask follows from what it gives for its mirror
     plan = plan_auc(dense(), inputs, available=3000, passes=500)
     masks = plan.images * plan.masks_per_image
     assert masks == pytest.approx(500 / mask, rel=0.01)
-    assert plan.passes == pytest.approx(plan.images * (1 - behind + (1 + plan.masks_per_image) * mask))
+    assert plan.passes == pytest.approx(plan.images * (1 - behind + full + plan.masks_per_image * mask))
     estimate = ablation_auc(dense(), many, masks=masks)
     assert (estimate.images, estimate.masks, estimate.passes) == (plan.images, masks, plan.passes)
     assert estimate.why == f"since {1 - behind:.0%} of a forward pass lies before the first site"

@@ -234,13 +234,19 @@ class AblationEstimate:
         exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
         return (self.right.double() - self.curve[self.points]) / counts * exact
 
+    @cached_property
+    def _order(self) -> Tensor:
+        """The masks of each image in the order of their points, int64, (images, masks)."""
+        return self.points.argsort(dim=1, stable=True)
+
     def _error(self, influence: _Influence) -> float:
         """The standard error that influences add up to.
 
         Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
-        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image lie in
-        neighbouring parts of the curve, so their squared differences estimate the latter. The estimate is too large,
-        since the masks of an image balance each other (see `Masks`). So the error is too large where f is not small.
+        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image, in the order
+        of their points, lie in neighbouring parts of the curve. So their squared differences estimate the latter. The
+        estimate is too large, since the masks of an image balance each other (see `Masks`). So the error is too large
+        where f is not small.
         """
         clusters = int(self.cluster.max()) + 1
         masks = influence.mask.shape[1]
@@ -252,7 +258,8 @@ class AblationEstimate:
         if masks < 2:  # masks cannot be told from images
             within = squares(influence.mask.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
-            shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
+            ordered = influence.mask.gather(1, self._order)
+            shared = ordered.new_zeros(clusters, masks).index_add_(0, self.cluster, ordered)
             within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
         if clusters > 1:
             between = squares(total) * clusters / (clusters - 1)
