@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from exactness import assert_exact
 from torch import Tensor, fx, nn
 
 from single_directions.ablation.dataflow import Dataflow
@@ -173,3 +174,20 @@ def test_layers_that_mirrored_masks_do_not_give() -> None:
     flow = Dataflow(locate(three, None, inputs.view(5, 1, 2, 2)))
     assert [node.name for node in mirrors(flow, 3)] == ["fc2"]
     assert not mirrors(flow, 0)
+
+
+@torch.no_grad()
+def test_a_size_that_comes_from_another_site_keeps_a_layer_from_being_mirrored() -> None:
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.head = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 3)
+            self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+
+        def forward(self, images: Tensor) -> Tensor:
+            one = self.relu1(self.one(images))
+            two = self.relu2(self.two(images).unsqueeze(2))
+            return self.head(two.view(one.size(0), -1)) + one[:, :3]
+
+    inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    assert_exact(Viewed().eval(), inputs, ["relu1", "relu2"])

@@ -320,6 +320,7 @@ def mirrors(flow: Dataflow, early_sites: int) -> dict[fx.Node, list[fx.Node]]:
                 isinstance(operation, PerChannel) and not operation.fresh
             )
             linear = linear and node not in flow.site_of and flow.seen[node].dtype in (torch.float32, torch.float64)
+            linear = linear and len(node.all_input_nodes) == 1  # a `view` may read its size from other nodes
             if linear and isinstance(operation, Linear):
                 found[node] = path
     return found
