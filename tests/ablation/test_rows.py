@@ -191,3 +191,25 @@ def test_a_size_that_comes_from_another_site_keeps_a_layer_from_being_mirrored()
 
     inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert_exact(Viewed().eval(), inputs, ["relu1", "relu2"])
+
+
+@pytest.mark.parametrize("huge", [math.inf, math.nan, 1e30])
+@torch.no_grad()
+def test_masks_that_clamp_a_huge_activation_give_what_is_left(huge: float) -> None:
+    network, generator = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval(), torch.Generator()
+    inputs = torch.randn(5, 4, generator=generator.manual_seed(0))
+    sited = locate(network, None, inputs)
+    values = torch.zeros(6)
+    rows, _ = choose_rows(sited, values, inputs, "auto", 2**30, mirrored=True)
+    assert rows.mirrored
+    early = torch.rand(2, 5, 6, generator=generator) < 0.5
+    early[:, :, 0] = True
+    early, late = paired(~early, early, 4), torch.zeros(4, 1, 5, 0, dtype=torch.bool)
+    network[0].bias[0] = huge
+    definition = WholePasses(sited, values)
+    rows.start(inputs)
+    definition.start(inputs)
+    expected = definition.logits(early, late)
+    assert expected[1::2].isfinite().all()
+    assert expected[1::2].abs().max() < 10
+    assert torch.allclose(rows.logits(early, late)[1::2], expected[1::2], atol=1e-5)
