@@ -86,8 +86,8 @@ def ablation_auc(
         seed: draws images and masks.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
         population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
-            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured, the standard
-            error is too large, by up to a half of it; that of a change is not.
+            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured with one or two
+            masks an image, or with points that are not symmetric, the standard error may be twice too large or more.
         method: ``"prefix"`` (what lies before the first site is run once an image), ``"reference"`` (whole passes), or
             ``"auto"``, the cheaper one.
         progress: show a bar.

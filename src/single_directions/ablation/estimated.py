@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from single_directions.ablation.masks import weights
+from single_directions.ablation.masks import symmetric, weights
 from single_directions.ablation.measurement import Clamp
 from single_directions.ablation.sites import Site
 from single_directions.errors import BadInput
@@ -234,33 +235,29 @@ class AblationEstimate:
         exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
         return (self.right.double() - self.curve[self.points]) / counts * exact
 
-    @cached_property
-    def _order(self) -> Tensor:
-        """The masks of each image in the order of their points, int64, (images, masks)."""
-        return self.points.argsort(dim=1, stable=True)
-
     def _error(self, influence: _Influence) -> float:
         """The standard error that influences add up to.
 
         Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
-        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image, in the order
-        of their points, lie in neighbouring parts of the curve. So their squared differences estimate the latter. The
-        estimate is too large, since the masks of an image balance each other (see `Masks`). So the error is too large
-        where f is not small.
+        between the masks of an image (Cochran, Sampling Techniques, 10.3). Squared differences between the masks of an
+        image estimate the latter. A mask and its mirror vary together, so there the differences are those of pairs.
+        One mask or pair an image gives no differences, so there the variance between images counts instead.
         """
         clusters = int(self.cluster.max()) + 1
-        masks = influence.mask.shape[1]
+        masks = influence.mask
+        if symmetric(self.units_ablated, self.units):  # each second mask mirrors the one before
+            number = math.ceil(masks.shape[1] / 2)
+            masks = pad(masks, (0, masks.shape[1] % 2)).unflatten(1, (number, 2)).sum(-1)
 
         def squares(totals: Tensor) -> float:
             return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
 
         total = influence.image + influence.mask.sum(1)
-        if masks < 2:  # masks cannot be told from images
-            within = squares(influence.mask.sum(1))
+        if masks.shape[1] < 2:  # masks cannot be told from images
+            within = squares(masks.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
-            ordered = influence.mask.gather(1, self._order)
-            shared = ordered.new_zeros(clusters, masks).index_add_(0, self.cluster, ordered)
-            within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
+            shared = masks.new_zeros(clusters, masks.shape[1]).index_add_(0, self.cluster, masks)
+            within = float((shared - shared.roll(1, dims=1)).square().sum()) / 2
         if clusters > 1:
             between = squares(total) * clusters / (clusters - 1)
         else:  # one batch alone: its images vary as if independent, and their masks vary together

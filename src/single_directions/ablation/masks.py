@@ -58,7 +58,8 @@ class Masks:
     set of k units is equally likely.
 
     If the points are symmetric, masks are *mirrored*: each second mask of an image clamps the units that the one before
-    it leaves, but for its variants. What a layer gives for the one then follows from what it gives for the other.
+    it leaves, but for its variants. What a layer gives for the one then follows from what it gives for the other. The
+    pairs of an image are independent of each other, but for their points.
 
     Attributes:
         size: images in a block, but for the last one.
@@ -109,25 +110,26 @@ class Masks:
         points = 1 + torch.searchsorted(self.edges, position, right=True)
         generator = torch.Generator(self.device).manual_seed(self._seed(number, 1))
         sizes = self.ablated[points][:, None, :, None].to(self.device)
-        whole = self._parts(sizes, self.units, generator)
+        # Several pairs of mirrors from one ordering would be alike: units that are neighbours there are rarely parted.
+        orderings = drawn if self.mirrored else math.ceil(self.per_image / _CUT)
+        whole = self._parts(sizes, self.units, orderings, generator)
         if self.mirrored:
             points = paired(points, len(self.ablated) - 1 - points, self.per_image)
             whole = paired(whole, ~whole, self.per_image)
         early, late = whole.split([self.units - self.late, self.late], dim=-1)
         if self.variants > 1:
             sizes = late.sum(-1, keepdim=True).expand(-1, self.variants, -1, -1)
-            late = self._parts(sizes, self.late, generator)
+            late = self._parts(sizes, self.late, math.ceil(self.per_image / _CUT), generator)
         return Block(points, early.squeeze(1).contiguous(), late.contiguous())
 
-    def _parts(self, sizes: Tensor, units: int, generator: torch.Generator) -> Tensor:
+    def _parts(self, sizes: Tensor, units: int, orderings: int, generator: torch.Generator) -> Tensor:
         """Sets of units, (masks, variants, images, units), of such sizes (masks, variants, images, 1).
 
-        Those of a few masks of one image are parts of one random circular ordering, each of which starts where the one
-        before ended. So they clamp each unit about equally often, which makes the error smaller than if they were
-        independent.
+        Each image has so many random circular orderings. Sets from one ordering are parts of it, each of which starts
+        where the one before ended. So they clamp each unit about equally often, which makes the error smaller than if
+        they were independent.
         """
         parts = torch.empty(*sizes.shape[:-1], units, dtype=torch.bool, device=self.device)
-        orderings = math.ceil(self.per_image / _CUT)
         for one in range(orderings):
             own = sizes[one::orderings].flatten(0, 1)  # from all of the curve, neighbours from different orderings
             keys = torch.rand(1, self.size, units, generator=generator, device=self.device)
