@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.incremental import Incremental
+from single_directions.ablation.masks import paired
 from single_directions.ablation.prefix import Prefix
 from single_directions.ablation.reference import Reference
 from single_directions.ablation.rows import WholePasses, choose_rows
@@ -118,13 +119,17 @@ def assert_exact(
         expected = single(reference, inputs, units)
         for method in methods:
             assert_close(single(method, inputs, units), expected, values, tolerance, method.name + ", single")
-        rows, _ = choose_rows(sited, values, examples, "auto", PLENTY)
-        definition, shape = WholePasses(sited, values), (2, len(inputs), sited.units - rows.late)
-        early = torch.rand(shape, generator=generator) < 0.5
-        late = torch.rand(2, rows.variants, len(inputs), rows.late, generator=generator) < 0.5
-        for method in (rows, definition):
-            method.start(inputs)
-        assert_close(rows.logits(early, late), definition.logits(early, late), values, tolerance, f"rows, {rows.name}")
+        for mirrored in (False, True):
+            rows, _ = choose_rows(sited, values, examples, "auto", PLENTY, mirrored)
+            definition, shape = WholePasses(sited, values), (2, len(inputs), sited.units - rows.late)
+            early = torch.rand(shape, generator=generator) < 0.5
+            early = paired(early, ~early if mirrored else early.roll(1, dims=0), 3)
+            late = torch.rand(3, rows.variants, len(inputs), rows.late, generator=generator) < 0.5
+            for method in (rows, definition):
+                method.start(inputs)
+            what = f"rows, {rows.name}, {mirrored=}"
+            assert_close(rows.logits(early, late), definition.logits(early, late), values, tolerance, what)
+            assert_close(rows.plain(), definition.plain(), values, tolerance, f"rows, {rows.name}, nothing clamped")
     return sited
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC
-from single_directions.training.budget import LONGEST, plan_for, told_cost
+from single_directions.training.budget import plan_for, told_cost
 
 BUDGET = 2**30
 
@@ -21,13 +21,11 @@ def convolutional():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("epoch", [20_000, 50_000])
-def test_cost_buys_passes_with_masks_and_those_without_come_on_top(epoch):
-    share = 0.05 * 3 * epoch
-    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), epoch, None, 0.05, epoch, 1, BUDGET)
-    plain = plan.images * 1.5  # about what lies before the first site, the intact pass and one of all units
-    assert plan.passes - plain == pytest.approx(share, rel=0.1)
-    assert 1000 < plan.images * plan.masks_per_image < 7500
+@pytest.mark.parametrize("cost", [0.05, 0.2])
+@pytest.mark.parametrize("epoch", [20_000, 60_000, 1_000_000])
+def test_cost_buys_a_mask_for_each_pass_of_its_share_of_an_epoch(cost, epoch):
+    plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), epoch, None, cost, epoch, 1, BUDGET)
+    assert plan.images * plan.masks_per_image == pytest.approx(cost * 3 * epoch, rel=0.01)
 
 
 def test_no_more_masks_than_needed_are_drawn_where_they_are_cheap():
@@ -38,16 +36,6 @@ def test_no_more_masks_than_needed_are_drawn_where_they_are_cheap():
     assert plan.passes < 0.5 * 7500
 
 
-@pytest.mark.parametrize("cost", [0.05, 0.2])
-def test_a_longer_epoch_gets_no_more_masks_but_a_higher_cost_does(cost):
-    inputs = torch.rand(8, 1, 8, 8)
-    longest, longer = (
-        plan_for(convolutional(), inputs, epoch, None, cost, epoch, 1, BUDGET) for epoch in (LONGEST, 20 * LONGEST)
-    )
-    assert longer == longest
-    assert longer.passes - 1.5 * longer.images == pytest.approx(cost * 150_000, rel=0.1)
-
-
 def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():
     network, inputs = convolutional(), torch.rand(8, 1, 8, 8)
     for processes in (1, 8):
@@ -55,7 +43,7 @@ def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():
         assert plan.images * plan.masks_per_image >= max(1000, 500 * processes)
 
 
-@pytest.mark.parametrize("epoch", [30, 200, 1000])
+@pytest.mark.parametrize("epoch", [30, 200, 500])
 def test_a_short_epoch_has_about_a_thousand_masks_however_cheap_they_are(epoch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 4))
     plan = plan_for(network, torch.rand(8, 1, 8, 8), epoch, None, 0.05, epoch, 1, BUDGET)
@@ -65,8 +53,7 @@ def test_a_short_epoch_has_about_a_thousand_masks_however_cheap_they_are(epoch):
 def test_few_images_are_all_measured_with_more_masks_each():
     plan = plan_for(convolutional(), torch.rand(8, 1, 8, 8), 100, None, 5000 / 300, 100, 1, BUDGET)
     assert plan.images == 100
-    assert plan.masks_per_image > 10
-    assert plan.passes == pytest.approx(5000, rel=0.3)
+    assert plan.masks_per_image == 50
 
 
 def test_a_network_whose_images_share_masks_is_measured_on_some_of_them():

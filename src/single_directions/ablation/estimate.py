@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from single_directions.ablation.accuracy import correct
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.estimated import AblationEstimate
-from single_directions.ablation.masks import Block, Masks, draw_masks
+from single_directions.ablation.masks import Block, Masks, draw_masks, symmetric
 from single_directions.ablation.measurement import (
     MEMORY_BUDGET,
     Batches,
@@ -86,8 +86,8 @@ def ablation_auc(
         seed: draws images and masks.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
         population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
-            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured, the standard
-            error is too large, by up to a half of it; that of a change is not.
+            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured with one or two
+            masks an image, or with points that are not symmetric, the standard error may be twice too large or more.
         method: ``"prefix"`` (what lies before the first site is run once an image), ``"reference"`` (whole passes), or
             ``"auto"``, the cheaper one.
         progress: show a bar.
@@ -184,7 +184,7 @@ class Prepared:
         inputs = inputs[:: max(1, len(inputs) // _COMPARED)]
         self.rows.renew()
         self.rows.start(inputs)
-        plain, own = network(inputs), self.rows.logits(*self.masks.ends(len(inputs)))[0, 0]
+        plain, own = network(inputs), self.rows.plain()
         return plain.shape == own.shape and _alike(plain.double(), own.double())
 
     def estimate(self, progress: bool = False) -> AblationEstimate:
@@ -246,7 +246,7 @@ def _prepared(
         ablated = grid(units, points)
         if ablated[0] != 0 or ablated[-1] != units:
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
-        rows, why = _rows(measured, method, memory_budget)
+        rows, why = _rows(measured, ablated, method, memory_budget)
         available = counted(batches)
         if population is not None and available is not None and population < available:
             raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
@@ -298,24 +298,26 @@ def plan_auc(
 ) -> Plan:
     """What `ablation_auc` would measure of `available` images like `inputs` (images, ...); it measures nothing.
 
-    Instead of `masks`, `passes` forward passes with masks can be given; `least` and `most` bound the masks that these
-    buy. Passes without a mask are added. The other arguments and the errors are those of `ablation_auc`.
+    Instead of `masks`, `passes` forward passes with masks can be given: they buy a mask each, or more where a mask is
+    cheaper; `least` and `most` bound these. Passes without a mask are added. The other arguments and the errors are
+    those of `ablation_auc`.
     """
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
     with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget, unit_dim) as measured:
-        rows, why = _rows(measured, method, memory_budget)
-        inner = len(grid(measured.network.units, points)) - 2
+        ablated = grid(measured.network.units, points)
+        rows, why = _rows(measured, ablated, method, memory_budget)
         if passes is not None:
-            masks = round(min(most, max(least, passes / rows.cost.mask)))
-        images, per_image = _shares(rows.cost, inner, available, masks, None)
+            masks = round(min(most, max(least, passes / min(1.0, rows.cost.mask))))
+        images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, None)
         assert images is not None
         images = available if rows.together else images
         passes = rows.cost.passes(images, per_image)
         return Plan(images, per_image, passes, rows.name, why, measured.network.sites, rows.together)
 
 
-def _rows(measured: Measurement, method: str, memory_budget: int) -> tuple[Rows, str]:
-    return choose_rows(measured.network, measured.values, measured.first, method, memory_budget)
+def _rows(measured: Measurement, ablated: Tensor, method: str, memory_budget: int) -> tuple[Rows, str]:
+    mirrored = symmetric(ablated, measured.network.units)
+    return choose_rows(measured.network, measured.values, measured.first, method, memory_budget, mirrored)
 
 
 def _check(masks: int, masks_per_image: int | None, population: float | None, seed: int) -> None:
@@ -368,7 +370,7 @@ class _Answers:
         self.floor: Tensor | None = None
         if self.rows.constant:
             self.rows.start(prepared.measured.first[:1])
-            self.floor = self.rows.logits(*self.masks.ends(1, everything=True))
+            self.floor = self.rows.logits(*self.masks.everything(1))
         self.answers: list[Tensor] = []
         self.points: list[Tensor] = []
         self.cluster: list[Tensor] = []
@@ -426,7 +428,7 @@ class _Answers:
     def _wanted(self) -> int:
         """How many images fill a pass, within a block of masks."""
         left = self.masks.size - self.done % self.masks.size
-        return min(left, self.rows.images_at_once or left)
+        return min(left, max(1, (self.rows.images_at_once or left) // (1 + self.rows.mirrored)))
 
     def _images(self, inputs: Tensor, targets: Tensor) -> None:
         """Images with masks of their own."""
@@ -446,13 +448,13 @@ class _Answers:
 
     def _measure(self, inputs: Tensor, targets: Tensor, masks: Block) -> None:
         self.rows.start(inputs)
-        at_once = max(1, (self.rows.images_at_once or len(targets)) // len(targets))
-        shared = masks.early.shape[1]
-        logits = [self.rows.logits(*self.masks.ends(shared))]
+        least = 1 + self.rows.mirrored
+        at_once = max(1, (self.rows.images_at_once or len(targets)) // (least * len(targets))) * least
+        logits = [self.rows.plain()[None, None]]
         if len(masks.early):  # a network of one unit has nothing to draw
             logits += map(self.rows.logits, masks.early.split(at_once), masks.late.split(at_once))
         if self.floor is None:
-            logits.append(self.rows.logits(*self.masks.ends(shared, everything=True)))
+            logits.append(self.rows.logits(*self.masks.everything(masks.early.shape[1])))
         else:
             logits.append(self.floor.expand(-1, -1, len(targets), -1))
         self.answers.append(torch.cat([correct(one, targets, self.top_k).float().mean(1) for one in logits]))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from single_directions.ablation.masks import weights
+from single_directions.ablation.masks import symmetric, weights
 from single_directions.ablation.measurement import Clamp
 from single_directions.ablation.sites import Site
 from single_directions.errors import BadInput
@@ -238,22 +239,25 @@ class AblationEstimate:
         """The standard error that influences add up to.
 
         Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
-        between the masks of an image (Cochran, Sampling Techniques, 10.3). Neighbouring masks of an image lie in
-        neighbouring parts of the curve, so their squared differences estimate the latter. The estimate is too large,
-        since the masks of an image balance each other (see `Masks`). So the error is too large where f is not small.
+        between the masks of an image (Cochran, Sampling Techniques, 10.3). Squared differences between the masks of an
+        image estimate the latter. A mask and its mirror vary together, so there the differences are those of pairs.
+        One mask or pair an image gives no differences, so there the variance between images counts instead.
         """
         clusters = int(self.cluster.max()) + 1
-        masks = influence.mask.shape[1]
+        masks = influence.mask
+        if symmetric(self.units_ablated, self.units):  # each second mask mirrors the one before
+            number = math.ceil(masks.shape[1] / 2)
+            masks = pad(masks, (0, masks.shape[1] % 2)).unflatten(1, (number, 2)).sum(-1)
 
         def squares(totals: Tensor) -> float:
             return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
 
         total = influence.image + influence.mask.sum(1)
-        if masks < 2:  # masks cannot be told from images
-            within = squares(influence.mask.sum(1))
+        if masks.shape[1] < 2:  # masks cannot be told from images
+            within = squares(masks.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
-            shared = influence.mask.new_zeros(clusters, masks).index_add_(0, self.cluster, influence.mask)
-            within = float(shared.diff(dim=1).square().sum()) / 2 * masks / (masks - 1)
+            shared = masks.new_zeros(clusters, masks.shape[1]).index_add_(0, self.cluster, masks)
+            within = float((shared - shared.roll(1, dims=1)).square().sum()) / 2
         if clusters > 1:
             between = squares(total) * clusters / (clusters - 1)
         else:  # one batch alone: its images vary as if independent, and their masks vary together

@@ -23,6 +23,16 @@ def weights(ablated: Tensor, units: int) -> Tensor:
     return (torch.cat([steps, nothing]) + torch.cat([nothing, steps])) / 2
 
 
+def symmetric(ablated: Tensor, units: int) -> bool:
+    """Whether there is a point with `units` - k units for each one with k."""
+    return torch.equal(ablated + ablated.flip(0), torch.full_like(ablated, units))
+
+
+def paired(masks: Tensor, mirrors: Tensor, number: int) -> Tensor:
+    """Mask, mirror, mask, mirror, ..., the first `number` of them."""
+    return torch.stack([masks, mirrors], dim=1).flatten(0, 1)[:number]
+
+
 class Block(NamedTuple):
     """Masks of some images.
 
@@ -47,6 +57,10 @@ class Masks:
     A variant of a mask clamps a different set of the last `late` units, of the same size. In each variant, too, each
     set of k units is equally likely.
 
+    If the points are symmetric, masks are *mirrored*: each second mask of an image clamps the units that the one before
+    it leaves, but for its variants. What a layer gives for the one then follows from what it gives for the other. The
+    pairs of an image are independent of each other, but for their points.
+
     Attributes:
         size: images in a block, but for the last one.
     """
@@ -65,6 +79,7 @@ class Masks:
         self.units, self.seed, self.device, self.per_image = units, seed, device, per_image
         self.late, self.variants = late, variants
         self.ablated = torch.tensor(ablated)
+        self.mirrored = symmetric(self.ablated, units)
         shares = weights(self.ablated, units)[1:-1].cumsum(0)
         self.edges = shares[:-1] / shares[-1:]
         largest = max(1, min(256, _KEYS // max(1, (units + variants * late) * per_image)))
@@ -80,35 +95,41 @@ class Masks:
                 self._kept[number] = block
         return block
 
-    def ends(self, images: int, everything: bool = False) -> tuple[Tensor, Tensor]:
-        """Masks of some images that clamp nothing, or everything, in the form of a block's `early` and `late`."""
-        one = torch.full((1, 1, 1, 1), everything, device=self.device)
+    def everything(self, images: int) -> tuple[Tensor, Tensor]:
+        """Masks of some images that clamp everything, in the form of a block's `early` and `late`."""
+        one = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         return one[0].expand(1, images, self.units - self.late), one.expand(1, 1, images, self.late)
 
     def _drawn(self, number: int) -> Block:
         generator = torch.Generator().manual_seed(self._seed(number, 0))
-        shape = (self.per_image, self.size)
+        drawn = math.ceil(self.per_image / 2) if self.mirrored else self.per_image
+        shape = (drawn, self.size)
         order = torch.rand(shape, generator=generator, dtype=torch.float64).argsort(-1)
         within = (order + torch.rand(shape, generator=generator, dtype=torch.float64)) / self.size
-        position = (torch.arange(self.per_image)[:, None] + within) / max(1, self.per_image)
+        position = (torch.arange(drawn)[:, None] + within) / max(1, self.per_image)
         points = 1 + torch.searchsorted(self.edges, position, right=True)
         generator = torch.Generator(self.device).manual_seed(self._seed(number, 1))
         sizes = self.ablated[points][:, None, :, None].to(self.device)
-        early, late = self._parts(sizes, self.units, generator).split([self.units - self.late, self.late], dim=-1)
+        # Several pairs of mirrors from one ordering would be alike: units that are neighbours there are rarely parted.
+        orderings = drawn if self.mirrored else math.ceil(self.per_image / _CUT)
+        whole = self._parts(sizes, self.units, orderings, generator)
+        if self.mirrored:
+            points = paired(points, len(self.ablated) - 1 - points, self.per_image)
+            whole = paired(whole, ~whole, self.per_image)
+        early, late = whole.split([self.units - self.late, self.late], dim=-1)
         if self.variants > 1:
             sizes = late.sum(-1, keepdim=True).expand(-1, self.variants, -1, -1)
-            late = self._parts(sizes, self.late, generator)
+            late = self._parts(sizes, self.late, math.ceil(self.per_image / _CUT), generator)
         return Block(points, early.squeeze(1).contiguous(), late.contiguous())
 
-    def _parts(self, sizes: Tensor, units: int, generator: torch.Generator) -> Tensor:
+    def _parts(self, sizes: Tensor, units: int, orderings: int, generator: torch.Generator) -> Tensor:
         """Sets of units, (masks, variants, images, units), of such sizes (masks, variants, images, 1).
 
-        Those of a few masks of one image are parts of one random circular ordering, each of which starts where the one
-        before ended. So they clamp each unit about equally often, which makes the error smaller than if they were
-        independent.
+        Each image has so many random circular orderings. Sets from one ordering are parts of it, each of which starts
+        where the one before ended. So they clamp each unit about equally often, which makes the error smaller than if
+        they were independent.
         """
         parts = torch.empty(*sizes.shape[:-1], units, dtype=torch.bool, device=self.device)
-        orderings = math.ceil(len(sizes) / _CUT)
         for one in range(orderings):
             own = sizes[one::orderings].flatten(0, 1)  # from all of the curve, neighbours from different orderings
             keys = torch.rand(1, self.size, units, generator=generator, device=self.device)

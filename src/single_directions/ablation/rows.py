@@ -11,8 +11,9 @@ from torch import Tensor, fx
 
 from single_directions.ablation.cost import OPERATIONS_A_BYTE, operations
 from single_directions.ablation.dataflow import Dataflow, ancestors
+from single_directions.ablation.masks import paired
 from single_directions.ablation.measurement import MIXED
-from single_directions.ablation.operations import NARROW, Linear, dense
+from single_directions.ablation.operations import NARROW, Flatten, Linear, PerChannel, dense
 from single_directions.ablation.select import select
 from single_directions.ablation.sites import SitedNetwork
 
@@ -23,6 +24,11 @@ _MOST_MASKS_AN_IMAGE = 32
 _MOST_VARIANTS = 8
 _CHEAP = 0.1
 """What a variant costs at most, by what a mask costs. With a late part of half of a ResNet-18 errors grew."""
+_LATE = 2
+"""So many early units have the same part in the variance over masks as a late one. A last site with half of the units
+had 0.66 to 0.69 of that variance (MLP), one with a third of them 0.48 to 0.57 (ConvNet)."""
+_LARGE = 1e5
+"""Sums of two outputs from this size on are too inexact to tell one output from the other: float32 errs by 0.004."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Split:
         variants: of each mask, which differ in the late sites.
         late_cost: of each variant.
         error: variance of the answer to a mask, averaged over its variants, times what it costs.
+        mirrors: of each layer whose output for a mask follows from that for its mirror, the nodes behind the site up to
+            the layer. Empty if masks are not mirrored.
     """
 
     early_sites: int
@@ -65,6 +73,7 @@ class Split:
     cost: Cost
     error: float
     why: str
+    mirrors: dict[fx.Node, list[fx.Node]]
 
 
 class Rows(Protocol):
@@ -82,6 +91,8 @@ class Rows(Protocol):
     """How many units, the last ones, a mask clamps in several variants."""
     variants: int
     """How many variants."""
+    mirrored: bool
+    """Several masks in one call have to be mirrored: in pairs, the second of which clamps what the first does not."""
 
     def renew(self) -> None:
         """Take in what the network has learned since the last call."""
@@ -91,6 +102,9 @@ class Rows(Protocol):
 
     def release(self) -> None:
         """Let go of the images taken last, and of what was computed of them."""
+
+    def plain(self) -> Tensor:
+        """Logits (images, classes) with nothing clamped."""
 
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """(masks, variants, images, classes).
@@ -105,7 +119,7 @@ class WholePasses:
     """A forward pass of the whole network for each image and mask. Takes any network, traced or not."""
 
     name = "reference"
-    late, variants, constant = 0, 1, False
+    late, variants, constant, mirrored = 0, 1, False, False
     images_at_once: int | None = None
 
     def __init__(self, network: SitedNetwork, values: Tensor) -> None:
@@ -123,6 +137,10 @@ class WholePasses:
         """As `Rows.release`."""
         self.inputs = torch.empty(0)
 
+    def plain(self) -> Tensor:
+        """As `Rows.plain`."""
+        return self.network.clamped(self.inputs, torch.zeros_like(self.values, dtype=torch.bool), self.values)
+
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
         masks = torch.cat([early.unsqueeze(1).expand(-1, late.shape[1], -1, -1), late], dim=-1).flatten(0, 1)
@@ -139,6 +157,10 @@ class Stages:
 
     A node runs in the first stage that it can: in the first if no clamp changes what it reads, in the second if no
     clamp of a late site does, else in the third. Batch norm that follows a layer is folded into it.
+
+    A layer L that reads one clamped site x is run for one mask of a pair that mirrors each other: L(x with one mask) +
+    L(x with the other) = L(x) + L(all of x clamped), and the right side is the same for all masks of an image. But an
+    activation that is infinite, NaN or huge spoils this sum, also for the masks that clamp it. Then L runs for all.
     """
 
     name = "prefix"
@@ -151,7 +173,8 @@ class Stages:
         self.places, self.values = network.sites, network.split(values)
         self.sizes = [site.units for site in network.sites]
         self.late, self.variants, self.cost = sum(self.sizes[split.early_sites :]), split.variants, split.cost
-        self.constant = is_cut(flow)
+        self.constant, self.mirrored = is_cut(flow), bool(split.mirrors)
+        self.linked = {node for path in split.mirrors.values() for node in (path[0].all_input_nodes[0], *path)}
         self.stage, self.seen = stages(flow, split.early_sites)
         self.border = [
             node
@@ -188,22 +211,45 @@ class Stages:
             node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.rows else value
             for node, value in parts[0].items()
         }
+        self.sums: dict[fx.Node, Tensor] = {}
+        self.halved: set[fx.Node] = set()
 
     def release(self) -> None:
         """As `Rows.release`."""
-        self.fixed = {}
+        self.fixed, self.sums = {}, {}
+
+    def plain(self) -> Tensor:
+        """As `Rows.plain`."""
+        logits = self._run(None).flatten(0, 2)
+        self.halved = self.linked if all(one.abs().max() < _LARGE for one in self.sums.values()) else set()
+        return logits
 
     def logits(self, early: Tensor, late: Tensor) -> Tensor:
         """As `Rows.logits`."""
-        masks = [*early.unsqueeze(1).split(self.sizes[: self.split.early_sites], dim=-1)] if early.shape[-1] else []
-        masks += late.split(self.sizes[self.split.early_sites :], dim=-1) if late.shape[-1] else []
-        lead = [(1, 1), (len(late), 1), (len(late), late.shape[1])]  # masks and variants in each stage
+        sizes, first_late = self.sizes, self.split.early_sites
+        masks = [*early.unsqueeze(1).split(sizes[:first_late], dim=-1)] if first_late else []
+        masks += late.split(sizes[first_late:], dim=-1) if late.shape[-1] else []
+        if self.mirrored and len(late) > 1 and not self.sums:
+            self.plain()
+        return self._run(masks, *late.shape[:2])
+
+    def _run(self, masks: list[Tensor] | None, number: int = 1, variants: int = 1) -> Tensor:
+        """Logits (number, variants, images, classes) for the masks of each site, or with nothing clamped."""
+        halved = self.halved if number > 1 else ()
+        lead = [(1, 1), (number, 1), (number, variants)]  # masks and variants in each stage
         values: dict[tuple[fx.Node, int], Any] = {}  # what is seen of a node in a stage
 
         def keep(node: fx.Node, value: Any) -> None:
-            if node in self.flow.site_of:
+            if masks is None and node in self.split.mirrors:
+                self.sums[node] = value + self._all_clamped(node)
+            if node in halved and node in self.split.mirrors:
+                one = value.unflatten(0, (-1, self.images))
+                value = paired(one, self.sums[node] - one, number).flatten(0, 1)
+            if masks is not None and node in self.flow.site_of:
                 rows = value.unflatten(0, (*lead[self.stage[node]], self.images))
-                value = self._clamped(rows, masks, self.flow.site_of[node]).flatten(0, 2)
+                site = self.flow.site_of[node]
+                mask = masks[site][::2] if node in halved else masks[site]
+                value = self._clamped(rows, mask, site).flatten(0, 2)
             values[node, self.seen[node]] = value
 
         def read(node: fx.Node, stage: int) -> Any:
@@ -219,8 +265,7 @@ class Stages:
             stage = self.stage[node]
             if stage:
                 sources = {source: read(source, stage) for source in node.all_input_nodes}
-                instead = self.instead.get(node)
-                value = instead(*sources.values()) if instead else self.flow.apply(node, sources)
+                value = self._apply(node, sources)
                 for source in sources:
                     if self.flow.last_use[source] is node:
                         for at in range(3):
@@ -229,9 +274,24 @@ class Stages:
         logits: Tensor = read(self.flow.output, 2)
         return logits.unflatten(0, (*lead[2], self.images))
 
-    def _clamped(self, rows: Tensor, masks: list[Tensor], site: int) -> Tensor:
+    def _apply(self, node: fx.Node, sources: dict[fx.Node, Any]) -> Any:
+        instead = self.instead.get(node)
+        return instead(*sources.values()) if instead else self.flow.apply(node, sources)
+
+    def _all_clamped(self, layer: fx.Node) -> Tensor:
+        """What a mirrored layer gives, (1, ...), if all units that it reads are clamped."""
+        path = self.split.mirrors[layer]
+        source = path[0].all_input_nodes[0]
+        site, value = self.flow.site_of[source], self.fixed[source][:1]
+        mask = torch.ones(1, 1, 1, self.sizes[site], dtype=torch.bool, device=value.device)
+        value = self._clamped(value[None, None], mask, site).flatten(0, 2)
+        for node in path:
+            value, source = self._apply(node, {source: value}), node
+        return value
+
+    def _clamped(self, rows: Tensor, mask: Tensor, site: int) -> Tensor:
         """Rows (masks or 1, variants or 1, images, ...) with the units of the site's masks clamped."""
-        place, mask, values = self.places[site], masks[site], self.values[site].to(rows.dtype)
+        place, values = self.places[site], self.values[site].to(rows.dtype)
         if place.block > 1:
             mask, values = (vector.repeat_interleave(place.block, dim=-1) for vector in (mask, values))
         shape = [1] * (rows.dim() - 3)
@@ -250,16 +310,41 @@ def stages(flow: Dataflow, early_sites: int) -> tuple[dict[fx.Node, int], dict[f
     return runs, seen
 
 
+def mirrors(flow: Dataflow, early_sites: int) -> dict[fx.Node, list[fx.Node]]:
+    """`Split.mirrors`: of layers that alone read an early site that no clamp reaches, where float32 or more is used."""
+    runs, seen = stages(flow, early_sites)
+    found: dict[fx.Node, list[fx.Node]] = {}
+    for site in flow.site_of:
+        node, path = site, list[fx.Node]()
+        linear = runs.get(site) == 0 and seen[site] == 1
+        while linear and node not in found and len(users := [user for user in node.users if user in runs]) == 1:
+            (node,) = users
+            path.append(node)
+            operation = flow.operations[node]
+            linear = isinstance(operation, Flatten | Linear) or (
+                isinstance(operation, PerChannel) and not operation.fresh
+            )
+            linear = linear and node not in flow.site_of and flow.seen[node].dtype in (torch.float32, torch.float64)
+            linear = linear and len(node.all_input_nodes) == 1  # a `view` may read its size from other nodes
+            if linear and isinstance(operation, Linear):
+                found[node] = path
+    return found
+
+
 def choose_rows(
-    network: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int
+    network: SitedNetwork, values: Tensor, inputs: Tensor, method: str, memory_budget: int, mirrored: bool = False
 ) -> tuple[Rows, str]:
-    """The cheapest way by arithmetic, or the one asked for where it can be had, and why."""
+    """The cheapest way by arithmetic, or the one asked for where it can be had, and why.
+
+    Args:
+        mirrored: whether masks may be mirrored.
+    """
     obstacle = MIXED if network.mixes else network.untraced and f"the network cannot be traced: {network.untraced}"
     if method == "reference":
         return WholePasses(network, values), "as asked"
     if not obstacle:
         flow = Dataflow(network)
-        for split in _splits(network, flow):
+        for split in _splits(network, flow, mirrored):
             rows = Stages(network, flow, values, inputs, split, memory_budget)
             if rows.stackable:
                 return rows, split.why
@@ -269,12 +354,11 @@ def choose_rows(
     return WholePasses(network, values), f"since {obstacle}"
 
 
-def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
+def _splits(network: SitedNetwork, flow: Dataflow, mirrored: bool) -> list[Split]:
     """The best split into early and late sites, and after it the split without late sites.
 
     What lies behind late sites is cheap to run again, so a mask is answered in variants that differ there. The more
-    units are late, the more of the variance over masks averages out. The share of units stands for that of the
-    variance.
+    units are late, the more of the variance over masks averages out.
     """
     each = operations(flow)
     # A site that does not lead to the logits changes nothing.
@@ -287,7 +371,12 @@ def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
         cost = [sum(each[node] for node in flow.needed if runs[node] == stage) / whole for stage in range(3)]
         for node, written in clamps.items():
             cost[seen[node]] += written / whole
-        share = sum(units[early_sites:]) / max(1, sum(units))
+        image = cost[0] + ends * (cost[1] + cost[2])
+        halved = mirrors(flow, early_sites) if mirrored else {}
+        for path in halved.values():
+            cost[1] -= (clamps[path[0].all_input_nodes[0]] + sum(each[node] for node in path)) / whole / 2
+        late = _LATE * sum(units[early_sites:])
+        share = late / max(1, sum(units[:early_sites]) + late)
         best = math.sqrt(share / (1 - share) * cost[1] / cost[2]) if 0 < share < 1 else 0.0
         variants = max(1, min(_MOST_VARIANTS, math.ceil(best)))
         mask = cost[1] + variants * cost[2]
@@ -299,15 +388,17 @@ def _splits(network: SitedNetwork, flow: Dataflow) -> list[Split]:
             early_sites,
             variants,
             cost[2],
-            Cost(cost[0] + ends * (cost[1] + cost[2]), mask, _MASKS_TO_IMAGES * variance),
+            Cost(image, mask, _MASKS_TO_IMAGES * variance),
             variance * mask,
             why,
+            halved,
         )
 
     plain = best = parted(len(units))
+    varying = (whole - sum(each[node] for node in flow.fixed) + sum(clamps.values())) / whole
     for early_sites in range(len(units) - 1, 0, -1):
         split = parted(early_sites)
-        if split.late_cost > _CHEAP * plain.cost.mask:
+        if split.late_cost > _CHEAP * varying:
             break
         best = min(best, split, key=lambda one: one.error)
     return [best, plain]

@@ -78,9 +78,9 @@ class AblationAUC(Callback):
     Args:
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
         every_n_epochs: measure after each n-th epoch, and after the first, so that a stopper has something to look at.
-        cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` forward passes with a mask for each image
-            that an epoch trains on. Passes without a mask come on top. At least 1,000 masks are measured, and 500 in
-            each process, but no more than ``cost * 150_000``, those of 50,000 images, if that is not less.
+        cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` masks for each image that an epoch trains
+            on. Passes without a mask come on top. At least 1,000 masks are measured, and 500 in each process. Where a
+            mask costs less than a forward pass, a short epoch gets more masks for its share, up to ``cost * 150_000``.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
         batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
             the start of training, and pass through the same hooks, in validation.

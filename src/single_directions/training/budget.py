@@ -9,8 +9,8 @@ from single_directions.ablation.estimate import Plan, plan_auc
 from single_directions.ablation.orderings import DEFAULT_POINTS
 from single_directions.ablation.places import UnitDim
 
-LONGEST = 50_000
-"""An epoch of more images gets no more masks than one of so many: for `cost` 0.05 these are 7,500."""
+ENOUGH = 50_000
+"""An epoch of fewer images gets no more masks than one of so many, however cheap a mask is."""
 LEAST = 1000
 """Masks that are measured however few an epoch's share is."""
 
@@ -33,7 +33,7 @@ def plan_for(
     Raises:
         BadInput: the sites cannot be, or the network cannot take the inputs.
     """
-    passes, most = cost * 3 * min(epoch, LONGEST), cost * 3 * LONGEST
+    passes, most = cost * 3 * epoch, cost * 3 * max(epoch, ENOUGH)
     least = LEAST * max(1.0, processes / 2)  # each process needs some masks at each point
 
     def plan(images: int) -> Plan:
