@@ -277,3 +277,31 @@ def test_figure_3_at_length_has_the_numbers_of_its_runs(claims):
         own = [one for one in trainings if kind == "corrupted" or one["condition"] == _ADAM]
         distances = [sign * (one["downturn"] - one["onset"]) for one in own]
         assert [min(distances), max(distances)] == [int(number) for number in said]
+
+
+def test_figure_4a_at_500_epochs_has_the_numbers_of_its_runs():
+    folder = RESULTS / "dropout_500"
+    claims = {claim["id"]: claim for claim in json.loads((folder / "claims.json").read_text())}
+    runs = pd.read_csv(folder / "runs.csv", low_memory=False)
+    prose = Prose(part("docs/findings.md", "figure 4a at 500 epochs"))
+    assert set(runs["config.trainer.max_epochs"]) == {int(*prose.take(r"epochs\*\*: (\d+) whatever"))}
+    assert set(runs["train_images"]) == {int(prose.take(r"(\d+,\d+) images")[0].replace(",", ""))}
+    counts, auc = (
+        runs.groupby(["corruption", "config.network.dropout"])["auc"].agg(kind) for kind in ("count", "mean")
+    )
+    fractions = prose.take(rf"dropout {NUMBER}, {NUMBER} and {NUMBER}, n = (\d) each")
+    assert {0.0, *map(float, fractions[:3])} == set(auc[0].index) == set(auc[1].index)
+    assert set(counts) == {int(fractions[3])}
+    verdicts = {name.split(".")[1]: claim["verdict"] for name, claim in claims.items()}
+    assert verdicts.pop("against_none") == "not reproduced"
+    assert [*verdicts.values()] == ["reproduced"] * 3
+    kept = prose.take(rf"keep {NUMBER},\s{NUMBER} and {NUMBER} more")
+    assert all(map(same, kept, (one["value"] for one in claims["dropout.against_none"]["details"]["parts"].values())))
+    assert all(map(same, prose.take(rf"AUC is {NUMBER} without it and {NUMBER}, {NUMBER}\sand {NUMBER} with"), auc[1]))
+    lost = [one["value"] for one in claims["dropout.up_to_the_fraction"]["details"]["parts"].values()]
+    assert same(*prose.take(rf"lose {NUMBER} at most"), max(lost))
+    less = [one["value"] for one in claims["dropout.past_the_fraction"]["details"]["parts"].values()]
+    assert all(map(same, prose.take(rf"keep {NUMBER} to {NUMBER} less"), (min(less), max(less))))
+    alike = auc[0][1:]
+    assert all(map(same, prose.take(rf"alike \(AUC {NUMBER} to {NUMBER}\)"), (alike.min(), alike.max())))
+    assert prose.numbers_left(r"Figure 4a|100 % training|2 cores|2026-11-29|results/dropout_500") == []
