@@ -1,6 +1,7 @@
 """All ways to run images with masks of their own give what the definition gives."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -99,34 +100,33 @@ def test_a_cheap_last_site_has_variants() -> None:
     assert (rows.late, rows.variants) == (0, 1)
 
 
-MIRRORED = {
-    "dense": (
-        nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 3)),
-        (6,),
-    ),
-    "convolution with batch norm": (
-        nn.Sequential(
-            *(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()),
-            *(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 3)),
-        ),
-        (2, 5, 5),
-    ),
-    "flattened": (nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)), (2, 5, 5)),
-}
+def dense() -> tuple[nn.Module, tuple[int, ...]]:
+    layers = nn.Linear(6, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 3)
+    return nn.Sequential(*layers), (6,)
 
 
-@pytest.mark.parametrize("name", MIRRORED)
+def convolution_with_batch_norm() -> tuple[nn.Module, tuple[int, ...]]:
+    norm = nn.BatchNorm2d(5)
+    norm.running_mean.copy_(torch.linspace(-0.5, 0.1, 5))
+    layers = nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(5, 3)
+    return nn.Sequential(*layers), (2, 5, 5)
+
+
+def flattened() -> tuple[nn.Module, tuple[int, ...]]:
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)), (2, 5, 5)
+
+
+@pytest.mark.parametrize("built", [dense, convolution_with_batch_norm, flattened])
 @pytest.mark.parametrize("number", [1, 2, 5])
 @pytest.mark.parametrize("value", [0.0, -0.7])
 @torch.no_grad()
-def test_a_layer_behind_a_site_is_run_for_every_other_mask(name: str, number: int, value: float) -> None:
-    network, shape = MIRRORED[name]
+def test_a_layer_behind_a_site_is_run_for_every_other_mask(
+    built: Callable[[], tuple[nn.Module, tuple[int, ...]]], number: int, value: float
+) -> None:
+    network, shape = built()
     generator = torch.Generator().manual_seed(2)
     inputs = torch.randn(6, *shape, generator=generator)
-    for module in network.eval().modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.copy_(torch.arange(5.0))
-    sited = locate(network, None, inputs)
+    sited = locate(network.eval(), None, inputs)
     values = torch.full((sited.units,), value)
     flow, early_sites = Dataflow(sited), len(sited.sites)
     split = Split(early_sites, 1, 0.0, Cost(1.0, 1.0), 1.0, "", mirrors(flow, early_sites))
