@@ -2,9 +2,11 @@
 
 import json
 import sys
+from itertools import product
 
 import pytest
 import torch
+from PIL import Image
 
 from single_directions.benchmark import ablation as cases
 from single_directions.benchmark import training as ways
@@ -89,11 +91,28 @@ def test_the_callback_is_timed_against_an_epoch(monkeypatch):
 
 def test_precision_is_that_of_a_training(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where there is no MNIST
-    first, second = precision(epochs=2)
+    first, second = precision("mlp", epochs=2)
     assert (first["case"], first["epoch"], second["epoch"]) == ("mlp on digits", 1, 2)
     assert 0.3 < first["accuracy"] <= second["accuracy"] <= 1
     assert first["change_se"] != first["change_se"]
     assert 0 < second["change_se"] < 2 * second["auc_se"] < 0.05
+
+
+def test_precision_on_images_of_cifar10(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="CIFAR-10"):
+        next(precision("convnet"))
+    for part, label in product(("train", "test"), range(10)):
+        folder = tmp_path / "data" / "cifar10" / part / str(label)
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (32, 32), (25 * label, 80 * number, 0)).save(folder / f"{number}.png")
+    tiny = Training(lambda: MLP((3, 32, 32), 10, hidden=(8,)), (3, 32, 32), 30, 1, 1)
+    monkeypatch.setitem(TRAININGS, "convnet", tiny)
+    (record,) = precision("convnet", epochs=1)
+    assert record["case"] == "convnet on cifar-10"
+    assert record["masks"] >= 1000
+    assert 0 < record["auc_se"] < 0.05
 
 
 def test_designs_of_an_estimate_are_compared_at_the_same_error(monkeypatch, tmp_path):

@@ -1,10 +1,12 @@
-"""How precise an estimate is for what it costs, on an MLP that is trained on MNIST, or on digits without it."""
+"""How precise an estimate is for what it costs, on networks that are trained on real images."""
 
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +17,50 @@ from single_directions.ablation.estimated import AblationEstimate
 from single_directions.ablation.masks import weights
 from single_directions.ablation.measurement import measurement
 from single_directions.ablation.orderings import draw_orderings, grid
-from single_directions.benchmark.callback import BATCH, CLASSES, COST, MEMORY, repeated
+from single_directions.benchmark.callback import BATCH, COST, MEMORY, TRAININGS, repeated
 from single_directions.benchmark.clock import Record, timed, train
-from single_directions.data import Images, digits, mnist
+from single_directions.data import DataSet, Images, cifar10, digits, image_folder, mnist
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
 from single_directions.training.budget import plan_for
 
 
-def precision(device: str = "cpu", epochs: int = 8) -> Iterator[Record]:
+@dataclass(frozen=True)
+class Trained:
+    """A network and the real images that it learns.
+
+    Attributes:
+        name: of the network and its images.
+        network: is trained.
+        images: all that it is trained on.
+        order: (n,) in which they are measured.
+        epoch: trains one.
+    """
+
+    name: str
+    network: nn.Module
+    images: Images
+    order: Tensor
+    epoch: Callable[[], None]
+
+    def first(self, number: int) -> tuple[Tensor, Tensor]:
+        """So many of the images that are measured, with their labels."""
+        return self.images.__getitems__(self.order[:number])
+
+
+def precision(network: str, device: str = "cpu", epochs: int = 8) -> Iterator[Record]:
     """The standard errors of `AblationAUC` at its default cost after each epoch, with that of the change in it."""
-    name, network, inputs, targets, train_epoch = _training(device)
-    plan = plan_for(network, inputs[:BATCH], len(inputs), None, COST, len(inputs), 1, MEMORY)
-    measure = repeated(network, plan, inputs[: plan.images], targets[: plan.images], population=len(inputs))
+    training = training_of(network, device)
+    population = len(training.images)
+    plan = plan_for(training.network, training.first(BATCH)[0], population, None, COST, population, 1, MEMORY)
+    measure = repeated(training.network, plan, *training.first(plan.images), population=population)
     before: AblationEstimate | None = None
     for epoch in range(1, epochs + 1):
-        train_epoch()
+        training.epoch()
         now = measure()
         change = now.change_from(before)["auc"].se if before else math.nan
         values = {"accuracy": now.accuracy, "auc": now.auc, "auc_se": now.auc_se, "masks": now.masks}
-        yield {"case": name, "epoch": epoch, **values, "change_se": change, "repeats": 1}
+        yield {"case": training.name, "epoch": epoch, **values, "change_se": change, "repeats": 1}
         before = now
 
 
@@ -45,10 +71,10 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
     ordering moves the answers of the whole group together, so the same error needs more images. `time_at_same_error` is
     the variance times the seconds, by that of masks of each image's own.
     """
-    name, network, inputs, targets, train_epoch = _training(device)
+    training = training_of("mlp", device)
     for _ in range(epochs):
-        train_epoch()
-    inputs, targets = inputs[:images], targets[:images]
+        training.epoch()
+    network, (inputs, targets) = training.network, training.first(images)
     estimate = RepeatedEstimate(network, [(inputs, targets)], masks=3 * len(targets), population=math.inf)
     own = (estimate().auc_se, statistics.median(timed(estimate, device) for _ in range(repeats)))
     results = {"masks of each image's own": own}
@@ -72,25 +98,42 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
     for design, (error, seconds) in results.items():
         relative = error**2 * seconds / (own[0] ** 2 * own[1])
         values = {"images": len(targets), "auc_se": error, "seconds": seconds, "time_at_same_error": relative}
-        yield {"case": name, "design": design, **values}
+        yield {"case": training.name, "design": design, **values}
 
 
-def _training(device: str) -> tuple[str, nn.Module, Tensor, Tensor, Callable[[], None]]:
-    """A name, an MLP, images and labels in the order in which they are measured, and a call that trains an epoch."""
-    try:
-        name, data = "mlp on mnist", mnist().train
-    except BadInput:
-        name, data = "mlp on digits", digits().train
-    assert isinstance(data, Images)
+def training_of(network: str, device: str) -> Trained:
+    """The MLP on MNIST, or on digits where MNIST is missing; "convnet" or "resnet18" on CIFAR-10.
+
+    CIFAR-10 is read from data/cifar-10-batches-py, or from class folders in data/cifar10/train and test. The networks
+    for it are trained in bfloat16 and measured in float32. Raises `BadInput` if images are missing.
+    """
+    name, data = _mnist() if network == "mlp" else ("cifar-10", _cifar10())
+    assert isinstance(data.train, Images)
+    images, half = data.train.to(device), network != "mlp"
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    network = MLP(data[0][0].shape, CLASSES).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.03, momentum=0.9)
-    order = torch.randperm(len(data), generator=generator)
-    inputs, targets = data.to(device).__getitems__(torch.arange(len(data)))
+    if half:
+        model = TRAININGS[network].network().to(device).to(memory_format=torch.channels_last)
+    else:
+        model = MLP(data.input_shape, data.classes).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+    order = torch.randperm(len(images), generator=generator)
 
     def epoch() -> None:
-        batches = torch.randperm(len(data), generator=generator).split(BATCH)
-        train(network, optimizer, ((inputs[at], targets[at]) for at in batches))
+        batches = torch.randperm(len(images), generator=generator).split(BATCH)
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            train(model, optimizer, map(images.__getitems__, batches))
 
-    return name, network, inputs[order], targets[order], epoch
+    return Trained(f"{network} on {name}", model, images, order, epoch)
+
+
+def _mnist() -> tuple[str, DataSet]:
+    try:
+        return "mnist", mnist()
+    except BadInput:
+        return "digits", digits()
+
+
+def _cifar10() -> DataSet:
+    folder = "data/cifar10"
+    return image_folder(folder) if Path(folder).is_dir() else cifar10()
