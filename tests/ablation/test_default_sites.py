@@ -89,6 +89,44 @@ def test_an_activation_function_written_as_a_product_is_one_site(written) -> Non
     assert_exact(network, images(4, 8))
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda x: x.clamp(min=0),
+        lambda x: torch.clamp(x, 0.0, 6.0),
+        lambda x: x.clip(0),
+        lambda x: x.clone().clamp_(min=0),
+        lambda x: torch.clamp_min(x, 0),
+        lambda x: torch.maximum(x, torch.zeros_like(x)),
+        lambda x: torch.max(torch.zeros(6), x),
+        lambda x: torch.fmax(x, x.new_zeros(1)),
+    ],
+)
+def test_the_larger_of_a_value_and_0_is_an_activation_function(written) -> None:
+    network = dense(lambda self, x: self.head(written(self.layer(x))))
+    (site,) = resolve_sites(network, None, images(4, 8))
+    assert re.match(r"(clamp|clip|max|fmax)", site.name)
+    assert site.units == 6
+    assert names(Untraceable(network), images(4, 8)) == [f"inner.{site.name}"]
+    assert_exact(network, images(4, 8))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda x: x.clamp(min=1e-6),
+        lambda x: x.clamp(max=0),
+        lambda x: torch.maximum(x, -x),
+        lambda x: torch.maximum(x, 0 * x),  # 0 for these images, who knows for which others
+        lambda x: x.unflatten(1, (4, 2)).max(2).values.repeat(1, 2),
+        lambda x: x.unflatten(1, (4, 2)).max(dim=2)[0].repeat(1, 2),
+    ],
+)
+def test_other_bounds_and_maxima_are_none(written) -> None:
+    network = dense(lambda self, x: self.head(self.act(self.layer(written(x)))), act=nn.GELU())
+    assert names(network, images(4, 8)) == ["act"]
+
+
 # Gates
 
 

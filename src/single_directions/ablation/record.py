@@ -38,6 +38,7 @@ _PRODUCTS = {
     *("chain_matmul", "multi_dot", "kron"),
 }
 _PER_UNIT = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"}
+_ZEROS = {"zeros_like", "new_zeros"}
 _RESHAPING = {"squeeze", "unsqueeze", "view", "reshape", "flatten", "getitem"}
 MIXING = (_OF_LAST_DIMENSION | _OF_FIRST_DIMENSION | _ATTENTION | _PRODUCTS | {"unseen"}) - _PER_UNIT
 """Operations that mix units: layers and products of matrices."""
@@ -48,7 +49,7 @@ class Event:
     """An operation whose result depends on the images.
 
     Attributes:
-        operation: its name, as `forward.operation` gives it.
+        operation: its name, as `forward.operation` gives it; "relu" for every spelling of max(x, 0).
         sources: the numbers of the events whose results it reads.
         shape: of its result.
         units: the dimension of its result in which the units lie; ``None`` where that cannot be told.
@@ -207,7 +208,23 @@ class Recorder:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
-        return self._event(name, sources, result.shape, _units(name, source, result.shape, args, kwargs))
+        units = _units(name, source, result.shape, args, kwargs)
+        return self._event("relu" if self._rectifies(name, args, kwargs) else name, sources, result.shape, units)
+
+    def _rectifies(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether an operation takes the larger of a value and 0."""
+        given = [*args, *kwargs.values()]
+        if name in ("clamp", "clip", "clamp_min"):
+            lowest = args[1] if len(args) > 1 else kwargs.get("min")
+            return isinstance(lowest, int | float) and lowest == 0
+        return name in ("max", "maximum", "fmax") and len(given) == 2 and any(map(self._is_zero, given))
+
+    def _is_zero(self, value: Any) -> bool:
+        """Whether a value is a tensor of zeros, whatever the images are."""
+        if not isinstance(value, Tensor) or value.any():
+            return False
+        event = self._event_of.get(value)
+        return event is None or self.record.events[event].operation in _ZEROS
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -112,11 +112,13 @@ def training_of(network: str, device: str) -> Trained:
     images, half = data.train.to(device), network != "mlp"
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
+    optimizer: torch.optim.Optimizer
     if half:
         model = TRAININGS[network].network().to(device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     else:
         model = MLP(data.input_shape, data.classes).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
     order = torch.randperm(len(images), generator=generator)
 
     def epoch() -> None:
