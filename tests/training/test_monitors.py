@@ -215,3 +215,37 @@ def test_a_stopper_that_would_stop_at_no_fall_is_warned_of(changed, says):
     else:
         with pytest.warns(UserWarning, match=says):
             fit(Own(), callbacks, epochs=4, train=PLAIN)
+
+
+class Scheduled(Own):
+    """Its learning rate follows the AUC."""
+
+    def __init__(self, mode: str, **config) -> None:
+        super().__init__()
+        self.mode, self.config = mode, config
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, self.mode)
+        return [optimizer], [{"scheduler": scheduler, "monitor": "ablation/auc", **self.config}]
+
+
+@pytest.mark.parametrize(
+    ("every", "mode", "config", "says"),
+    [
+        (1, "max", {}, None),
+        (2, "max", {"frequency": 4}, None),
+        (2, "max", {}, 'ReduceLROnPlateau: it counts ablation/auc again .* set "frequency": 2'),
+        (1, "min", {}, 'ReduceLROnPlateau: mode="min" takes the lowest ablation/auc for the best; set mode="max"'),
+    ],
+)
+def test_a_schedule_that_counts_stale_or_wrong_values_is_warned_of(every, mode, config, says):
+    module, ablation = Scheduled(mode, **config), AblationAUC(every_n_epochs=every)
+    if says is None:
+        fit(module, [ablation], epochs=4, train=PLAIN)  # a warning would be an error
+    else:
+        with pytest.warns(UserWarning, match=says):
+            fit(module, [ablation], epochs=4, train=PLAIN)
+    values = [value["auc"] for epoch, value in sorted(ablation.values.items()) if not config or epoch == 3]
+    best = max(values) if mode == "max" else min(values)
+    assert module.lr_schedulers().best == pytest.approx(best, rel=1e-5)

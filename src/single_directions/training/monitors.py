@@ -1,4 +1,4 @@
-"""Warns of Lightning's callbacks that monitor what `AblationAUC` logs in a way that cannot be meant."""
+"""Warns of callbacks and learning-rate schedules that monitor what `AblationAUC` logs in a way that cannot be meant."""
 
 from collections.abc import Iterator
 from math import ceil, inf, isfinite, lcm
@@ -14,16 +14,14 @@ MODEL_CHECKPOINT = in_each("callbacks", "ModelCheckpoint")
 
 
 def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> Iterator[str]:
-    """For each callback that monitors `name/...` in a way that cannot be meant: what is wrong and what to set."""
+    """For each callback or schedule that monitors `name/...` in a way that cannot be meant: what to set instead."""
+    yield from _doubtful_schedules(trainer, name, every_n_epochs)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitored = str(getattr(callback, "monitor", None))
         if not monitored.startswith(f"{name}/"):
             continue
         kind = type(callback).__name__
-        mode, best = getattr(callback, "mode", None), "min" if monitored == f"{name}/fall" else "max"
-        if mode not in (None, best) and not monitored.endswith("_se"):
-            lowest = "lowest" if mode == "min" else "highest"
-            yield f'{kind}: mode="{mode}" takes the {lowest} {monitored} for the best; set mode="{best}"'
+        yield from _wrong_mode(kind, getattr(callback, "mode", None), monitored)
         if isinstance(callback, EARLY_STOPPING):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
@@ -59,6 +57,26 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
                 f"every_n_epochs={every_n_epochs} not each epoch that it looks at is measured; "
                 f"set {kind}(every_n_epochs={every_n_epochs})"
             )
+
+
+def _doubtful_schedules(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> Iterator[str]:
+    for config in trainer.lr_scheduler_configs:
+        monitored, kind = str(config.monitor), type(config.scheduler).__name__
+        if not config.reduce_on_plateau or not monitored.startswith(f"{name}/"):
+            continue
+        yield from _wrong_mode(kind, getattr(config.scheduler, "mode", None), monitored)
+        if config.interval == "epoch" and config.frequency % every_n_epochs:
+            yield (
+                f"{kind}: it counts {monitored} again in epochs that are not measured, with "
+                f'every_n_epochs={every_n_epochs}; set "frequency": {every_n_epochs} beside its "monitor"'
+            )
+
+
+def _wrong_mode(kind: str, mode: str | None, monitored: str) -> Iterator[str]:
+    best = "min" if monitored.endswith("/fall") else "max"
+    if mode not in (None, best) and not monitored.endswith("_se"):
+        lowest = "lowest" if mode == "min" else "highest"
+        yield f'{kind}: mode="{mode}" takes the {lowest} {monitored} for the best; set mode="{best}"'
 
 
 def saves_stale_values(saver: Any, trainer: "pl.Trainer", every_n_epochs: int) -> bool:
