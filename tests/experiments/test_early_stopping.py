@@ -192,6 +192,14 @@ def test_what_stopping_by_the_auc_keeps_stands_beside_what_stopping_by_test_loss
     ]
 
 
+def test_trainings_that_stop_at_the_same_epoch(trained):
+    entry = judged(trained(seeds=1))["stopping"]
+    assert [caveat.partition(",")[0] for caveat in entry.caveats[-3:-1]] == [
+        "stopping by AUC keeps epoch 12",
+        "stopping by test loss keeps epoch 12",
+    ]
+
+
 def test_downturns_are_counted_with_an_exact_interval(trained):
     finding = downturn(trained())
     [part] = finding.parts.values()

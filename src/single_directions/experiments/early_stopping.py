@@ -92,11 +92,16 @@ def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
     if by_auc.empty or by_test_loss.empty:
         return []
     kept = [
-        f"stopping by {name} keeps epochs {each['kept'].min():.0f} to {each['kept'].max():.0f}, with a mean test loss "
+        f"stopping by {name} keeps {_epochs(each['kept'])}, with a mean test loss "
         f"of {each['test_loss'].mean():.2f} and a mean test accuracy of {each['test_accuracy'].mean():.2f}"
         for name, each in (("AUC", by_auc), ("test loss", by_test_loss))
     ]
     return ["this compares with not stopping at all, and where networks overfit nearly any early stop passes", *kept]
+
+
+def _epochs(kept: pd.Series) -> str:
+    first, last = f"{kept.min():.0f}", f"{kept.max():.0f}"
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 
 def _cost(one: pd.DataFrame, other: pd.DataFrame, rows: pd.Index) -> dict[str, Estimate]:
