@@ -7,13 +7,14 @@ from itertools import product
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from single_directions.benchmark import ablation as cases
 from single_directions.benchmark import training as ways
 from single_directions.benchmark.ablation import CASES, Case, ablation
 from single_directions.benchmark.callback import TRAININGS, Training, callback
 from single_directions.benchmark.cli import benchmark
-from single_directions.benchmark.precision import designs, precision
+from single_directions.benchmark.precision import designs, precision, training_of
 from single_directions.errors import BadInput
 from single_directions.networks import MLP
 
@@ -98,7 +99,9 @@ def test_precision_is_that_of_a_training(monkeypatch, tmp_path):
     assert 0 < second["change_se"] < 2 * second["auc_se"] < 0.05
 
 
-def test_precision_on_images_of_cifar10(monkeypatch, tmp_path):
+@pytest.fixture
+def cifar10(monkeypatch, tmp_path):
+    """Three images a class, with a column of white for each, and an MLP in the ConvNet's place."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="CIFAR-10"):
         next(precision("convnet"))
@@ -106,13 +109,31 @@ def test_precision_on_images_of_cifar10(monkeypatch, tmp_path):
         folder = tmp_path / "data" / "cifar10" / part / str(label)
         folder.mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (32, 32), (25 * label, 80 * number, 0)).save(folder / f"{number}.png")
-    tiny = Training(lambda: MLP((3, 32, 32), 10, hidden=(8,)), (3, 32, 32), 30, 1, 1)
+            image = Image.new("RGB", (32, 32), (0, 40 * number, 0))
+            image.paste("white", (3 * label, 0, 3 * label + 3, 32))
+            image.save(folder / f"{number}.png")
+    tiny = Training(lambda: MLP((3, 32, 32), 10, hidden=(64,)), (3, 32, 32), 30, 1, 1)
     monkeypatch.setitem(TRAININGS, "convnet", tiny)
-    (record,) = precision("convnet", epochs=1)
+
+
+def test_precision_on_images_of_cifar10(cifar10):
+    *_, record = precision("convnet", epochs=5)
     assert record["case"] == "convnet on cifar-10"
     assert record["masks"] >= 1000
+    assert record["accuracy"] > 0.5
     assert 0 < record["auc_se"] < 0.05
+
+
+def test_each_step_in_bfloat16_reads_the_weights_of_the_step_before(cifar10, monkeypatch):
+    def changed(network, optimizer, batches):
+        inputs, _ = next(batches)
+        assert network(inputs).dtype == torch.bfloat16
+        for weight in network.parameters():
+            nn.init.zeros_(weight)
+        assert not network(inputs).any()
+
+    monkeypatch.setattr("single_directions.benchmark.precision.train", changed)
+    training_of("convnet", "cpu").epoch()
 
 
 def test_designs_of_an_estimate_are_compared_at_the_same_error(monkeypatch, tmp_path):

@@ -123,7 +123,8 @@ def training_of(network: str, device: str) -> Trained:
 
     def epoch() -> None:
         batches = torch.randperm(len(images), generator=generator).split(BATCH)
-        with torch.autocast(device, torch.bfloat16, enabled=half):
+        # A cache of weights in bfloat16 would keep those of the first step.
+        with torch.autocast(device, torch.bfloat16, enabled=half, cache_enabled=False):
             train(model, optimizer, map(images.__getitems__, batches))
 
     return Trained(f"{network} on {name}", model, images, order, epoch)
