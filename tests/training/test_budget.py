@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC
+from single_directions.ablation.rows import Cost
 from single_directions.training.budget import plan_for, told_cost
 
 BUDGET = 2**30
@@ -33,7 +34,18 @@ def test_no_more_masks_than_needed_are_drawn_where_they_are_cheap():
     network = nn.Sequential(nn.Linear(64, 500), nn.Linear(500, 20), nn.ReLU(), nn.Linear(20, 5))
     plan = plan_for(network, torch.rand(8, 64), 50_000, None, 0.05, 50_000, 1, BUDGET)
     assert plan.images * plan.masks_per_image == pytest.approx(7500, rel=0.01)
-    assert plan.passes < 0.5 * 7500
+    assert 0.4 * 7500 < plan.passes <= 0.6 * 7500
+    assert plan.masks_per_image == 2  # with one each, 7,500 images would cost more than 7,500 passes
+
+
+def test_few_masks_an_image_only_where_passes_are_left_over():
+    cost = Cost(image=1.0, mask=0.5, masks_to_images=8.0)
+    assert cost.masks_an_image() == 4
+    assert cost.masks_an_image(6000, 4500) == 4  # 1,500 images: 4,500 passes; with 3 masks each: 5,000
+    assert cost.masks_an_image(6000, 5000) == 3
+    assert cost.masks_an_image(6000, 6000) == 2
+    assert cost.masks_an_image(6000, 8999) == 2
+    assert cost.masks_an_image(6000, 9000) == 1
 
 
 def test_at_least_a_thousand_masks_are_measured_however_short_an_epoch_is():

@@ -29,7 +29,7 @@ from single_directions.ablation.measurement import (
 )
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
-from single_directions.ablation.rows import Cost, Rows, choose_rows
+from single_directions.ablation.rows import Rows, choose_rows
 from single_directions.ablation.sites import Site, as_written, undisturbed
 from single_directions.ablation.structure import structure
 from single_directions.errors import BadInput
@@ -40,6 +40,8 @@ _LEAST = 4
 """Masks that each point should have at least."""
 _ROUNDING = 1.25
 """How many more masks than asked for are measured on all images, rather than as many on nearly all images."""
+_OF_PASSES = 0.6
+"""Share of the passes that further images may use up: they lower the error less than the first ones."""
 _COMPARED = 8
 """How many images to compare, to see whether the network is still the same."""
 
@@ -250,7 +252,8 @@ def _prepared(
         available = counted(batches)
         if population is not None and available is not None and population < available:
             raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
-        images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, masks_per_image)
+        own = rows.cost.masks_an_image()
+        images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
             images = len(batches) if isinstance(batches, Sized) else None
@@ -299,8 +302,8 @@ def plan_auc(
     """What `ablation_auc` would measure of `available` images like `inputs` (images, ...); it measures nothing.
 
     Instead of `masks`, `passes` forward passes with masks can be given: they buy a mask each, or more where a mask is
-    cheaper; `least` and `most` bound these. Passes without a mask are added. The other arguments and the errors are
-    those of `ablation_auc`.
+    cheaper; `least` and `most` bound these. Passes without a mask are added. Where `most` leaves passes over, more
+    images get fewer masks each. The other arguments and the errors are those of `ablation_auc`.
     """
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
     with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget, unit_dim) as measured:
@@ -308,7 +311,8 @@ def plan_auc(
         rows, why = _rows(measured, ablated, method, memory_budget)
         if passes is not None:
             masks = round(min(most, max(least, passes / min(1.0, rows.cost.mask))))
-        images, per_image = _shares(rows.cost, len(ablated) - 2, available, masks, None)
+        own = rows.cost.masks_an_image(masks, _OF_PASSES * (passes or 0))
+        images, per_image = _shares(own, len(ablated) - 2, available, masks, None)
         assert images is not None
         images = available if rows.together else images
         passes = rows.cost.passes(images, per_image)
@@ -330,11 +334,11 @@ def _check(masks: int, masks_per_image: int | None, population: float | None, se
         raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
 
 
-def _shares(cost: Cost, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:
-    """How many images to measure (``None``: all that come) with how many masks each."""
+def _shares(best: int, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:
+    """How many images to measure (``None``: all that come) with how many masks each; `best` if it can be."""
     if inner == 0:  # a network of one unit: none and all is all there is
         return available, 0
-    own = per_image or cost.masks_an_image()
+    own = per_image or best
     if masks < _LEAST * inner:
         raise BadInput(
             f"masks={masks}: too few for {inner + 2} points; at least {_LEAST * inner} are needed, or fewer points"

@@ -46,9 +46,15 @@ class Cost:
     mask: float
     masks_to_images: float = _MASKS_TO_IMAGES
 
-    def masks_an_image(self) -> int:
-        """How many masks an image make the standard error smallest for a given cost."""
-        return max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(self.masks_to_images * self.image / self.mask))))
+    def masks_an_image(self, masks: int = 1, passes: float = 0) -> int:
+        """How many masks an image make the standard error smallest for a given cost.
+
+        Fewer, for more images, as long as so many `masks` cost at most `passes`.
+        """
+        own = max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(self.masks_to_images * self.image / self.mask))))
+        while own > 1 and self.passes(math.ceil(masks / (own - 1)), own - 1) <= passes:
+            own -= 1
+        return own
 
     def passes(self, images: int, per_image: int) -> float:
         """The cost of a measurement."""
