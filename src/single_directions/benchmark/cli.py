@@ -75,7 +75,9 @@ def _callback(arguments: Any) -> Iterator[list[Record]]:
 
     ways: dict[str, Callable[[], Iterable[Record]]] = {
         **{name: partial(callback, name, arguments.repeats, arguments.device) for name in TRAININGS},
-        **{f"trained_{name}": partial(precision, name, arguments.device) for name in TRAININGS},
+        "trained_mlp": partial(precision, "mlp", arguments.device),
+        "trained_convnet": partial(precision, "convnet", arguments.device, epochs=6),
+        "trained_resnet18": partial(precision, "resnet18", arguments.device, epochs=6),
         "orderings": partial(designs, arguments.device, arguments.repeats),
     }
     names = arguments.cases or [*TRAININGS, "trained_mlp", "orderings"]

@@ -50,7 +50,7 @@ class Trained:
 
 def precision(network: str, device: str = "cpu", epochs: int = 8) -> Iterator[Record]:
     """The standard errors of `AblationAUC` at its default cost after each epoch, with that of the change in it."""
-    training = training_of(network, device)
+    training = training_of(network, device, epochs)
     population = len(training.images)
     plan = plan_for(training.network, training.first(BATCH)[0], population, None, COST, population, 1, MEMORY)
     measure = repeated(training.network, plan, *training.first(plan.images), population=population)
@@ -71,7 +71,7 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
     ordering moves the answers of the whole group together, so the same error needs more images. `time_at_same_error` is
     the variance times the seconds, by that of masks of each image's own.
     """
-    training = training_of("mlp", device)
+    training = training_of("mlp", device, epochs)
     for _ in range(epochs):
         training.epoch()
     network, (inputs, targets) = training.network, training.first(images)
@@ -101,11 +101,12 @@ def designs(device: str = "cpu", repeats: int = 3, images: int = 6000, epochs: i
         yield {"case": training.name, "design": design, **values}
 
 
-def training_of(network: str, device: str) -> Trained:
+def training_of(network: str, device: str, epochs: int) -> Trained:
     """The MLP on MNIST, or on digits where MNIST is missing; "convnet" or "resnet18" on CIFAR-10.
 
     CIFAR-10 is read from data/cifar-10-batches-py, or from class folders in data/cifar10/train and test. The networks
-    for it are trained in bfloat16 and measured in float32. Raises `BadInput` if images are missing.
+    for it are trained in bfloat16, with a learning rate that sinks to 0 over the `epochs`, and measured in float32.
+    Raises `BadInput` if images are missing.
     """
     name, data = _mnist() if network == "mlp" else ("cifar-10", _cifar10())
     assert isinstance(data.train, Images)
@@ -119,6 +120,7 @@ def training_of(network: str, device: str) -> Trained:
     else:
         model = MLP(data.input_shape, data.classes).to(device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0 if half else 1.0, epochs)
     order = torch.randperm(len(images), generator=generator)
 
     def epoch() -> None:
@@ -126,6 +128,7 @@ def training_of(network: str, device: str) -> Trained:
         # A cache of weights in bfloat16 would keep those of the first step.
         with torch.autocast(device, torch.bfloat16, enabled=half, cache_enabled=False):
             train(model, optimizer, map(images.__getitems__, batches))
+        schedule.step()
 
     return Trained(f"{network} on {name}", model, images, order, epoch)
 
