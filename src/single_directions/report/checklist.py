@@ -45,8 +45,9 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
             "Which hyperparameters were tried, and how was one chosen?",
             "The paper does not state optimizer and learning rate. Of a small grid (`conf/experiment/tuning.yaml`) the "
             "setting was chosen that needs the fewest epochs to reach 99 % training accuracy on true labels; of "
-            "equals, the one with the least training loss. Nothing was chosen by how a claim comes out. Each section "
-            "lists all settings.",
+            "equals, the one with the least training loss. Nothing was chosen by how a claim comes out. Where a "
+            "command sets another optimizer or learning rate, `docs/planned_runs.md` says how it was chosen if the run "
+            "is the project's own. Each section lists all settings.",
         )
     numbers = "; ".join(
         "; ".join([f"{section.experiment.name}, {section.title}: {len(section.runs)} done", *section.not_done])
