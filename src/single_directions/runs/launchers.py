@@ -65,29 +65,31 @@ def installing(extra: str) -> str:
     return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
 
 
-def look(jobs: Sequence[Job], here: bool) -> None:
-    """Raises `BadInput` if the configuration of a run cannot work, and if all runs would be refused for one reason.
+def look(runs: Sequence[Job], here: bool) -> None:
+    """Raises `BadInput` if a run that is left to do cannot work, and if all of these would be refused for one reason.
 
     Such a reason is missing data. It is looked for where runs are executed `here`: they are built as at their start, up
     to the first that is not refused.
     """
-    check_jobs(jobs)
-    reasons = set()
-    for job in jobs if here and len(jobs) > 1 else ():
-        try:
-            build(job.config)
-        except CodeFailed:  # each run keeps its traceback
-            return
-        except BadInput as error:
-            reasons.add(str(error))
-        except Exception:  # the run itself reports it
-            return
-        else:
-            return
-        if len(reasons) > 1:
-            return
-    if reasons:
-        raise BadInput(f"{reasons.pop()} (the same for all {len(jobs)} runs)")
+    left = [job for job in runs if not job.is_done()]
+    check_jobs(left)
+    if here and len(left) > 1:
+        reason = _refusal(left[0])
+        if reason and all(_refusal(job) == reason for job in left[1:]):
+            raise BadInput(f"{reason} (the same for all {len(left)} runs)")
+
+
+def _refusal(job: Job) -> str:
+    """Why a run would be refused at its start; "" where it begins, or fails and keeps a traceback."""
+    try:
+        build(job.config)
+    except CodeFailed:
+        return ""
+    except BadInput as error:
+        return str(error)
+    except Exception:  # the run itself reports it
+        return ""
+    return ""
 
 
 def is_here(launcher: DictConfig) -> bool:

@@ -24,36 +24,35 @@ from single_directions.runs.identity import command_line, run_name
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `folder` is None where the configuration is not valid; `invalid` says why."""
+    """One run of a sweep."""
 
     overrides: list[str]
     config: dict[str, Any]
-    folder: RunFolder | None
-    invalid: str = ""
+    folder: RunFolder
 
     def __str__(self) -> str:
-        return self.folder.path.name if self.folder else " ".join(self.overrides)
+        return self.folder.path.name
 
     def is_done(self) -> bool:
         """Whether the folder holds the whole results of the same settings: then the run is skipped."""
-        if self.folder is None or not self.folder.is_done():
-            return False
         try:
-            return self.folder.holds(self.config)
+            return self.folder.is_done() and self.folder.holds(self.config)
         except BadInput:  # reported when the job is launched
             return False
 
 
-def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -> Iterator[Job]:
-    """The runs of a sweep, from the overrides of each.
+def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -> list[Job]:
+    """The runs of a sweep, from the overrides of each. A run that is named twice is there once.
 
     Hydra takes a tenth of a second to compose a configuration from its files. Here that is done once for each choice
-    of files; values are then set in a copy.
+    of files; values are then set in a copy. Raises `BadInput` for configurations that cannot be resolved.
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
     # `choices` leaves out groups with a list of choices.
     groups = {*master.hydra.runtime.choices, *loader.list_groups("")}
+    runs: dict[RunFolder, Job] = {}
+    wrong = []
     for overrides in sweep:
         values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)
@@ -68,10 +67,29 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         try:
             settings = resolved(config)
             folder = run_folder(settings, data, overrides)
-        except BadInput as error:  # reported before the sweep begins
-            yield Job(overrides, {}, None, str(error))
-        else:
-            yield Job(overrides, settings, folder)
+            runs.setdefault(folder, Job(overrides, settings, folder))
+        except BadInput as error:
+            wrong.append((" ".join(overrides), str(error)))
+    refuse(wrong, len(sweep))
+    return list(runs.values())
+
+
+def refuse(wrong: Iterable[tuple[str, str]], number: int) -> None:
+    """Raises `BadInput` if any of a number of runs is wrong, given the names of these and why.
+
+    Each reason is told once, with the first of its runs.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in wrong:
+        names.setdefault(reason, []).append(name)
+    told = [
+        f"{reason} (the same for all {number} runs)"
+        if 1 < len(same) == number
+        else f"{same[0]}: {reason}" + (f" (the same for {len(same)} of {number} runs)" if len(same) > 1 else "")
+        for reason, same in names.items()
+    ]
+    if told:
+        raise BadInput("; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else ""))
 
 
 def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
@@ -134,8 +152,7 @@ def list_runs(runs: Sequence[Job]) -> None:
     """Add runs, and the command that started them, to the lists of their sweep's folder."""
     places: dict[Path, list[str]] = {}
     for job in runs:
-        if job.folder is not None:
-            places.setdefault(job.folder.path.parent, []).append(job.folder.path.name)
+        places.setdefault(job.folder.path.parent, []).append(job.folder.path.name)
     command = command_line(sys.argv[1:])
     for place, names in places.items():
         try:
