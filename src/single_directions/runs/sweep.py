@@ -16,9 +16,9 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from single_directions.errors import BadInput, one_line
+from single_directions.errors import BadInput
 from single_directions.runs.config import resolved
-from single_directions.runs.folder import RunFolder, read_json, write_json
+from single_directions.runs.folder import RunFolder, cannot_be_written, read_json, write_json
 from single_directions.runs.identity import command_line, run_name
 
 
@@ -164,9 +164,7 @@ def list_runs(runs: Sequence[Job]) -> None:
                 runs_known = dict.fromkeys([*listed_runs(place), *names])
                 write_json(sweep_file(place), {"runs": list(runs_known), "commands": commands})
         except OSError as error:
-            raise BadInput(
-                f"{place} cannot be written ({one_line(error)}): choose another folder with runs="
-            ) from error
+            raise cannot_be_written(place, error) from error
 
 
 @contextmanager
