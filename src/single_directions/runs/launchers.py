@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.commands import called
 from single_directions.errors import BadInput, first_line
 from single_directions.runs.build import build
-from single_directions.runs.causes import CodeFailed
 from single_directions.runs.config import check_resources
 from single_directions.runs.keys import check_keys
+from single_directions.runs.messages import CodeFailed
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.preview import check_jobs
 from single_directions.runs.queue import LaunchFailed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import check_values
-from single_directions.runs.causes import CodeFailed
+from single_directions.runs.messages import CodeFailed
 from single_directions.runs.status import status_of, table
 from single_directions.runs.sweep import Job, refuse
 

@@ -14,16 +14,15 @@ from pytorch_lightning.loggers import Logger
 from single_directions.ablation import AblationCurve, ablation_curve
 from single_directions.errors import BadInput
 from single_directions.runs.build import Parts, build
-from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, is_full, write_json
 from single_directions.runs.identity import record_of
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.messages import CodeFailed, in_keys
 from single_directions.runs.precise import precise_auc
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import log_results, tracked
-from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
 
