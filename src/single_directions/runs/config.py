@@ -106,8 +106,10 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
         raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
+SPLITS = ("train", "test", "held_out")
+"""The images that `Classifier` measures, the last only with `data.held_out`; as in `training`, which imports torch."""
 _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
-"""What `AblationAUC` logs, each with its standard error; repeated here, since importing it would import torch."""
+"""What `AblationAUC` logs, each with its standard error; as in `training` too."""
 
 
 def check(config: dict[str, Any]) -> None:
@@ -212,8 +214,7 @@ def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
         )
     if str(monitored).startswith("held_out/") and not held_out:
         raise BadInput(f"early_stopping.monitor={monitored} needs held-out training images: add data.held_out=0.1")
-    splits = ("train", "test", "held_out")
-    logged = [f"{split}/{name}" for split in splits for name in ("loss", "accuracy")]
+    logged = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
     logged += [f"ablation/{name}{se}" for se in ("", "_se") for name in _ESTIMATED] + ["ablation/fall"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
