@@ -97,13 +97,8 @@ def measure(keys: dict[str, Any], parts: Parts, progress: bool) -> AblationCurve
         return ablation_curve(
             parts.network,
             measuring_loader(parts.data, parts.measured),
-            sites=keys["sites"],
-            orderings=keys["orderings"],
-            points=keys["points"],
-            clamp=keys["clamp"],
-            top_k=keys["top_k"],
+            **{key: keys[key] for key in ("sites", "orderings", "points", "clamp", "top_k", "method")},
             generator=torch.Generator().manual_seed(keys["seed"]),
-            method=keys["method"],
             progress=progress,
         )
 
