@@ -37,7 +37,7 @@ def composed(*overrides):
         ["scale=paper", "network=convnet", "data=cifar10", "optimizer.lr=1e-3", "stop_at_train_accuracy=null"],
         ["experiment=early_stopping", "ablation.every_epoch={every_n_epochs:2}", "+trainer.gradient_clip_val=1"],
         ["tracking=off", "early_stopping=test_loss", "early_stopping.patience=3", "++ablation.samples=50"],
-        ["runs='a b'", "~scheduler", "data=digits"],
+        ["runs='a b'", "~data.normalize", "data=digits"],
     ],
 )
 def test_jobs_are_configured_as_hydra_configures_them(made, overrides):

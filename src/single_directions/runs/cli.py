@@ -19,11 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput, first_line
-from single_directions.runs.config import conf_folder, resolved
+from single_directions.runs.config import check_one_device, conf_folder, resolved
 from single_directions.runs.folder import AGAIN, RunFolder
 from single_directions.runs.identity import command_line, record_of
 from single_directions.runs.keys import check_keys
-from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
 from single_directions.runs.messages import CodeFailed
 from single_directions.runs.optimized import optimized

@@ -220,6 +220,21 @@ def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
 
 
+def check_place(runs: Any) -> None:
+    """Raises `BadInput` where `runs` is no path."""
+    if not isinstance(runs, str) or not runs:
+        raise BadInput(f"runs must be the path of a folder, not {runs!r}")
+
+
+def check_one_device(trainer: Any) -> None:
+    """Raises `BadInput` where a run of a sweep asks for several devices: each would start the whole sweep again."""
+    devices = trainer.get("devices")
+    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
+    if trainer.get("num_nodes", 1) != 1:
+        raise BadInput(f"trainer.num_nodes={trainer['num_nodes']}: a run of a sweep uses one device; run it without -m")
+
+
 def check_resources(config: dict[str, Any]) -> None:
     """Raises `BadInput` for invalid `gpus_per_run` or `cpus_per_run`."""
     if config["gpus_per_run"] is not None:

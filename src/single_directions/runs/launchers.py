@@ -18,13 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.commands import called
 from single_directions.errors import BadInput, first_line
 from single_directions.runs.build import build
-from single_directions.runs.config import check_resources
+from single_directions.runs.config import check_one_device, check_place, check_resources
 from single_directions.runs.keys import check_keys
 from single_directions.runs.messages import CodeFailed
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.preview import check_jobs
 from single_directions.runs.queue import LaunchFailed
-from single_directions.runs.sweep import Job, check_place
+from single_directions.runs.sweep import Job
 
 _PACKAGES = {"ray": "hydra_plugins.hydra_ray_launcher", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
@@ -116,15 +116,6 @@ def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Seque
         raise LaunchFailed(
             f"hydra/launcher: {first_line(error)}; the same command goes on with what is left"
         ) from error
-
-
-def check_one_device(trainer: Any) -> None:
-    """Raises `BadInput` where a run of a sweep asks for several devices: each would start the whole sweep again."""
-    devices = trainer.get("devices")
-    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
-    if trainer.get("num_nodes", 1) != 1:
-        raise BadInput(f"trainer.num_nodes={trainer['num_nodes']}: a run of a sweep uses one device; run it without -m")
 
 
 def _prepare_ray(ray: Any) -> None:

@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import resolved
+from single_directions.runs.config import check_one_device, check_place, resolved
 from single_directions.runs.folder import RunFolder, cannot_be_written, read_json, write_json
 from single_directions.runs.identity import command_line, run_name
+from single_directions.runs.keys import check_known
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
     """The runs of a sweep, from the overrides of each. A run that is named twice is there once.
 
     Hydra takes a tenth of a second to compose a configuration from its files. Here that is done once for each choice
-    of files; values are then set in a copy. Raises `BadInput` for configurations that cannot be resolved.
+    of files; values are then set in a copy. Raises `BadInput` for configurations that have a key without effect, cannot
+    be resolved, or ask for several devices.
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
@@ -65,7 +67,9 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         except OmegaConfBaseException:  # Hydra has the better message
             data, config = _composed(master, loader, overrides)
         try:
+            check_known(config)
             settings = resolved(config)
+            check_one_device(settings["trainer"])
             folder = run_folder(settings, data, overrides)
             runs.setdefault(folder, Job(overrides, settings, folder))
         except BadInput as error:
@@ -114,12 +118,6 @@ def sweep_size(overrides: Iterable[str]) -> int:
         for override in parsed
     }
     return prod(values.values())
-
-
-def check_place(runs: Any) -> None:
-    """Raises `BadInput` where `runs` is no path."""
-    if not isinstance(runs, str) or not runs:
-        raise BadInput(f"runs must be the path of a folder, not {runs!r}")
 
 
 def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> RunFolder:
