@@ -127,13 +127,9 @@ def _prepare_ray(ray: Any) -> None:
     if ray["init"]["address"] != "local":  # a cluster may grow
         _check_listens(str(ray["init"]["address"]))
         return
-    there = {"gpus": ray["init"].get("num_gpus"), "cpus": ray["init"].get("num_cpus")}
-    there = {
-        "gpus": torch.cuda.device_count() if there["gpus"] is None else there["gpus"],
-        "cpus": os.cpu_count() if there["cpus"] is None else there["cpus"],
-    }
-    for kind, number in there.items():
-        asked = ray["remote"][f"num_{kind}"]
+    for kind, there in (("gpus", torch.cuda.device_count()), ("cpus", os.cpu_count() or 1)):
+        given, asked = ray["init"].get(f"num_{kind}"), ray["remote"][f"num_{kind}"]
+        number = there if given is None else given
         if asked > number:
             raise BadInput(f"{kind}_per_run={asked}, but this machine has {number}: set {kind}_per_run={int(number)}")
 

@@ -63,7 +63,12 @@ def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
     """
     left = [job for job in runs if not job.is_done()]
     list_runs(runs)
-    _print_skipped(runs, len(runs) - len(left))
+    if done := len(runs) - len(left):
+        print(
+            f"{done} of {len(runs)} runs are done and skipped: their folders hold the results of the same settings "
+            f"({called('status')} {runs[0].folder.path.parent} --all)",
+            flush=True,
+        )
     before = {job.folder: job.folder.read_status() for job in left}
     returns: list[JobReturn] = []
     failed_elsewhere: list[Job] = []
@@ -117,16 +122,6 @@ def _attempt(jobs: Sequence[Job], launch: Launch) -> tuple[list[JobReturn], list
                 _mark_failed(job, died)
             returns.append(end)
     return returns, again
-
-
-def _print_skipped(runs: Sequence[Job], done: int) -> None:
-    if not done:
-        return
-    print(
-        f"{done} of {len(runs)} runs are done and skipped: their folders hold the results of the same settings "
-        f"({called('status')} {runs[0].folder.path.parent} --all)",
-        flush=True,
-    )
 
 
 def _is_taken_over(job: Job) -> bool:
