@@ -1,6 +1,7 @@
 """Imports point one way: ablation <- networks, data <- training <- runs <- experiments <- report <- scripts."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,16 @@ def test_arrows_point_one_way(file: Path) -> None:
 def test_arrow_test_sees_imports() -> None:
     assert "wandb" in imported(SOURCE / "runs" / "tracking.py")
     assert "single_directions.ablation" in imported(SOURCE / "runs" / "run.py")
+
+
+def test_map_of_runs_names_each_module_after_those_that_it_uses() -> None:
+    folder = SOURCE / "runs"
+    modules = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    named = [name for name in dict.fromkeys(re.findall(r"`(\w+)`", text)) if name in modules]
+    assert set(named) == modules
+    for place, name in enumerate(named):
+        uses = {
+            one.rpartition("runs.")[2] for one in imported(folder / f"{name}.py") if "single_directions.runs." in one
+        }
+        assert uses <= set(named[:place])

@@ -69,11 +69,11 @@ class Sweeper(BasicSweeper):
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         check_swept(overrides)
         [sweep] = self.split_arguments(overrides, None)
-        runs = list(jobs(self.config, loader, sweep))
+        runs = jobs(self.config, loader, sweep)
         if self.config.dry_run:
             return preview(runs)
-        here = is_here(self.config.hydra.launcher)
-        return finish(runs, lambda left: launched(launcher, left), lambda left: look(left, here))
+        look(runs, is_here(self.config.hydra.launcher))
+        return finish(runs, lambda left: launched(launcher, left))
 
 
 class OptunaSweeper(HydraSweeper):

@@ -111,6 +111,11 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
         (["seed=0,1,"], "^seed=0,1, cannot be read: write key=value, or with -m key=value1,value2"),
         (["seed=-1,-2,-3,-4,0"], "seed=-1,.*; .*seed=-2,.*; .*seed=-3,.*; and 1 more$"),
         (["data=digits,imagenet"], "data=imagenet: data.root: .*; set it with data.root=..."),
+        (["+foo=1,2"], r"^foo is no key of a run and would have no effect: .* \(the same for all 2 runs\)$"),
+        (["seed=0", "+ablation.order=1,2"], r"^ablation.order is no key of a run .* \(the same for all 2 runs\)$"),
+        (["ablation=3,4"], "ablation=3: ablation is 3: it must have keys, .*; .*ablation=4: "),
+        (["trainer.devices=1,2"], "trainer.devices=2: trainer.devices=2: a run of a sweep uses one device"),
+        (["tracking=[csv],[csv,off]"], r"^tracking=\[csv\],\[csv,off\]: off stands alone"),
     ],
 )
 def test_sweep_with_a_run_that_cannot_work_does_not_begin(command, tmp_path, swept, told):

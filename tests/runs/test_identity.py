@@ -124,7 +124,7 @@ def test_record_says_where_a_run_comes_from(settings):
 def test_commit_says_whether_files_were_changed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "conf_folder", lambda: tmp_path / "conf")
     version = code_version()
-    assert version == module._package()  # no checkout
+    assert version == module.installed_version("single-directions")  # no checkout
     names = ["-c", "user.name=a", "-c", "user.email=b"]
     for words in (["init", "--quiet"], [*names, "commit", "--quiet", "--allow-empty", "-m", "first"]):
         subprocess.run(["git", "-C", tmp_path, *words], check=True)

@@ -114,9 +114,9 @@ def test_run_that_failed_elsewhere_is_told_and_not_tried_again(places, monkeypat
 
     monkeypatch.setattr(queue.time, "sleep", fail)
     with pytest.raises(RunFailed):
-        finish([*places.jobs, places.jobs[2]], places.launch)  # a sweep may name a run twice
+        finish(places.jobs, places.launch)
     assert places.passes == [["seed=0", "seed=1"]]
-    assert capsys.readouterr().err.startswith("1 of 4 runs failed (1 in other processes: seed=2); the same command ")
+    assert capsys.readouterr().err.startswith("1 of 3 runs failed (1 in other processes: seed=2); the same command ")
 
 
 def test_run_whose_process_died_is_marked_failed_beside_the_others(places, capsys):
@@ -236,6 +236,23 @@ def test_run_whose_process_dies_is_launched_again_while_each_attempt_gets_furthe
     assert (
         told[0] == "seed=1: its process ended without a result (WorkerCrashedError) after epoch 3; it is launched again"
     )
+
+
+def test_runs_of_two_data_sets_that_share_a_name_are_told_apart(places, tmp_path):
+    """What a run of one had trained before says nothing of that of the other."""
+    first, second = (RunFolder(tmp_path / data / "default") for data in ("demo-digits", "demo-mnist"))
+    places.jobs = [Job([data], places.jobs[0].config, folder) for data, folder in (("a", first), ("b", second))]
+    trains(second, 5)
+    reached = iter([3, 3])
+
+    def dies(job):
+        trains(job.folder, next(reached))
+        return ProcessDied("WorkerCrashedError")
+
+    places.does = {"a": dies}
+    with pytest.raises(ProcessDied):
+        finish(places.jobs, places.launch)
+    assert places.passes == [["a", "b"], ["a"]]  # again, as it got further than before
 
 
 def test_launch_that_breaks_off_is_followed_by_another_for_what_is_left(places, capsys):

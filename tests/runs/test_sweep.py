@@ -18,7 +18,7 @@ def made():
     def from_overrides(*overrides):
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             master = compose("train", return_hydra_config=True)
-            return list(jobs(master, GlobalHydra.instance().config_loader(), overrides))
+            return jobs(master, GlobalHydra.instance().config_loader(), overrides)
 
     return from_overrides
 
@@ -37,7 +37,7 @@ def composed(*overrides):
         ["scale=paper", "network=convnet", "data=cifar10", "optimizer.lr=1e-3", "stop_at_train_accuracy=null"],
         ["experiment=early_stopping", "ablation.every_epoch={every_n_epochs:2}", "+trainer.gradient_clip_val=1"],
         ["tracking=off", "early_stopping=test_loss", "early_stopping.patience=3", "++ablation.samples=50"],
-        ["runs='a b'", "~scheduler", "data=digits"],
+        ["runs='a b'", "~data.normalize", "data=digits"],
     ],
 )
 def test_jobs_are_configured_as_hydra_configures_them(made, overrides):
@@ -55,11 +55,16 @@ def test_files_are_composed_once_for_each_choice_of_them(made, monkeypatch):
     assert several[10].folder.path.name == "network=mlp,optimizer=adam,seed=1"
 
 
-def test_job_without_a_needed_value_has_the_reason(made):
-    [job] = made(["data=imagenet"])
-    assert job.folder is None
-    assert job.invalid.startswith("data.root: ")
-    assert not job.is_done()
+def test_sweep_with_a_run_that_lacks_a_needed_value_is_refused(made):
+    with pytest.raises(BadInput, match=r"^data=imagenet: data\.root: .*; set it with data\.root=\.\.\.$"):
+        made(["data=imagenet"], ["data=digits"])
+
+
+def test_run_that_is_named_twice_is_one_run(made):
+    assert [str(job) for job in made(["optimizer.lr=.1"], ["seed=0"], ["optimizer.lr=0.10"])] == [
+        "optimizer.lr=0.1",
+        "seed=0",
+    ]
 
 
 @pytest.mark.parametrize("swept", ["experiment=memorization,dropout", "scale=demo,paper"])

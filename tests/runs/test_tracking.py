@@ -79,7 +79,7 @@ def curve(accuracy):
 
 def test_offline_run_holds_config_history_summary_and_curves(settings, place):
     every_epoch = "ablation.every_epoch={samples:50}"
-    config, folder = settings("tracking=wandb", "seed=3", every_epoch), RunFolder(place)
+    config, folder = settings("tracking=wandb", "seed=3", every_epoch, "data.held_out=0.1"), RunFolder(place)
     summary = execute(config, folder)
     assert not {"WANDB_MODE", "WANDB_DATA_DIR"} & os.environ.keys()  # they would decide about every later run
     [log] = logs(place)
@@ -94,7 +94,7 @@ def test_offline_run_holds_config_history_summary_and_curves(settings, place):
     assert second["test/accuracy"] == pytest.approx(summary["test_accuracy"])
     assert {"name": "epoch", "options": {"defined": True}} in records(log, "metric")
     steps = {m["glob_name"]: m["step_metric"] for m in records(log, "metric") if "glob_name" in m}
-    assert steps == dict.fromkeys(("train/*", "test/*", "ablation/*"), "epoch")
+    assert steps == dict.fromkeys(("train/*", "test/*", "held_out/*", "ablation/*"), "epoch")
     assert final(log)["auc"] == pytest.approx(summary["auc"])
     assert final(log)["generalization_error"] == pytest.approx(summary["generalization_error"])
     shown = table(log, "curves")
@@ -106,7 +106,9 @@ def test_offline_run_holds_config_history_summary_and_curves(settings, place):
             assert min(figure.size) > 200
     # Each name stands for one number: with a slash an epoch's, without one the run's.
     assert all("/" in name or name in ("epoch", "_step", "_runtime", "_timestamp") for name in second)
-    assert not [name for name in final(log) if name.startswith(("train/", "test/", "ablation/", "ablation_auc"))]
+    groups = ("train/", "test/", "held_out/", "ablation/", "ablation_auc")
+    assert not [name for name in final(log) if name.startswith(groups)]
+    assert final(log)["held_out_loss"] == pytest.approx(second["held_out/loss"])
     assert [record["exit_code"] for record in records(log, "exit")] == [0]
 
 

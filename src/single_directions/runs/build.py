@@ -23,11 +23,10 @@ from single_directions.data import DataSet, collate
 from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
-from single_directions.runs.causes import cause_of, failed
 from single_directions.runs.config import check, flat
+from single_directions.runs.messages import cause_of, failed, in_keys
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.tracking import check_tracking
-from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, StayStopped
 from single_directions.training.seeds import derived_seed
 

@@ -19,13 +19,12 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from single_directions.errors import BadInput, first_line
-from single_directions.runs.causes import CodeFailed
-from single_directions.runs.config import conf_folder, resolved
+from single_directions.runs.config import check_one_device, conf_folder, resolved
 from single_directions.runs.folder import AGAIN, RunFolder
-from single_directions.runs.identity import command_line, identity, record_of
+from single_directions.runs.identity import command_line, record_of
 from single_directions.runs.keys import check_keys
-from single_directions.runs.launchers import check_one_device
 from single_directions.runs.lease import PATIENCE, UnderLease, Watch
+from single_directions.runs.messages import CodeFailed
 from single_directions.runs.optimized import optimized
 from single_directions.runs.preview import preview
 from single_directions.runs.queue import SWEEP_SIZE, UNDER_WAY, RunFailed
@@ -102,7 +101,8 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
     except Exception as error:
         message = first_line(error) + _kept(folder)
     else:
-        print(f"{title}: {line(summary)}{_skipped(folder, settings) if again else ''}", flush=True)
+        why = f"; skipped: {folder.summary} holds the results of the same settings (identity {record['identity']})"
+        print(f"{title}: {line(summary)}{why if again else ''}", flush=True)
         return optimized(settings, summary)
     # Raised after the `except` blocks: an exception within them would keep the memory of the device in use.
     gc.collect()
@@ -146,11 +146,6 @@ def _is_of_composing(error: BaseException) -> bool:
     modules = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     known = [name for name in modules if name in ("hydra", "omegaconf", "single_directions", "hydra_plugins")]
     return known[-1] in ("hydra", "omegaconf")
-
-
-def _skipped(folder: RunFolder, config: dict[str, Any]) -> str:
-    """Why a run was skipped, as the end of a line."""
-    return f"; skipped: {folder.summary} holds the results of the same settings (identity {identity(config)})"
 
 
 def _executed(config: dict[str, Any], folder: RunFolder, record: dict[str, Any]) -> dict[str, Any]:

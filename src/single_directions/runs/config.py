@@ -106,8 +106,10 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
         raise BadInput(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
+SPLITS = ("train", "test", "held_out")
+"""The images that `Classifier` measures, the last only with `data.held_out`; as in `training`, which imports torch."""
 _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
-"""What `AblationAUC` logs, each with its standard error; repeated here, since importing it would import torch."""
+"""What `AblationAUC` logs, each with its standard error; as in `training` too."""
 
 
 def check(config: dict[str, Any]) -> None:
@@ -212,11 +214,25 @@ def _check_early_stopping(keys: Any, measured: bool, held_out: bool) -> None:
         )
     if str(monitored).startswith("held_out/") and not held_out:
         raise BadInput(f"early_stopping.monitor={monitored} needs held-out training images: add data.held_out=0.1")
-    splits = ("train", "test", "held_out")
-    logged = [f"{split}/{name}" for split in splits for name in ("loss", "accuracy")]
+    logged = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
     logged += [f"ablation/{name}{se}" for se in ("", "_se") for name in _ESTIMATED] + ["ablation/fall"]
     if monitored not in logged:
         raise BadInput(f"early_stopping.monitor must be one of {', '.join(logged)}, not {monitored!r}")
+
+
+def check_place(runs: Any) -> None:
+    """Raises `BadInput` where `runs` is no path."""
+    if not isinstance(runs, str) or not runs:
+        raise BadInput(f"runs must be the path of a folder, not {runs!r}")
+
+
+def check_one_device(trainer: Any) -> None:
+    """Raises `BadInput` where a run of a sweep asks for several devices: each would start the whole sweep again."""
+    devices = trainer.get("devices")
+    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
+    if trainer.get("num_nodes", 1) != 1:
+        raise BadInput(f"trainer.num_nodes={trainer['num_nodes']}: a run of a sweep uses one device; run it without -m")
 
 
 def check_resources(config: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from single_directions.runs.build import Parts
 from single_directions.runs.checkpoint import BetweenCheckpoints, WholeCheckpoints, readable
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.messages import in_keys
 from single_directions.runs.tracking import LogsAgain
-from single_directions.runs.wording import in_keys
 from single_directions.training import (
     Classifier,
     History,

@@ -30,66 +30,44 @@ UNFINISHED = ".part"
 """How the names of files end that are being written."""
 
 
+class _File:
+    """The path of a file in a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", kind: type) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run. Every file in it appears whole or not at all."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration, which rebuilds the run."""
-        return self.path / "config.yaml"
-
-    @property
-    def record(self) -> Path:
-        """Where the run comes from, see `identity.record_of`; from its start on."""
-        return self.path / "run.json"
-
-    @property
-    def status(self) -> Path:
-        """The run's state, since when, and the error if it failed."""
-        return self.path / "status.json"
-
-    @property
-    def metrics(self) -> Path:
-        """A row an epoch."""
-        return self.path / "metrics.csv"
-
-    @property
-    def curves(self) -> Path:
-        """The final measurement: a row for each ordering and point."""
-        return self.path / "curves.csv"
-
-    @property
-    def epoch_curves(self) -> Path:
-        """The measurements during training: a row for each epoch, ordering and point."""
-        return self.path / "epoch_curves.csv"
-
-    @property
-    def summary(self) -> Path:
-        """The final numbers, and where they come from; written last."""
-        return self.path / "summary.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The training after its last saved epoch."""
-        return self.path / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        """The training after the best epoch, by what early stopping monitors."""
-        return self.path / "best.ckpt"
-
-    @property
-    def error(self) -> Path:
-        """The traceback of a run that failed."""
-        return self.path / "error.txt"
-
-    @property
-    def lease(self) -> Path:
-        """The process that works on the run; the file is there only while one does."""
-        return self.path / "lease.json"
+    config = _File("config.yaml")
+    """The resolved configuration, which rebuilds the run."""
+    record = _File("run.json")
+    """Where the run comes from, see `identity.record_of`; from its start on."""
+    status = _File("status.json")
+    """The run's state, since when, and the error if it failed."""
+    metrics = _File("metrics.csv")
+    """A row an epoch."""
+    curves = _File("curves.csv")
+    """The final measurement: a row for each ordering and point."""
+    epoch_curves = _File("epoch_curves.csv")
+    """The measurements during training: a row for each epoch, ordering and point."""
+    summary = _File("summary.json")
+    """The final numbers, and where they come from; written last."""
+    checkpoint = _File("last.ckpt")
+    """The training after its last saved epoch."""
+    best = _File("best.ckpt")
+    """The training after the best epoch, by what early stopping monitors."""
+    error = _File("error.txt")
+    """The traceback of a run that failed."""
+    lease = _File("lease.json")
+    """The process that works on the run; the file is there only while one does."""
 
     def state(self) -> State | None:
         """What `status.json` says; None where there is no such file, or it cannot be read.
@@ -132,7 +110,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lease = Lease(self.lease)
         except OSError as error:
-            raise self._cannot_be_written(error) from error
+            raise cannot_be_written(self.path, error) from error
         try:
             for unfinished in self.path.glob(f".*{UNFINISHED}"):  # of a process that died while it wrote
                 unfinished.unlink(missing_ok=True)
@@ -166,17 +144,11 @@ class RunFolder:
             self.set_state("running")
             self.error.unlink(missing_ok=True)
         except OSError as error:
-            raise self._cannot_be_written(error) from error
+            raise cannot_be_written(self.path, error) from error
 
     def set_state(self, state: State, error: str = "") -> None:
         """Write `status.json`."""
         write_json(self.status, _status(state, error))
-
-    def _overwrite_status(self, state: State, error: str) -> None:
-        """Write over `status.json`, where the disk has no room for another file."""
-        with self.status.open("r+") as file:
-            file.write(json.dumps(_status(state, error)))
-            file.truncate()
 
     def epochs(self) -> int:
         """How many epochs have been written down."""
@@ -221,8 +193,9 @@ class RunFolder:
         try:
             self.set_state("failed", first_line(error))
         except OSError:
-            with suppress(OSError):  # needs no more room
-                self._overwrite_status("failed", first_line(error))
+            with suppress(OSError), self.status.open("r+") as file:  # over the old one, which needs no more room
+                file.write(json.dumps(_status("failed", first_line(error))))
+                file.truncate()
         with suppress(OSError):
             write_text(self.error, traceback)
 
@@ -265,10 +238,6 @@ class RunFolder:
         """The error to raise where the disk became full during the run."""
         return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command goes on")
 
-    def _cannot_be_written(self, error: OSError) -> BadInput:
-        how = "make room, or choose" if is_full(error) else "choose"
-        return BadInput(f"{self.path} cannot be written ({one_line(error)}): {how} another folder with runs=")
-
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -304,6 +273,12 @@ def _has_no_room(file: Path) -> bool:
     except OSError as error:
         return is_full(error)
     return False
+
+
+def cannot_be_written(folder: Path, error: OSError) -> BadInput:
+    """The error to raise where a folder below `runs` cannot be written."""
+    how = "make room, or choose" if is_full(error) else "choose"
+    return BadInput(f"{folder} cannot be written ({one_line(error)}): {how} another folder with runs=")
 
 
 def is_full(error: OSError) -> bool:

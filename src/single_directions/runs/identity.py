@@ -156,7 +156,15 @@ def shown_command(command: str) -> str:
 
 def code_version() -> str:
     """The git commit of the code, with "-dirty" where files were changed; the package's version outside a checkout."""
-    return _commit(conf_folder().parent) or _package()
+    return _commit(conf_folder().parent) or installed_version("single-directions") or ""
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package; None for a source tree that was not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -229,13 +237,6 @@ def _commit(checkout: Path) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _package() -> str:
-    try:
-        return version("single-directions")
-    except PackageNotFoundError:  # a source tree that was not installed
         return ""
 
 

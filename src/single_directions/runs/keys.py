@@ -11,8 +11,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import conf_folder, flat
-from single_directions.runs.sweep import check_place
+from single_directions.runs.config import check_place, conf_folder, flat
 
 GROUPS = ("data", "network", "optimizer", "trainer", "ablation", "checkpoint")
 """Keys of the configuration that have keys below them in every run."""
@@ -35,8 +34,7 @@ def check_keys(config: DictConfig, hydra: Any) -> None:
     check_place(config.get("runs"))
     _check_experiment(config, choices)
     _check_trackers(hydra.overrides.task)
-    _check_groups(config)
-    _check_known(config)
+    check_known(config)
     _check_hydra(hydra, Path(config.runs) / config.experiment / f"{config.scale}-{choices['data']}")
 
 
@@ -70,8 +68,11 @@ def _check_trackers(overrides: Iterable[str]) -> None:
             raise BadInput(f"{override}: off stands alone; choose tracking=off, or leave it out of the list")
 
 
-def _check_groups(config: DictConfig) -> None:
-    """Raises `BadInput` for a group that has a value instead of keys."""
+def check_known(config: DictConfig) -> None:
+    """Raises `BadInput` for a group that has a value instead of keys, a missing key, and a key that nothing reads.
+
+    A key at the top may also be read by others that refer to it, or begin with an underscore.
+    """
     for group in (*GROUPS, *OPTIONAL):
         value = config.get(group)
         if not (isinstance(value, DictConfig) or (value is None and group in OPTIONAL)):
@@ -81,20 +82,14 @@ def _check_groups(config: DictConfig) -> None:
                 else f"it must have keys, as {group}.{next(iter(_known()[group]))}"
             )
             raise BadInput(f"{group} is {value!r}: {how}")
-
-
-def _check_known(config: DictConfig) -> None:
-    """Raises `BadInput` for a missing key, and for a key that nothing reads.
-
-    A key at the top may also be read by others that refer to it, or begin with an underscore.
-    """
     known, there = _known(), _below(config)
     for key in (*known, *(f"{group}.{key}" for group in ("ablation", "checkpoint") for key in known[group])):
         if not any(f"{one}.".startswith(f"{key}.") for one in there):
             raise BadInput(f"{key} is missing, which a run needs")
-    text = OmegaConf.to_yaml(config)
     for key in map(str, config):
-        if key not in known and not key.startswith("_") and not re.search(rf"\$\{{[^\n]*\b{re.escape(key)}\b", text):
+        if key in known or key.startswith("_"):
+            continue
+        if not re.search(rf"\$\{{[^\n]*\b{re.escape(key)}\b", OmegaConf.to_yaml(config)):
             raise BadInput(f"{key} is no key of a run and would have no effect{_instead('', key, known)}")
     for group in _CLOSED:
         for key in _below(config.get(group)):

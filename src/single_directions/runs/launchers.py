@@ -18,13 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from single_directions.commands import called
 from single_directions.errors import BadInput, first_line
 from single_directions.runs.build import build
-from single_directions.runs.causes import CodeFailed
-from single_directions.runs.config import check_resources
+from single_directions.runs.config import check_one_device, check_place, check_resources
 from single_directions.runs.keys import check_keys
+from single_directions.runs.messages import CodeFailed
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.preview import check_jobs
 from single_directions.runs.queue import LaunchFailed
-from single_directions.runs.sweep import Job, check_place
+from single_directions.runs.sweep import Job
 
 _PACKAGES = {"ray": "hydra_plugins.hydra_ray_launcher", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
@@ -65,29 +65,31 @@ def installing(extra: str) -> str:
     return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
 
 
-def look(jobs: Sequence[Job], here: bool) -> None:
-    """Raises `BadInput` if the configuration of a run cannot work, and if all runs would be refused for one reason.
+def look(runs: Sequence[Job], here: bool) -> None:
+    """Raises `BadInput` if a run that is left to do cannot work, and if all of these would be refused for one reason.
 
     Such a reason is missing data. It is looked for where runs are executed `here`: they are built as at their start, up
     to the first that is not refused.
     """
-    check_jobs(jobs)
-    reasons = set()
-    for job in jobs if here and len(jobs) > 1 else ():
-        try:
-            build(job.config)
-        except CodeFailed:  # each run keeps its traceback
-            return
-        except BadInput as error:
-            reasons.add(str(error))
-        except Exception:  # the run itself reports it
-            return
-        else:
-            return
-        if len(reasons) > 1:
-            return
-    if reasons:
-        raise BadInput(f"{reasons.pop()} (the same for all {len(jobs)} runs)")
+    left = [job for job in runs if not job.is_done()]
+    check_jobs(left)
+    if here and len(left) > 1:
+        reason = _refusal(left[0])
+        if reason and all(_refusal(job) == reason for job in left[1:]):
+            raise BadInput(f"{reason} (the same for all {len(left)} runs)")
+
+
+def _refusal(job: Job) -> str:
+    """Why a run would be refused at its start; "" where it begins, or fails and keeps a traceback."""
+    try:
+        build(job.config)
+    except CodeFailed:
+        return ""
+    except BadInput as error:
+        return str(error)
+    except Exception:  # the run itself reports it
+        return ""
+    return ""
 
 
 def is_here(launcher: DictConfig) -> bool:
@@ -116,15 +118,6 @@ def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Seque
         ) from error
 
 
-def check_one_device(trainer: Any) -> None:
-    """Raises `BadInput` where a run of a sweep asks for several devices: each would start the whole sweep again."""
-    devices = trainer.get("devices")
-    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise BadInput(f"trainer.devices={devices}: a run of a sweep uses one device; for several, run it without -m")
-    if trainer.get("num_nodes", 1) != 1:
-        raise BadInput(f"trainer.num_nodes={trainer['num_nodes']}: a run of a sweep uses one device; run it without -m")
-
-
 def _prepare_ray(ray: Any) -> None:
     """Set how Ray shows the lines of its runs. Raises `BadInput` for resources that this machine does not have."""
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray takes the lines of two runs for one line repeated
@@ -134,13 +127,9 @@ def _prepare_ray(ray: Any) -> None:
     if ray["init"]["address"] != "local":  # a cluster may grow
         _check_listens(str(ray["init"]["address"]))
         return
-    there = {"gpus": ray["init"].get("num_gpus"), "cpus": ray["init"].get("num_cpus")}
-    there = {
-        "gpus": torch.cuda.device_count() if there["gpus"] is None else there["gpus"],
-        "cpus": os.cpu_count() if there["cpus"] is None else there["cpus"],
-    }
-    for kind, number in there.items():
-        asked = ray["remote"][f"num_{kind}"]
+    for kind, there in (("gpus", torch.cuda.device_count()), ("cpus", os.cpu_count() or 1)):
+        given, asked = ray["init"].get(f"num_{kind}"), ray["remote"][f"num_{kind}"]
+        number = there if given is None else given
         if asked > number:
             raise BadInput(f"{kind}_per_run={asked}, but this machine has {number}: set {kind}_per_run={int(number)}")
 

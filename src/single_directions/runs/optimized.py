@@ -4,23 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from single_directions.errors import BadInput
-from single_directions.runs.config import flat
+from single_directions.runs.config import SPLITS, flat
 
 NUMBERS = (
     *("auc", "auc_std", "auc_normalized", "auc_normalized_std", "auc_corrected"),
     *("estimate_auc", "estimate_auc_normalized", "estimate_auc_corrected"),
     *("estimate_auc_se", "estimate_auc_normalized_se", "estimate_auc_corrected_se", "estimate_masks"),
-    *(
-        "train_loss",
-        "train_accuracy",
-        "test_loss",
-        "test_accuracy",
-        "generalization_error",
-        "train_changed_predictions",
-    ),
-    *("epochs", "units", "seconds.training", "seconds.measuring"),
+    *("generalization_error", "train_changed_predictions", "epochs", "units", "seconds.training", "seconds.measuring"),
 )
-"""The numbers of `summary.json` that say how a run came out. With `ablation.top_k` there are accuracies of that too."""
+"""The numbers of `summary.json` that say how a run came out, but for losses and accuracies: see `known_numbers`."""
 
 
 def check_optimized(config: Any) -> None:
@@ -43,7 +35,9 @@ def optimized(config: dict[str, Any], summary: dict[str, Any]) -> float | list[f
 def known_numbers(config: Any) -> list[str]:
     """The names of a run's results: numbers of `summary.json`, nested keys joined by dots."""
     top_k = config["ablation"]["top_k"]
-    return [*NUMBERS, *(f"{split}_accuracy_top{top_k}" for split in ("train", "test") if top_k != 1)]
+    measured = ("loss", "accuracy") if top_k == 1 else ("loss", "accuracy", f"accuracy_top{top_k}")
+    splits = SPLITS if config["data"].get("held_out") else SPLITS[:2]
+    return [*NUMBERS, *(f"{split}_{name}" for split in splits for name in measured)]
 
 
 def _names(metric: Any) -> list[Any]:

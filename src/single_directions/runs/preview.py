@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from single_directions.errors import BadInput
 from single_directions.runs.build import check_values
-from single_directions.runs.causes import CodeFailed
+from single_directions.runs.messages import CodeFailed
 from single_directions.runs.status import status_of, table
-from single_directions.runs.sweep import Job
+from single_directions.runs.sweep import Job, refuse
 
 
 def preview(runs: Sequence[Job]) -> None:
@@ -14,38 +14,23 @@ def preview(runs: Sequence[Job]) -> None:
 
     Raises `BadInput` at the end for runs that cannot work, see `check_jobs`.
     """
-    known = {job.folder.path: job.folder for job in runs if job.folder is not None}
-    lines = table([status_of(folder) for folder in known.values()], complete=True)
+    lines = table([status_of(job.folder) for job in runs], complete=True)
     print("\n".join(line for line in lines if "sweep.json" not in line))  # the file may not exist yet
-    once = {job.folder.path if job.folder else str(job): job for job in runs}  # two jobs of one folder are one run
-    done = sum(job.is_done() for job in once.values())
+    done = sum(job.is_done() for job in runs)
     skipped = f"; {done} done with the same settings would be skipped" if done else ""
-    print(f"dry_run: nothing was run; {len(once) - done} of {len(once)} runs are left to do{skipped}", flush=True)
+    print(f"dry_run: nothing was run; {len(runs) - done} of {len(runs)} runs are left to do{skipped}", flush=True)
     check_jobs(runs, folders=True)
 
 
 def check_jobs(runs: Sequence[Job], folders: bool = False) -> None:
     """Raises `BadInput` for runs whose configuration cannot work; with `folders` also where a folder holds another run.
 
-    Each reason is told once, with the first of its runs. Data and networks are not looked at.
+    Data and networks are not looked at.
     """
-    wrong: dict[str, list[str]] = {}
-    for job in runs:
-        if reason := _wrong(job, folders):
-            wrong.setdefault(reason, []).append(str(job))
-    told = [
-        f"{reason} (the same for all {len(runs)} runs)"
-        if 1 < len(names) == len(runs)
-        else f"{names[0]}: {reason}" + (f" (the same for {len(names)} of {len(runs)} runs)" if len(names) > 1 else "")
-        for reason, names in wrong.items()
-    ]
-    if told:
-        raise BadInput("; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else ""))
+    refuse([(str(job), reason) for job in runs if (reason := _wrong(job, folders))], len(runs))
 
 
 def _wrong(job: Job, folders: bool) -> str:
-    if job.folder is None:
-        return job.invalid
     try:
         check_values(job.config)
         if folders:

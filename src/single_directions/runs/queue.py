@@ -11,6 +11,7 @@ from hydra.errors import CompactHydraException
 
 from single_directions.commands import called
 from single_directions.errors import BadInput
+from single_directions.runs.folder import RunFolder
 from single_directions.runs.identity import record_of
 from single_directions.runs.lease import PATIENCE, Watch
 from single_directions.runs.sweep import Job, list_runs
@@ -52,25 +53,28 @@ def lost(how: str) -> JobReturn:
     return JobReturn(status=JobStatus.FAILED, _return_value=ProcessDied(how))
 
 
-def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], None] | None = None) -> list[JobReturn]:
+def finish(runs: Sequence[Job], launch: Launch) -> list[JobReturn]:
     """Finish all runs of a sweep, together with other processes that were started for the same sweep.
 
     Runs that are done are skipped. A run that another process works on is looked at again until it is done, has failed,
     or its process has died: then it is launched here. A run whose process ended without a result is launched again as
     long as each attempt trains further than the one before; then it counts as failed. Raises the first failure once
-    nothing is left to do. `look` is called before anything is written; it raises where the sweep cannot begin.
+    nothing is left to do.
     """
     left = [job for job in runs if not job.is_done()]
-    if look is not None and left:
-        look(left)
     list_runs(runs)
-    _print_skipped(runs, len(runs) - len(left))
-    before = {str(job): job.folder.read_status() for job in left if job.folder}
+    if done := len(runs) - len(left):
+        print(
+            f"{done} of {len(runs)} runs are done and skipped: their folders hold the results of the same settings "
+            f"({called('status')} {runs[0].folder.path.parent} --all)",
+            flush=True,
+        )
+    before = {job.folder: job.folder.read_status() for job in left}
     returns: list[JobReturn] = []
     failed_elsewhere: list[Job] = []
     watch, waiting = Watch(), False
     while left:
-        free = [job for job in left if job.folder is None or watch.is_free(job.folder.lease)]
+        free = [job for job in left if watch.is_free(job.folder.lease)]
         left = [job for job in left if job not in free]
         if free:
             ended, again = _attempt(free, launch)
@@ -81,13 +85,12 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
                 print(f"waiting for {len(left)} under way elsewhere", flush=True)
             waiting = True
             time.sleep(POLL)
-        failed_elsewhere += [job for job in left if _has_failed(job, before)]
+        failed_elsewhere += [job for job in left if _has_failed(job.folder, before[job.folder])]
         left = [job for job in left if job not in failed_elsewhere and not job.is_done()]
     failures = [end for end in returns if end.status == JobStatus.FAILED]
-    names = list(dict.fromkeys(map(str, failed_elsewhere)))  # a run may be named twice
-    number = len(failures) + len(names)
-    if number:
-        elsewhere = f" ({len(names)} in other processes: {', '.join(names)})" if names else ""
+    if number := len(failures) + len(failed_elsewhere):
+        names = ", ".join(map(str, failed_elsewhere))
+        elsewhere = f" ({len(failed_elsewhere)} in other processes: {names})" if names else ""
         message = f"{number} of {len(runs)} runs failed{elsewhere}; the same command tries them again"
         print(message, file=sys.stderr, flush=True)
         # `return_value` would make Hydra print another line.
@@ -97,13 +100,12 @@ def finish(runs: Sequence[Job], launch: Launch, look: Callable[[Sequence[Job]], 
 
 def _attempt(jobs: Sequence[Job], launch: Launch) -> tuple[list[JobReturn], list[Job]]:
     """Launch runs once. Returns the results of those that ended, and the runs whose folders are to be read again."""
-    before = {str(job): _progress(job) for job in jobs}
+    before = {job.folder: job.folder.epochs() for job in jobs}
     os.environ[SWEEP_SIZE] = str(len(jobs))
     try:
         ends = launch([job.overrides for job in jobs])
     except LaunchFailed as error:
-        moved = [job for job in jobs if job.is_done() or _progress(job) != before[str(job)]]
-        if not moved:
+        if not any(job.is_done() or job.folder.epochs() != before[job.folder] for job in jobs):
             raise
         print(f"{error}: launching what is left again", file=sys.stderr, flush=True)
         return [], list(jobs)
@@ -112,7 +114,7 @@ def _attempt(jobs: Sequence[Job], launch: Launch) -> tuple[list[JobReturn], list
         died = end._return_value if isinstance(end._return_value, ProcessDied) else None
         if (died and _is_taken_over(job)) or (end.status == JobStatus.COMPLETED and end._return_value == UNDER_WAY):
             again.append(job)
-        elif died and (epoch := _progress(job)) > before[str(job)]:
+        elif died and (epoch := job.folder.epochs()) > before[job.folder]:
             print(f"{job}: {died} after epoch {epoch}; it is launched again", file=sys.stderr, flush=True)
             again.append(job)
         else:
@@ -122,30 +124,12 @@ def _attempt(jobs: Sequence[Job], launch: Launch) -> tuple[list[JobReturn], list
     return returns, again
 
 
-def _progress(job: Job) -> int:
-    """How many epochs a run has written down."""
-    return job.folder.epochs() if job.folder else 0
-
-
-def _print_skipped(runs: Sequence[Job], done: int) -> None:
-    if not done:
-        return
-    places = dict.fromkeys(str(job.folder.path.parent) for job in runs if job.folder)
-    print(
-        f"{done} of {len(runs)} runs are done and skipped: their folders hold the results of the same settings "
-        f"({called('status')} {next(iter(places))} --all)",
-        flush=True,
-    )
-
-
 def _is_taken_over(job: Job) -> bool:
     """Whether another process works on a run whose process died here, or has finished it.
 
     The lease of a process that died on another host stays for a while. Watching it tells whether a living process holds
     it.
     """
-    if job.folder is None:
-        return False
     held = job.folder.holder()
     if held is None or held.certain:
         return held is not None or job.folder.is_done()
@@ -158,16 +142,12 @@ def _is_taken_over(job: Job) -> bool:
 def _mark_failed(job: Job, died: ProcessDied) -> None:
     """Report a run whose process died, here and in its folder."""
     print(f"{job}: failed: {died}", file=sys.stderr, flush=True)
-    if job.folder is None:
-        return
     if job.folder.state() is None:  # it died before it could begin
         job.folder.refuse(died, record_of(job.config, job.overrides))
     else:
         job.folder.fail(died, f"{died}\n")
 
 
-def _has_failed(job: Job, before: dict[str, dict[str, Any]]) -> bool:
-    """Whether a run has failed in another process since its status was that of `before`."""
-    if job.folder is None or job.folder.state() != "failed" or job.folder.holder() is not None:
-        return False
-    return job.folder.read_status() != before.get(str(job))
+def _has_failed(folder: RunFolder, before: dict[str, Any]) -> bool:
+    """Whether a run has failed in another process since its status was `before`."""
+    return folder.state() == "failed" and folder.holder() is None and folder.read_status() != before

@@ -14,16 +14,15 @@ from pytorch_lightning.loggers import Logger
 from single_directions.ablation import AblationCurve, ablation_curve
 from single_directions.errors import BadInput
 from single_directions.runs.build import Parts, build
-from single_directions.runs.causes import CodeFailed
 from single_directions.runs.checkpoint import keep
 from single_directions.runs.fit import fit
 from single_directions.runs.folder import RunFolder, is_full, write_json
 from single_directions.runs.identity import record_of
 from single_directions.runs.lease import Lease, UnderLease
+from single_directions.runs.messages import CodeFailed, in_keys
 from single_directions.runs.precise import precise_auc
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import log_results, tracked
-from single_directions.runs.wording import in_keys
 from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
 
 
@@ -98,13 +97,8 @@ def measure(keys: dict[str, Any], parts: Parts, progress: bool) -> AblationCurve
         return ablation_curve(
             parts.network,
             measuring_loader(parts.data, parts.measured),
-            sites=keys["sites"],
-            orderings=keys["orderings"],
-            points=keys["points"],
-            clamp=keys["clamp"],
-            top_k=keys["top_k"],
+            **{key: keys[key] for key in ("sites", "orderings", "points", "clamp", "top_k", "method")},
             generator=torch.Generator().manual_seed(keys["seed"]),
-            method=keys["method"],
             progress=progress,
         )
 

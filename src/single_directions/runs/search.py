@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from single_directions.errors import BadInput, first_line
+from single_directions.runs.folder import RunFolder
 from single_directions.runs.launchers import installing, launched
 from single_directions.runs.optimized import optimized
 from single_directions.runs.queue import SWEEP_SIZE, RunFailed, finish
@@ -74,16 +75,16 @@ class Trials(Launcher):
 
     def __init__(self, impl: Any, config: DictConfig, loader: Any) -> None:
         self.impl, self.launcher, self.config, self.loader = impl, impl.launcher, config, loader
-        self.done: set[str] = set()
-        self.failed: set[str] = set()
+        self.done: set[RunFolder] = set()
+        self.failed: set[RunFolder] = set()
 
     def setup(self, **_: Any) -> None:
         """Does nothing: the real launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """The numbers of trials, by their overrides. A run that is done, or failed in this search, is skipped."""
-        trials = list(jobs(self.config, self.loader, [list(overrides) for overrides in job_overrides]))
-        left = [job for job in trials if str(job) not in self.failed and not job.is_done()]
+        trials = [jobs(self.config, self.loader, [list(overrides)])[0] for overrides in job_overrides]
+        left = [job for job in trials if job.folder not in self.failed and not job.is_done()]
 
         def launch(free: list[list[str]]) -> Sequence[JobReturn]:
             os.environ[SWEEP_SIZE] = str(self.impl.n_trials)
@@ -101,10 +102,10 @@ class Trials(Launcher):
         print(f"{len(self.done)} runs done{failed}; {file}:\n{file.read_text()}", end="", flush=True)
 
     def _number(self, job: Job) -> JobReturn:
-        if job.folder is None or not job.is_done():
-            self.failed.add(str(job))
+        if not job.is_done():
+            self.failed.add(job.folder)
             return _Failed(status=JobStatus.FAILED)
-        self.done.add(str(job))
+        self.done.add(job.folder)
         number = optimized(job.config, job.folder.read_summary())
         return JobReturn(status=JobStatus.COMPLETED, _return_value=number)
 

@@ -1,7 +1,6 @@
 """A run's final numbers, and where they come from."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from single_directions.ablation import AblationCurve, AblationEstimate
 from single_directions.runs.build import Parts
 from single_directions.runs.fit import Training
+from single_directions.runs.identity import installed_version
 from single_directions.runs.precise import areas
 
 PACKAGES = ("single-directions", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
@@ -76,7 +76,10 @@ def summarize(
             "threads": torch.get_num_threads(),
             "number": training.devices,
         },
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: installed_version(package) for package in PACKAGES},
+        },
         "settings": record["settings"],
     }
 
@@ -88,10 +91,3 @@ def _number(value: torch.Tensor) -> float | None:
 
 def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a source tree that was not installed
-        return None

@@ -16,44 +16,45 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from single_directions.errors import BadInput, one_line
-from single_directions.runs.config import resolved
-from single_directions.runs.folder import RunFolder, read_json, write_json
+from single_directions.errors import BadInput
+from single_directions.runs.config import check_one_device, check_place, resolved
+from single_directions.runs.folder import RunFolder, cannot_be_written, read_json, write_json
 from single_directions.runs.identity import command_line, run_name
+from single_directions.runs.keys import check_known
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `folder` is None where the configuration is not valid; `invalid` says why."""
+    """One run of a sweep."""
 
     overrides: list[str]
     config: dict[str, Any]
-    folder: RunFolder | None
-    invalid: str = ""
+    folder: RunFolder
 
     def __str__(self) -> str:
-        return self.folder.path.name if self.folder else " ".join(self.overrides)
+        return self.folder.path.name
 
     def is_done(self) -> bool:
         """Whether the folder holds the whole results of the same settings: then the run is skipped."""
-        if self.folder is None or not self.folder.is_done():
-            return False
         try:
-            return self.folder.holds(self.config)
+            return self.folder.is_done() and self.folder.holds(self.config)
         except BadInput:  # reported when the job is launched
             return False
 
 
-def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -> Iterator[Job]:
-    """The runs of a sweep, from the overrides of each.
+def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -> list[Job]:
+    """The runs of a sweep, from the overrides of each. A run that is named twice is there once.
 
     Hydra takes a tenth of a second to compose a configuration from its files. Here that is done once for each choice
-    of files; values are then set in a copy.
+    of files; values are then set in a copy. Raises `BadInput` for configurations that have a key without effect, cannot
+    be resolved, or ask for several devices.
     """
     parser = OverridesParser.create(config_loader=loader)
     composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}
     # `choices` leaves out groups with a list of choices.
     groups = {*master.hydra.runtime.choices, *loader.list_groups("")}
+    runs: dict[RunFolder, Job] = {}
+    wrong = []
     for overrides in sweep:
         values = {text: one for text in overrides if _sets_a_value(one := parser.parse_override(text), groups)}
         files = tuple(text for text in overrides if text not in values)
@@ -66,12 +67,33 @@ def jobs(master: DictConfig, loader: ConfigLoader, sweep: Sequence[list[str]]) -
         except OmegaConfBaseException:  # Hydra has the better message
             data, config = _composed(master, loader, overrides)
         try:
+            check_known(config)
             settings = resolved(config)
+            check_one_device(settings["trainer"])
             folder = run_folder(settings, data, overrides)
-        except BadInput as error:  # reported before the sweep begins
-            yield Job(overrides, {}, None, str(error))
-        else:
-            yield Job(overrides, settings, folder)
+            runs.setdefault(folder, Job(overrides, settings, folder))
+        except BadInput as error:
+            wrong.append((" ".join(overrides), str(error)))
+    refuse(wrong, len(sweep))
+    return list(runs.values())
+
+
+def refuse(wrong: Iterable[tuple[str, str]], number: int) -> None:
+    """Raises `BadInput` if any of a number of runs is wrong, given the names of these and why.
+
+    Each reason is told once, with the first of its runs.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in wrong:
+        names.setdefault(reason, []).append(name)
+    told = [
+        f"{reason} (the same for all {number} runs)"
+        if 1 < len(same) == number
+        else f"{same[0]}: {reason}" + (f" (the same for {len(same)} of {number} runs)" if len(same) > 1 else "")
+        for reason, same in names.items()
+    ]
+    if told:
+        raise BadInput("; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else ""))
 
 
 def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
@@ -96,12 +118,6 @@ def sweep_size(overrides: Iterable[str]) -> int:
         for override in parsed
     }
     return prod(values.values())
-
-
-def check_place(runs: Any) -> None:
-    """Raises `BadInput` where `runs` is no path."""
-    if not isinstance(runs, str) or not runs:
-        raise BadInput(f"runs must be the path of a folder, not {runs!r}")
 
 
 def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> RunFolder:
@@ -134,8 +150,7 @@ def list_runs(runs: Sequence[Job]) -> None:
     """Add runs, and the command that started them, to the lists of their sweep's folder."""
     places: dict[Path, list[str]] = {}
     for job in runs:
-        if job.folder is not None:
-            places.setdefault(job.folder.path.parent, []).append(job.folder.path.name)
+        places.setdefault(job.folder.path.parent, []).append(job.folder.path.name)
     command = command_line(sys.argv[1:])
     for place, names in places.items():
         try:
@@ -147,9 +162,7 @@ def list_runs(runs: Sequence[Job]) -> None:
                 runs_known = dict.fromkeys([*listed_runs(place), *names])
                 write_json(sweep_file(place), {"runs": list(runs_known), "commands": commands})
         except OSError as error:
-            raise BadInput(
-                f"{place} cannot be written ({one_line(error)}): choose another folder with runs="
-            ) from error
+            raise cannot_be_written(place, error) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from single_directions.errors import BadInput, first_line, one_line
-from single_directions.runs.config import flat
+from single_directions.runs.config import SPLITS, flat
 from single_directions.runs.folder import write_text
 from single_directions.runs.optimized import known_numbers
 from single_directions.training import History
@@ -194,7 +194,7 @@ def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, f
     with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, repeats):
         run.define_metric("epoch")
         # Numbers of epochs have a slash in their names. W&B's summary holds those of the run, as in summary.json.
-        for group in ("train", "test", "ablation"):
+        for group in (*SPLITS, "ablation"):
             run.define_metric(f"{group}/*", step_metric="epoch", summary="none")
         logger = WandbLogger(experiment=run, save_dir=folder)
         logger.starts_again = repeats  # type: ignore[attr-defined]
@@ -262,8 +262,8 @@ def record_experiment(
     with _opened(folder, f"report-{experiment}", mode, project, about) as (run, _):
         import wandb
 
-        plain = [{key: _plain(value) for key, value in claim.items()} for claim in claims]
-        frames = {**tables, **({"claims": pd.DataFrame(plain)} if claims else {})}
+        cells = pd.DataFrame(claims).map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
+        frames = {**tables, **({"claims": cells} if claims else {})}
         run.summary.update(
             {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
             | {f"tables/{name}": wandb.Table(dataframe=frame, allow_mixed_types=True) for name, frame in frames.items()}
@@ -389,13 +389,14 @@ def _figure(curve: pd.DataFrame) -> Any:
 
 
 def _figure_of_epochs(means: pd.DataFrame) -> Any:
-    """A line for each of some epochs' curves, the later the darker."""
+    """A line for each of `LINES` epochs' curves, the first and the last among them, the later the darker."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
-    epochs = _evenly_spaced(means["epoch"].unique())
+    epochs = means["epoch"].unique()
+    epochs = epochs[np.linspace(0, len(epochs) - 1, min(len(epochs), LINES)).round().astype(int)]
     for place, epoch in enumerate(epochs):
         one = means[means["epoch"] == epoch]
         colour = colormaps["viridis_r"]((place + 1) / len(epochs))
@@ -403,13 +404,3 @@ def _figure_of_epochs(means: pd.DataFrame) -> Any:
     axes.set(xlabel="fraction of units ablated", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize="small")
     return figure
-
-
-def _evenly_spaced(epochs: Any) -> Any:
-    """`LINES` of the epochs, the first and the last among them, or all where there are no more."""
-    return epochs[np.linspace(0, len(epochs) - 1, min(len(epochs), LINES)).round().astype(int)]
-
-
-def _plain(value: Any) -> Any:
-    """What a cell of a table can hold."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
