@@ -282,6 +282,22 @@ def test_the_reference_is_the_network_with_hooks_that_overwrite(make) -> None:
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("act", [nn.ReLU(inplace=True), lambda x: F.relu(x, inplace=True)])
+def test_a_clamp_is_seen_by_all_that_read_what_is_overwritten(act) -> None:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return self.head(self.other(act(y)) + y)
+
+    network = Function(forward, layer=nn.Linear(8, 6), other=nn.Linear(6, 6), head=nn.Linear(6, 3)).double()
+    if isinstance(act, nn.Module):
+        network.add_module("relu", act)
+    inputs, clamped, values = images(4, 8), torch.arange(6) % 2 == 0, images(6, seed=1)
+    sited = located(network, ["relu"], inputs)
+    with undisturbed(network):
+        y = torch.where(clamped, values, F.relu(network.layer(inputs)))
+        torch.testing.assert_close(sited.clamped(inputs, clamped, values), network.head(network.other(y) + y))
+
+
 def state(network: nn.Module) -> list:
     """All that measuring might disturb."""
     hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in network.modules()]

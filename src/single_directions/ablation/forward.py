@@ -67,7 +67,10 @@ class Watch(TorchFunctionMode):
         if not path:
             return None
         self.running.pop()
-        return self.after(self._call(path, None), args, {}, output)
+        call = self._call(path, None)
+        if self.functions is None or getattr(module, "inplace", False) is not True or not args or output is not args[0]:
+            return self.after(call, args, {}, output)
+        return output.copy_(self.after(call, args, {}, output.clone()))  # as a function that overwrites
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
