@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 import torch
-from exactness import Function, images, located, seeded
+from exactness import Function, assert_exact, images, located, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import get_graph_node_names
@@ -88,8 +88,10 @@ def test_names_are_those_of_torchvision() -> None:
 
 def test_a_shared_module_under_two_names() -> None:
     relu = nn.ReLU()
-    network = nn.Sequential(nn.Linear(8, 5), relu, nn.Linear(5, 4), relu, nn.Linear(4, 3))
-    assert [site.units for site in resolve_sites(network, None, torch.ones(2, 8))] == [5, 4]
+    network = seeded(lambda: nn.Sequential(nn.Linear(8, 5), relu, nn.Linear(5, 4), relu, nn.Linear(4, 3)))
+    sites = assert_exact(network, images(2, 8)).sites
+    assert [(site.name, site.units) for site in sites] == [("1", 5), ("1_1", 4)]
+    assert {site.name for site in sites} < set(get_graph_node_names(network)[1])
 
 
 def test_an_unknown_site_is_answered_with_the_names_there_are() -> None:

@@ -47,8 +47,8 @@ class Watch(TorchFunctionMode):
         """`functions`: names of the functions to watch; ``None`` for all."""
         super().__init__()
         self.network, self.after, self.functions = network, after, functions
-        # Of several paths to a shared module the last, as in the tracer of torch.fx.
-        self.paths = {module: path for path, module in network.named_modules(remove_duplicate=False)}
+        # Of several paths to a shared module the first, as in the tracer of torch.fx.
+        self.paths = {module: path for path, module in network.named_modules()}
 
     def __call__(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Any:
         """The answer to images; `run` runs the network in another way, such as node by node."""
