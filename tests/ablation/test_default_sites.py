@@ -558,13 +558,15 @@ def test_idle_sites_are_named_in_one_line_and_exactly() -> None:
     assert message.startswith("sites '1', '3', '5' and 1 more: clamping all units of one to zero changes no output")
 
 
-def test_all_sites_take_as_many_passes_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("act", [nn.GELU(), nn.LeakyReLU(inplace=True)])
+@pytest.mark.parametrize("wrapped", [nn.Sequential, Untraceable])
+def test_all_sites_take_as_many_passes_as_one(act: nn.Module, wrapped: Callable[[nn.Module], nn.Module]) -> None:
     def passes(depth: int) -> int:
-        layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.GELU())]
+        layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), act)]
         network = seeded(lambda: nn.Sequential(*layers, nn.Linear(8, 3)))
         calls = []
         network[0].register_forward_hook(lambda *_: calls.append(1))
-        resolve_sites(network, None, images(4, 8))
+        resolve_sites(wrapped(network), None, images(4, 8))
         return len(calls)
 
     assert passes(2) == passes(12) < 12

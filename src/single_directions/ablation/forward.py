@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
@@ -68,9 +69,10 @@ class Watch(TorchFunctionMode):
             return None
         self.running.pop()
         call = self._call(path, None)
-        if self.functions is None or getattr(module, "inplace", False) is not True or not args or output is not args[0]:
+        overwrites = getattr(module, "inplace", False) is True and args and output is args[0]
+        if self.functions is None or not overwrites or torch.is_grad_enabled():  # it could not be differentiated
             return self.after(call, args, {}, output)
-        return output.copy_(self.after(call, args, {}, output.clone()))  # as a function that overwrites
+        return output.copy_(self.after(call, args, {}, output.clone()))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
