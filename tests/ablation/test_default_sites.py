@@ -127,7 +127,59 @@ def test_other_bounds_and_maxima_are_none(written) -> None:
     assert names(network, images(4, 8)) == ["act"]
 
 
+def test_clamped_tokens_and_pixels_are_none() -> None:
+    """No layer has computed them. Tokens below 0 stand for padding."""
+
+    def forward(self: Any, tokens: Tensor) -> Tensor:
+        largest = torch.maximum(tokens, torch.zeros_like(tokens))
+        return self.head(F.gelu(self.layer(self.table(tokens.clamp(min=0)) + self.table(largest))).mean(1))
+
+    network = dense(forward, table=nn.Embedding(5, 8))
+    assert names(network, torch.arange(12).view(4, 3) % 6 - 1) == ["gelu"]
+    network = dense(lambda self, x: self.head(F.gelu(self.layer(x.clamp(0, 1)))))
+    assert names(network, images(4, 8)) == ["gelu"]
+
+
+def _by_index(x: Tensor, parts: list[Tensor]) -> Tensor:
+    filled = torch.zeros(len(x), 2, 6, dtype=x.dtype)
+    filled[:, 0], filled[:, 1] = parts
+    return filled
+
+
+def _by_view(x: Tensor, parts: list[Tensor]) -> Tensor:
+    filled = torch.zeros(len(x), 2, 6, dtype=x.dtype)
+    for view, part in zip(filled.unbind(1), parts, strict=True):
+        view.copy_(part)
+    return filled
+
+
+def _of_its_shape(x: Tensor, parts: list[Tensor]) -> Tensor:
+    filled = x.new_zeros(len(x), 2, 6)  # in x the channels are dimension 1, here it is the last
+    filled[:, 0], filled[:, 1] = parts
+    return filled
+
+
+@pytest.mark.parametrize("fill", [_by_index, _by_view, _of_its_shape])
+def test_activations_of_a_tensor_that_is_filled_part_by_part(fill) -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.head(torch.relu(fill(x, [self.layer(F.gelu(x[:, 0])), self.layer(x[:, 1])])).mean(1))
+
+    assert resolve_sites(dense(forward), None, images(4, 2, 8)) == (Site("gelu", 8), Site("relu", 6, 2))
+
+
 # Gates
+
+
+def test_what_a_norm_divides_by_is_a_gate() -> None:
+    """A variance that rounding shall not make negative."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = torch.relu(self.layer(x))
+        mean = x.mean(1, keepdim=True)
+        variance = (x.square().mean(1, keepdim=True) - mean.square()).clamp(min=0)
+        return self.head((x - mean) / (variance + 1e-5).sqrt())
+
+    assert names(dense(forward), images(4, 8)) == ["relu"]
 
 
 def test_gates_of_squeeze_and_excitation_are_none_traced_or_not() -> None:
@@ -484,10 +536,11 @@ def test_networks_without_layers_are_refused_in_a_line(make, message: str) -> No
 
 
 def test_layers_that_are_not_initialized_stay_so() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
-    assert resolve_sites(network, None, torch.ones(2, 2, 4)) == (Site("2", 5),)
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(3))
+    assert resolve_sites(network, None, torch.ones(2, 2, 4)) == (Site("3", 5),)
     ablation_curve(network, [(torch.rand(4, 2, 4), torch.arange(4) % 3)], orderings=1, points=2)
     assert nn.parameter.is_lazy(network[1].weight)
+    assert nn.parameter.is_lazy(network[2].running_mean)
 
 
 # Idle sites
@@ -505,13 +558,15 @@ def test_idle_sites_are_named_in_one_line_and_exactly() -> None:
     assert message.startswith("sites '1', '3', '5' and 1 more: clamping all units of one to zero changes no output")
 
 
-def test_all_sites_take_as_many_passes_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("act", [nn.GELU(), nn.LeakyReLU(inplace=True)])
+@pytest.mark.parametrize("wrapped", [nn.Sequential, Untraceable])
+def test_all_sites_take_as_many_passes_as_one(act: nn.Module, wrapped: Callable[[nn.Module], nn.Module]) -> None:
     def passes(depth: int) -> int:
-        layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.GELU())]
+        layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), act)]
         network = seeded(lambda: nn.Sequential(*layers, nn.Linear(8, 3)))
         calls = []
         network[0].register_forward_hook(lambda *_: calls.append(1))
-        resolve_sites(network, None, images(4, 8))
+        resolve_sites(wrapped(network), None, images(4, 8))
         return len(calls)
 
     assert passes(2) == passes(12) < 12

@@ -151,3 +151,18 @@ def test_a_fixed_parameter_is_shared_by_all_images() -> None:
 
     for images_measured in (1, 4):
         assert_exact(seeded(Positioned), images(images_measured, 2, 5))
+
+
+@pytest.mark.parametrize("images_measured", [1, 4])
+def test_fixed_indices_of_images(images_measured: int) -> None:
+    """Each image is answered at its token 2. Where that is cannot be stacked: it holds the number of the image."""
+
+    def forward(self: nn.Module, tokens: Tensor) -> Tensor:
+        found = (tokens == 2).nonzero()
+        return self.head(torch.relu(self.layer(self.table(tokens)))[found[:, 0], found[:, 1]])
+
+    network = seeded(
+        lambda: Function(forward, table=nn.Embedding(4, 5), layer=nn.Linear(5, 6), head=nn.Linear(6, 3)),
+        dtype=torch.float32,
+    )
+    assert_exact(network, torch.tensor([[0, 2, 3], [2, 1, 0], [3, 3, 2], [1, 2, 1]])[:images_measured])

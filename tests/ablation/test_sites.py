@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 import torch
-from exactness import Function, images, located, seeded
+from exactness import Function, assert_exact, images, located, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import get_graph_node_names
@@ -88,8 +88,10 @@ def test_names_are_those_of_torchvision() -> None:
 
 def test_a_shared_module_under_two_names() -> None:
     relu = nn.ReLU()
-    network = nn.Sequential(nn.Linear(8, 5), relu, nn.Linear(5, 4), relu, nn.Linear(4, 3))
-    assert [site.units for site in resolve_sites(network, None, torch.ones(2, 8))] == [5, 4]
+    network = seeded(lambda: nn.Sequential(nn.Linear(8, 5), relu, nn.Linear(5, 4), relu, nn.Linear(4, 3)))
+    sites = assert_exact(network, images(2, 8)).sites
+    assert [(site.name, site.units) for site in sites] == [("1", 5), ("1_1", 4)]
+    assert {site.name for site in sites} < set(get_graph_node_names(network)[1])
 
 
 def test_an_unknown_site_is_answered_with_the_names_there_are() -> None:
@@ -280,6 +282,22 @@ def test_the_reference_is_the_network_with_hooks_that_overwrite(make) -> None:
             handle.remove()
             assert len(calls) == 3
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU(inplace=True), lambda x: F.relu(x, inplace=True)])
+def test_a_clamp_is_seen_by_all_that_read_what_is_overwritten(act) -> None:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return self.head(self.other(act(y)) + y)
+
+    network = Function(forward, layer=nn.Linear(8, 6), other=nn.Linear(6, 6), head=nn.Linear(6, 3)).double()
+    if isinstance(act, nn.Module):
+        network.add_module("relu", act)
+    inputs, clamped, values = images(4, 8), torch.arange(6) % 2 == 0, images(6, seed=1)
+    sited = located(network, ["relu"], inputs)
+    with undisturbed(network):
+        y = torch.where(clamped, values, F.relu(network.layer(inputs)))
+        torch.testing.assert_close(sited.clamped(inputs, clamped, values), network.head(network.other(y) + y))
 
 
 def state(network: nn.Module) -> list:

@@ -15,8 +15,8 @@ ACTIVATIONS = {
 SIGMOIDS = {"sigmoid", "hardsigmoid", "logsigmoid"}
 """Gates if they only multiply something else."""
 _PRODUCTS = {"mul", "multiply"}
-_ARITHMETIC = {"add", "sub", "div", "truediv", "divide", "pow", "square", "exp", "neg"}
-_POINTWISE = ACTIVATIONS | SIGMOIDS | _PRODUCTS | _ARITHMETIC
+_QUOTIENTS = {"div", "truediv", "divide"}
+_POINTWISE = ACTIVATIONS | SIGMOIDS | _PRODUCTS | _QUOTIENTS | {"add", "sub", "pow", "square", "exp", "neg"}
 
 
 class Defaults:
@@ -71,7 +71,7 @@ class Defaults:
         return found
 
     def _is_gate(self, number: int) -> bool:
-        """Whether the rest of the network sees an activation only multiplied with something that is not made of it.
+        """Whether an activation only multiplies, or divides, something that is not made of it.
 
         Unless it is a sigmoid it must also have fewer values than what it multiplies.
         """
@@ -88,7 +88,7 @@ class Defaults:
 
     @staticmethod
     def _opens(gate: Event, event: Event, reached: set[int]) -> bool:
-        if event.operation not in _PRODUCTS or reached.issuperset(event.sources):
+        if event.operation not in _PRODUCTS | _QUOTIENTS or reached.issuperset(event.sources):
             return False
         return gate.operation in SIGMOIDS or prod(gate.shape[1:]) < prod(event.shape[1:])
 

@@ -91,12 +91,15 @@ class Dataflow:
         return max(1, most)
 
     def one_row_an_image(self, nodes: Iterable[fx.Node], inputs: Tensor) -> bool:
-        """Whether the values of some nodes follow the number of images, for two such numbers."""
+        """Whether the values of some nodes follow the number of images, for two such numbers.
+
+        Whole numbers must also be the same for two copies of an image. Indices of images are not.
+        """
         nodes = list(nodes)
         if not all(self.seen[node].one_row_an_image for node in nodes):
             return False
-        two = torch.cat([inputs[:1]] * 2)
-        return all(len(value) == 2 for value in self.run(ancestors(nodes), two, nodes).values())
+        values = self.run(ancestors(nodes), torch.cat([inputs[:1]] * 2), nodes).values()
+        return all(len(value) == 2 and (value.is_floating_point() or value[0].equal(value[1])) for value in values)
 
     def run(self, nodes: Iterable[fx.Node], inputs: Tensor, keep: Iterable[fx.Node]) -> dict[fx.Node, Any]:
         """Run `nodes`, in order, with nothing clamped, and return the values of those to `keep`."""

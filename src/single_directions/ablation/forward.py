@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
@@ -47,8 +48,8 @@ class Watch(TorchFunctionMode):
         """`functions`: names of the functions to watch; ``None`` for all."""
         super().__init__()
         self.network, self.after, self.functions = network, after, functions
-        # Of several paths to a shared module the last, as in the tracer of torch.fx.
-        self.paths = {module: path for path, module in network.named_modules(remove_duplicate=False)}
+        # Of several paths to a shared module the first, as in the tracer of torch.fx.
+        self.paths = {module: path for path, module in network.named_modules()}
 
     def __call__(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Any:
         """The answer to images; `run` runs the network in another way, such as node by node."""
@@ -67,7 +68,11 @@ class Watch(TorchFunctionMode):
         if not path:
             return None
         self.running.pop()
-        return self.after(self._call(path, None), args, {}, output)
+        call = self._call(path, None)
+        overwrites = getattr(module, "inplace", False) is True and args and output is args[0]
+        if self.functions is None or not overwrites or torch.is_grad_enabled():  # it could not be differentiated
+            return self.after(call, args, {}, output)
+        return output.copy_(self.after(call, args, {}, output.clone()))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -41,7 +41,7 @@ MEMORY_BUDGET = 2**30
 _LARGE = 100
 """Where units are clamped to more than this, the incremental method loses digits: it subtracts large numbers."""
 
-MIXED = "an image's output depends on the other images of its batch"
+MIXED = "an image's output depends on the other images of its batch, or on chance"
 
 _GAIN = 0.9
 """A method other than the definition must cost at most this part of it to be chosen."""

@@ -5,7 +5,7 @@ traced. There are also names for whole modules, and for calls inside what the tr
 torchvision such as `SqueezeExcitation`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ _OF_LAST_DIMENSION = {
     "layer_norm",
     "rms_norm",
     "embedding",
+    "embedding_bag",
     "bilinear",
     "lstm",
     "gru",
@@ -38,7 +39,8 @@ _PRODUCTS = {
     *("chain_matmul", "multi_dot", "kron"),
 }
 _PER_UNIT = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"}
-_ZEROS = {"zeros_like", "new_zeros"}
+_OF_SHAPE = {"zeros_like", "new_zeros", "ones_like", "new_ones", "full_like", "new_full", "empty_like", "new_empty"}
+"""Operations whose results depend on the shape of what they read, and not on its values."""
 _RESHAPING = {"squeeze", "unsqueeze", "view", "reshape", "flatten", "getitem"}
 MIXING = (_OF_LAST_DIMENSION | _OF_FIRST_DIMENSION | _ATTENTION | _PRODUCTS | {"unseen"}) - _PER_UNIT
 """Operations that mix units: layers and products of matrices."""
@@ -125,6 +127,8 @@ class Recorder:
         self._nodes = WeakTensorKeyDictionary()  # those computed by a layer, though not of the images
         self._names = Names()
         self._more: dict[str, Place] = {}
+        self._parts = WeakTensorKeyDictionary()  # the events that have overwritten parts of a tensor since it was read
+        self._behind_layer: set[int] = set()  # the events behind or at an operation that mixes units
 
     def run(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Record:
         """As `record`; `run` as `Watch` takes it."""
@@ -144,13 +148,14 @@ class Recorder:
 
     def event(self, tensor: Tensor) -> int | None:
         """The number of the event that computed a tensor; ``None`` where it does not depend on the images."""
+        if tensor in self._parts:
+            before = [] if self._event_of.get(tensor) is None else [self._event_of[tensor]]
+            self._event_of[tensor] = self._append("setitem", before + self._parts.pop(tensor), tensor, (), {})
         if tensor not in self._event_of:
             # A constant, or computed in code that cannot be watched, perhaps from all that came before.
             unseen = tensor.dim() > 0 and len(tensor) == self.images
-            if unseen:
-                everything = tuple(range(len(self.record.events)))
-                self.record.events.append(Event("unseen", everything, tensor.shape, 1 if tensor.dim() == 2 else None))
-            self._event_of[tensor] = len(self.record.events) - 1 if unseen else None
+            everything, units = range(len(self.record.events)), 1 if tensor.dim() == 2 else None
+            self._event_of[tensor] = self._event("unseen", everything, tensor.shape, units) if unseen else None
         return self._event_of[tensor]
 
     def _after(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
@@ -165,9 +170,13 @@ class Recorder:
             if sources and call.function in RECURRENT and states(call.function, args):
                 self._recurrent(call, sources, args, result)
                 return result
-            for tensor in _tensors(result):
-                self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if sources else None
-            if any(tensor in self._nodes for tensor, _ in read):
+            of_shape = call.function in _OF_SHAPE
+            for tensor in _tensors(args[0] if call.function == "setitem" else result):
+                values = sources and not of_shape
+                self._event_of[tensor] = self._append(call.function, sources, tensor, args, kwargs) if values else None
+                if values and args and tensor is args[0] and tensor._base is not None:
+                    self._parts.setdefault(tensor._base, []).append(self._event_of[tensor])
+            if any(tensor in self._nodes for tensor, _ in read) or (sources and of_shape):
                 self._nodes.update(dict.fromkeys(_tensors(result)))
             elif not sources:  # nor does the tracer see it
                 return result
@@ -200,16 +209,21 @@ class Recorder:
         for tensor, read in zip(_tensors(result), (sources, every), strict=False):  # outputs, and all last states
             self._event_of[tensor] = self._event("rnn", read, tensor.shape, tensor.dim() - 1)
 
-    def _event(self, operation: str, sources: list[int], shape: Size, units: int | None) -> int:
-        self.record.events.append(Event(operation, tuple(sorted(set(sources))), shape, units))
-        return len(self.record.events) - 1
+    def _event(self, operation: str, sources: Iterable[int], shape: Size, units: int | None) -> int:
+        event, number = Event(operation, tuple(sorted(set(sources))), shape, units), len(self.record.events)
+        self.record.events.append(event)
+        if operation in MIXING or not self._behind_layer.isdisjoint(event.sources):
+            self._behind_layer.add(number)
+        return number
 
     def _append(self, function: str, sources: list[int], result: Tensor, args: Any, kwargs: dict[str, Any]) -> int:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
         units = _units(name, source, result.shape, args, kwargs)
-        return self._event("relu" if self._rectifies(name, args, kwargs) else name, sources, result.shape, units)
+        behind_layer = result.is_floating_point() and not self._behind_layer.isdisjoint(sources)
+        rectifies = behind_layer and self._rectifies(name, args, kwargs)  # neither tokens nor pixels that are clamped
+        return self._event("relu" if rectifies else name, sources, result.shape, units)
 
     def _rectifies(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether an operation takes the larger of a value and 0."""
@@ -221,10 +235,7 @@ class Recorder:
 
     def _is_zero(self, value: Any) -> bool:
         """Whether a value is a tensor of zeros, whatever the images are."""
-        if not isinstance(value, Tensor) or value.any():
-            return False
-        event = self._event_of.get(value)
-        return event is None or self.record.events[event].operation in _ZEROS
+        return isinstance(value, Tensor) and self._event_of.get(value) is None and not value.any()
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,8 +148,9 @@ def as_written(network: nn.Module) -> nn.Module:
     if isinstance(network, torch.jit.ScriptModule):
         raise BadInput("network: it is scripted (torch.jit), which hides its layers; give the module it was made from")
     network = getattr(network, "_orig_mod", network)
-    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
-        return copy.deepcopy(network)
+    buffers: list[Any] = [buffer for buffer in network.buffers() if is_lazy(buffer)]
+    if buffers or any(map(is_lazy, network.parameters())):  # PyTorch copies the parameters among them alone
+        return copy.deepcopy(network, {id(one): type(one)(device=one.device, dtype=one.dtype) for one in buffers})
     return network
 
 
