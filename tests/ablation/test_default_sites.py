@@ -127,6 +127,22 @@ def test_other_bounds_and_maxima_are_none(written) -> None:
     assert names(network, images(4, 8)) == ["act"]
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (lambda self, x: self.head(F.relu(self.layer(x)).clamp(0, 6)), ["relu"]),
+        (lambda self, x: self.head(F.gelu(self.layer(x)).softmax(1).clamp(min=0)), ["gelu"]),
+        (lambda self, x: self.head(F.gelu(self.layer(x)) * ((self.gate(x) + 3) / 6).clamp(0, 1)), ["gelu"]),
+        (lambda self, x: self.head(F.gelu(self.layer(x)) + (self.gate(x).square() + 1).clamp(min=0).sqrt()), ["gelu"]),
+        # A block of a residual network: what is clamped is a sum with the output of a layer.
+        (lambda self, x: self.head((F.relu(self.layer(x)) + self.gate(x)).clamp(min=0)), ["relu", "clamp"]),
+        (lambda self, x: self.head((z := self.layer(x)) * ((z + 3) / 6).clamp(0, 1)), ["mul"]),
+    ],
+)
+def test_a_clamp_is_an_activation_function_only_behind_a_layer_and_unless_it_is_a_gate(written, expected) -> None:
+    assert names(dense(written, gate=nn.Linear(8, 6)), images(4, 8)) == expected
+
+
 def test_clamped_tokens_and_pixels_are_none() -> None:
     """No layer has computed them. Tokens below 0 stand for padding."""
 

@@ -67,6 +67,18 @@ def test_trial_that_fails_is_left_out_and_tried_once(command, tmp_path):
 
 @installed
 @pytest.mark.ci_only
+def test_trials_that_cannot_be_are_left_out_and_those_chosen_twice_run_once(command, tmp_path):
+    trials = ("hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=8")
+    code, out, err = command(*OPTUNA, *trials, "data=choice(digits,imagenet)", "optimized_metric=auc")
+    assert code is None
+    assert "1 runs done, 1 failed and left out" in out
+    assert sum(line.startswith("[") for line in out.splitlines()) == 1
+    assert "data=imagenet: data.root: " in err
+    assert len(summaries(tmp_path)) == 1
+
+
+@installed
+@pytest.mark.ci_only
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

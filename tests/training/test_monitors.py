@@ -230,12 +230,15 @@ class Scheduled(Own):
         return [optimizer], [{"scheduler": scheduler, "monitor": "ablation/auc", **self.config}]
 
 
+@pytest.mark.filterwarnings("ignore:ReduceLROnPlateau conditioned on metric:RuntimeWarning")  # Lightning's, by step
 @pytest.mark.parametrize(
     ("every", "mode", "config", "says"),
     [
         (1, "max", {}, None),
         (2, "max", {"frequency": 4}, None),
-        (2, "max", {}, 'ReduceLROnPlateau: it counts ablation/auc again .* set "frequency": 2'),
+        (2, "max", {}, 'ReduceLROnPlateau: it counts ablation/auc again .* set "interval": "epoch" and "frequency": 2'),
+        (1, "max", {"interval": "step", "strict": False}, 'again .* set "interval": "epoch" and "frequency": 1'),
+        (1, "min", {"monitor": "ablation/fall"}, "0 whenever there is no fall.* monitor ablation/auc_corrected"),
         (1, "min", {}, 'ReduceLROnPlateau: mode="min" takes the lowest ablation/auc for the best; set mode="max"'),
     ],
 )
@@ -243,9 +246,8 @@ def test_a_schedule_that_counts_stale_or_wrong_values_is_warned_of(every, mode, 
     module, ablation = Scheduled(mode, **config), AblationAUC(every_n_epochs=every)
     if says is None:
         fit(module, [ablation], epochs=4, train=PLAIN)  # a warning would be an error
+        values = [value["auc"] for epoch, value in ablation.values.items() if not config or epoch == 3]
+        assert module.lr_schedulers().best == pytest.approx(max(values), rel=1e-5)
     else:
         with pytest.warns(UserWarning, match=says):
             fit(module, [ablation], epochs=4, train=PLAIN)
-    values = [value["auc"] for epoch, value in sorted(ablation.values.items()) if not config or epoch == 3]
-    best = max(values) if mode == "max" else min(values)
-    assert module.lr_schedulers().best == pytest.approx(best, rel=1e-5)

@@ -14,9 +14,13 @@ ACTIVATIONS = {
 """Gates only if they act on a summary of an image, as between the two layers of squeeze-and-excitation."""
 SIGMOIDS = {"sigmoid", "hardsigmoid", "logsigmoid"}
 """Gates if they only multiply something else."""
+_CLAMPS = {"rectify", "saturate"}
+"""Activation functions only if they follow a layer."""
 _PRODUCTS = {"mul", "multiply"}
+_NONLINEAR = {"pow", "square", "softmax", "softmin", "log_softmax", "exp", "sqrt", "abs"}
+"""Not between a layer and its activation function."""
 _QUOTIENTS = {"div", "truediv", "divide"}
-_POINTWISE = ACTIVATIONS | SIGMOIDS | _PRODUCTS | _QUOTIENTS | {"add", "sub", "pow", "square", "exp", "neg"}
+_POINTWISE = ACTIVATIONS | SIGMOIDS | _CLAMPS | _PRODUCTS | _QUOTIENTS | {"add", "sub", "pow", "square", "exp", "neg"}
 
 
 class Defaults:
@@ -45,7 +49,11 @@ class Defaults:
 
     def _activations(self) -> set[int]:
         """The events that are activation functions. Of one written as x * sigmoid(x) it is the product."""
-        found = {n for n, event in enumerate(self.events) if event.operation in ACTIVATIONS | SIGMOIDS}
+        found = {
+            number
+            for number, event in enumerate(self.events)
+            if event.operation in ACTIVATIONS | SIGMOIDS or (event.operation in _CLAMPS and self._follows(number))
+        }
         root: list[int] = []  # what a chain of pointwise operations on one tensor starts from
         inner: list[set[int]] = []  # the activation functions in that chain
         for number, event in enumerate(self.events):
@@ -58,6 +66,23 @@ class Defaults:
                 before = set()
             inner.append(before | ({number} if number in found else set()) if chain else set())
         return found
+
+    def _follows(self, number: int) -> bool:
+        """Whether an operation acts on the output of a layer, on that with a norm, or on a sum with it."""
+        layer, seen, waiting = False, set(), list(self.events[number].sources)
+        while waiting:
+            number = waiting.pop()
+            event = self.events[number]
+            if number in seen or event.operation in ACTIVATIONS | SIGMOIDS | _CLAMPS:
+                continue
+            if event.operation in _NONLINEAR or (event.operation in _PRODUCTS and len(event.sources) > 1):
+                return False
+            seen.add(number)
+            if event.operation in MIXING:
+                layer = True
+            else:
+                waiting += event.sources
+        return layer
 
     def _of_logits(self) -> set[int]:
         """The events between the last layer and the logits."""
@@ -90,7 +115,7 @@ class Defaults:
     def _opens(gate: Event, event: Event, reached: set[int]) -> bool:
         if event.operation not in _PRODUCTS | _QUOTIENTS or reached.issuperset(event.sources):
             return False
-        return gate.operation in SIGMOIDS or prod(gate.shape[1:]) < prod(event.shape[1:])
+        return gate.operation in SIGMOIDS | {"saturate"} or prod(gate.shape[1:]) < prod(event.shape[1:])
 
 
 def images_dim(shape: Size | None, other: Size | None, images: tuple[int, int]) -> int | None:

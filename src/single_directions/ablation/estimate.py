@@ -41,7 +41,7 @@ _LEAST = 4
 _ROUNDING = 1.25
 """How many more masks than asked for are measured on all images, rather than as many on nearly all images."""
 _OF_PASSES = 0.6
-"""Share of the passes that further images may use up: they lower the error less than the first ones."""
+"""Share of the passes up to which further images are taken, about: they lower the error less than the first ones."""
 _COMPARED = 8
 """How many images to compare, to see whether the network is still the same."""
 

@@ -51,7 +51,8 @@ class Event:
     """An operation whose result depends on the images.
 
     Attributes:
-        operation: its name, as `forward.operation` gives it; "relu" for every spelling of max(x, 0).
+        operation: its name, as `forward.operation` gives it; "rectify" for other spellings of max(x, 0),
+            "saturate" if they also take the smaller of it and 1.
         sources: the numbers of the events whose results it reads.
         shape: of its result.
         units: the dimension of its result in which the units lie; ``None`` where that cannot be told.
@@ -128,7 +129,6 @@ class Recorder:
         self._names = Names()
         self._more: dict[str, Place] = {}
         self._parts = WeakTensorKeyDictionary()  # the events that have overwritten parts of a tensor since it was read
-        self._behind_layer: set[int] = set()  # the events behind or at an operation that mixes units
 
     def run(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Record:
         """As `record`; `run` as `Watch` takes it."""
@@ -210,28 +210,27 @@ class Recorder:
             self._event_of[tensor] = self._event("rnn", read, tensor.shape, tensor.dim() - 1)
 
     def _event(self, operation: str, sources: Iterable[int], shape: Size, units: int | None) -> int:
-        event, number = Event(operation, tuple(sorted(set(sources))), shape, units), len(self.record.events)
-        self.record.events.append(event)
-        if operation in MIXING or not self._behind_layer.isdisjoint(event.sources):
-            self._behind_layer.add(number)
-        return number
+        self.record.events.append(Event(operation, tuple(sorted(set(sources))), shape, units))
+        return len(self.record.events) - 1
 
     def _append(self, function: str, sources: list[int], result: Tensor, args: Any, kwargs: dict[str, Any]) -> int:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
         units = _units(name, source, result.shape, args, kwargs)
-        behind_layer = result.is_floating_point() and not self._behind_layer.isdisjoint(sources)
-        rectifies = behind_layer and self._rectifies(name, args, kwargs)  # neither tokens nor pixels that are clamped
-        return self._event("relu" if rectifies else name, sources, result.shape, units)
+        return self._event(self._rectified(name, args, kwargs), sources, result.shape, units)
 
-    def _rectifies(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether an operation takes the larger of a value and 0."""
-        given = [*args, *kwargs.values()]
+    def _rectified(self, name: str, args: Any, kwargs: dict[str, Any]) -> str:
+        """ "rectify" for an operation that takes the larger of a value and 0, "saturate" if 1 is its largest result."""
         if name in ("clamp", "clip", "clamp_min"):
-            lowest = args[1] if len(args) > 1 else kwargs.get("min")
-            return isinstance(lowest, int | float) and lowest == 0
-        return name in ("max", "maximum", "fmax") and len(given) == 2 and any(map(self._is_zero, given))
+            bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
+            lowest, highest = bounds.get("min"), bounds.get("max")
+            if isinstance(lowest, int | float) and lowest == 0:
+                return "saturate" if highest == 1 else "rectify"
+        given = [*args, *kwargs.values()]
+        if name in ("max", "maximum", "fmax") and len(given) == 2 and any(map(self._is_zero, given)):
+            return "rectify"
+        return name
 
     def _is_zero(self, value: Any) -> bool:
         """Whether a value is a tensor of zeros, whatever the images are."""

@@ -49,7 +49,7 @@ class Cost:
     def masks_an_image(self, masks: int = 1, passes: float = 0) -> int:
         """How many masks an image make the standard error smallest for a given cost.
 
-        Fewer, for more images, as long as so many `masks` cost at most `passes`.
+        Fewer, as long as `masks` of them, on correspondingly more images, cost at most `passes`.
         """
         own = max(1, min(_MOST_MASKS_AN_IMAGE, round(math.sqrt(self.masks_to_images * self.image / self.mask))))
         while own > 1 and self.passes(math.ceil(masks / (own - 1)), own - 1) <= passes:

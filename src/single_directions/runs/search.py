@@ -76,15 +76,16 @@ class Trials(Launcher):
     def __init__(self, impl: Any, config: DictConfig, loader: Any) -> None:
         self.impl, self.launcher, self.config, self.loader = impl, impl.launcher, config, loader
         self.done: set[RunFolder] = set()
-        self.failed: set[RunFolder] = set()
+        self.failed: set[RunFolder | str] = set()
 
     def setup(self, **_: Any) -> None:
         """Does nothing: the real launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """The numbers of trials, by their overrides. A run that is done, or failed in this search, is skipped."""
-        trials = [jobs(self.config, self.loader, [list(overrides)])[0] for overrides in job_overrides]
-        left = [job for job in trials if job.folder not in self.failed and not job.is_done()]
+        trials = [self._job(list(overrides)) for overrides in job_overrides]
+        wanted = [job for job in trials if job and job.folder not in self.failed and not job.is_done()]
+        left = list({job.folder: job for job in wanted}.values())  # Optuna may choose a trial twice
 
         def launch(free: list[list[str]]) -> Sequence[JobReturn]:
             os.environ[SWEEP_SIZE] = str(self.impl.n_trials)
@@ -93,13 +94,22 @@ class Trials(Launcher):
         if left:
             with suppress(RunFailed):
                 finish(left, launch)
-        return [self._number(job) for job in trials]
+        return [self._number(job) if job else _Failed(status=JobStatus.FAILED) for job in trials]
 
     def print_best(self) -> None:
         """Print the result, which `optimization_results.yaml` in the sweep's folder holds."""
         file = Path(self.config.hydra.sweep.dir) / "optimization_results.yaml"
         failed = f", {len(self.failed)} failed and left out" if self.failed else ""
         print(f"{len(self.done)} runs done{failed}; {file}:\n{file.read_text()}", end="", flush=True)
+
+    def _job(self, overrides: list[str]) -> Job | None:
+        """The run of a trial; None where its settings cannot be, which is said."""
+        try:
+            return jobs(self.config, self.loader, [overrides])[0]
+        except BadInput as error:
+            self.failed.add(" ".join(overrides))
+            print(error, file=sys.stderr, flush=True)
+            return None
 
     def _number(self, job: Job) -> JobReturn:
         if not job.is_done():

@@ -81,6 +81,7 @@ class AblationAUC(Callback):
         cost: share of an epoch's arithmetic to spend on masks: ``cost * 3`` masks for each image that an epoch trains
             on. Passes without a mask come on top. At least 1,000 masks are measured, and 500 in each process. Where a
             mask costs less than a forward pass, a short epoch gets more masks for its share, up to ``cost * 150_000``.
+            If passes are left over, there are more images, with fewer masks each.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
         batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
             the start of training, and pass through the same hooks, in validation.

@@ -64,11 +64,17 @@ def _doubtful_schedules(trainer: "pl.Trainer", name: str, every_n_epochs: int) -
         monitored, kind = str(config.monitor), type(config.scheduler).__name__
         if not config.reduce_on_plateau or not monitored.startswith(f"{name}/"):
             continue
-        yield from _wrong_mode(kind, getattr(config.scheduler, "mode", None), monitored)
-        if config.interval == "epoch" and config.frequency % every_n_epochs:
+        if monitored == f"{name}/fall":
             yield (
-                f"{kind}: it counts {monitored} again in epochs that are not measured, with "
-                f'every_n_epochs={every_n_epochs}; set "frequency": {every_n_epochs} beside its "monitor"'
+                f"{kind}: {monitored} is 0 whenever there is no fall, so it never improves; monitor "
+                f'{name}/auc_corrected with mode="max"'
+            )
+            continue
+        yield from _wrong_mode(kind, getattr(config.scheduler, "mode", None), monitored)
+        if config.interval != "epoch" or config.frequency % every_n_epochs:
+            yield (
+                f"{kind}: it counts {monitored} again where nothing new was measured, with every_n_epochs="
+                f'{every_n_epochs}; set "interval": "epoch" and "frequency": {every_n_epochs} beside its "monitor"'
             )
 
 
