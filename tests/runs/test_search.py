@@ -73,7 +73,7 @@ def test_trials_that_cannot_be_are_left_out_and_those_chosen_twice_run_once(comm
     assert code is None
     assert "1 runs done, 1 failed and left out" in out
     assert sum(line.startswith("[") for line in out.splitlines()) == 1
-    assert "data=imagenet: data.root: " in err
+    assert "data.root: Missing" in err
     assert len(summaries(tmp_path)) == 1
 
 
