@@ -1,4 +1,4 @@
-"""Finds the default sites of the architectures of torchvision and timm and writes docs/architectures.md.
+"""Finds the default sites of the architectures of torchvision and timm, and writes the table of docs/architectures.md.
 
 Run it with the table as it shall be: ``python scripts/architectures.py``. Networks have random weights and 10 classes.
 """
@@ -20,7 +20,9 @@ from single_directions.ablation.measurement import measurement
 from single_directions.ablation.sites import SitedNetwork, undisturbed
 from single_directions.errors import BadInput
 
-ROOT = Path(__file__).parents[1]
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+HEADING = "## Families tried\n\n"
+"""What stands before the table; all above it stays as it is."""
 
 # Architectures by library, with the size of the images; the smallest member of each family.
 TORCHVISION = {
@@ -111,50 +113,11 @@ TIMM = {
     "xcit_nano_12_p16_224": 224,
 }
 
-HEAD = """# Which networks, and what is ablated in them
-
-Without `sites=`, the units of **every activation function** are ablated. `resolve_sites(network, None, images)` shows
-which. The rule:
-
-- A site is the result of an activation function: ReLU, GELU, SiLU, Hardswish, LeakyReLU, Mish, tanh and others,
-  called as a module or as a function, also one written as `x * sigmoid(x)`. Softmax is none. A network that has
-  `default_sites` names its own.
-- **The units are the outputs of the layer that computed it**: neurons of a dense layer, whole feature maps of a
-  convolution (dimension 1), channels of a token model (images, tokens, channels) or of a channels-last map (the last
-  dimension). Normalization, pooling and transposition keep track of them. With no layer before, it is dimension 1.
-- **A gate is no site.** An activation is a gate if it reaches the logits only by being multiplied with something that
-  is not made of it and that has more values: so are both activations of squeeze-and-excitation. A sigmoid is a gate
-  whatever its size.
-- **An activation on the logits is no site**: no layer follows it, so its units are classes. A warning names it.
-- An activation is no site if its output does not have one row an image: a table of relative positions, a window of an
-  image, the patches that MobileViT and TNT turn into rows. It is none either if the dimension of its units cannot be
-  told, as after heads were split off.
-- **Hidden states of `nn.RNN` and `nn.RNNCell` are sites**, named `rnn.relu_l0`, `rnn.relu_l0_reverse` and `cell.relu`:
-  the units of one layer and direction. PyTorch computes all time steps in one operation, and a clamp must act within
-  the recurrence. So the layer is computed step by step with the same weights, and a clamped unit is held at every step
-  of every call. Such a network is measured by `reference`. The states of `nn.LSTM` and `nn.GRU` are products of gates
-  and no sites, nor are those of an `nn.RNN` that reads packed sequences. A warning says so.
-
-Sites are named as `torchvision.models.feature_extraction.get_graph_node_names` names them, whether or not the network
-can be traced. A module that is no step of the graph has its own name (`layer4.1`).
-
-`unit_dim=2` says in which dimension the units lie, `unit_dim={"blocks.0.mlp.act": 2}` for one site alone.
-`unit_dim="head"` makes attention heads the units: of an `nn.MultiheadAttention`, of `scaled_dot_product_attention`,
-or of what the projection of another attention reads (`blocks.0.attn.norm` in a ViT of timm).
-
-At the start, one pass forward and backward looks for sites that change nothing: bypassed ones, dead ones. Only those
-that scaling does not affect are clamped to make sure. So a warning is never false. Missed is only a site that
-clamping would affect although a small change does not.
-
-## Families tried
-
-"""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these, to the terminal")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "architectures.md")
+    parser.add_argument("--out", type=Path, default=PAGE)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tried = [(f"torchvision {name}", size, torchvision.models.get_model) for name, size in TORCHVISION.items()]
@@ -168,7 +131,8 @@ def main() -> None:
             rows.append(f"| {name.replace(' ', ' | ')} | refused: {error} |" + " |" * 7)
         print(rows[-1], flush=True)
     if not asked.names:
-        asked.out.write_text(HEAD + table(rows) + end(len(rows)))
+        rule, _, _ = PAGE.read_text().partition(HEADING)
+        asked.out.write_text(rule + HEADING + table(rows) + end(len(rows)))
 
 
 def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
