@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from single_directions.data import Images, collate
+from single_directions.data.images import labels_of
 
 
 @pytest.fixture
@@ -83,3 +86,47 @@ def test_iterating_ends_with_the_last_image(images: Images) -> None:
 def test_what_is_not_a_set_of_images_is_refused(pixels: torch.Tensor, labels: torch.Tensor, mean: tuple) -> None:
     with pytest.raises(ValueError, match=r"images must be uint8|mean and std need one number"):
         Images(pixels, labels, mean, (1.0,) * len(mean))
+
+
+class Holding(Dataset):
+    """It holds attributes; nothing of it can be read."""
+
+    def __init__(self, **attributes: object) -> None:
+        vars(self).update(attributes)
+
+    def __getitem__(self, index: int) -> None:
+        raise AssertionError("an image was read")
+
+
+def test_labels_are_found_without_reading_an_image(images: Images) -> None:
+    def found(dataset: object) -> list[int] | None:
+        labels = labels_of(dataset)
+        assert labels is None or labels.dtype == torch.int64
+        return None if labels is None else labels.tolist()
+
+    assert found(images) == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    assert found(Subset(images, [5, 0, 1])) == [2, 0, 1]
+    assert found(Subset(Subset(images, [5, 0, 1]), torch.tensor([2]))) == [1]
+    assert found(ConcatDataset([images, Subset(images, [4])])) == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
+    assert found(TensorDataset(torch.rand(2, 3), torch.tensor([4, 5], dtype=torch.int32))) == [4, 5]
+    for labels in ([3, 1], (3, 1), np.array([3, 1], dtype=np.uint8), torch.tensor([3, 1])):
+        assert found(Holding(targets=labels)) == found(Holding(labels=labels, targets=[0, 0])) == [3, 1]
+
+
+@pytest.mark.parametrize("labels", [[1.5], ["cat"], "cats", torch.rand(2), torch.ones(2, 2, dtype=torch.int64), None])
+def test_what_is_no_label_for_each_image_is_none(labels: object) -> None:
+    assert labels_of(Holding(labels=labels)) is None
+    assert labels_of(ConcatDataset([TensorDataset(torch.arange(2)), TensorDataset(torch.rand(2))])) is None
+
+
+def test_a_property_is_not_read() -> None:
+    class Lazy(Holding):
+        @property
+        def labels(self) -> Tensor:
+            raise AssertionError("the file was opened")
+
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError("the file was opened")
+
+    assert labels_of(Lazy()) is None
+    assert labels_of(object()) is labels_of([(torch.rand(2), 1)]) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from ddp_training import SAMPLES, Plain
-from own_training import IMAGES
+from own_training import IMAGES, Augmented
 
 from single_directions import AblationEstimate, ablation_auc
 from single_directions.training.seeds import derived_seed
@@ -56,7 +56,7 @@ def test_estimate_is_that_of_one_process(known, name, clamp):
         batches = known[rank]["batches"][name]
         own = sum(len(targets) for _, targets in batches)
         each = masks // images
-        population = IMAGES
+        population = torch.bincount(Augmented().labels)
         parts.append(
             ablation_auc(
                 network, batches, masks=own * each, masks_per_image=each, clamp=clamp, seed=seed, population=population

@@ -137,12 +137,41 @@ def test_images_are_those_an_epoch_trains_on(kind):
     if not said:
         assert ";" not in images.source
     # A weighted sampler's images are there as often as they are drawn.
-    assert images.number == images.population == (48 if kind == "weighted" else len(indices))
+    assert images.number == images.population.sum() == (48 if kind == "weighted" else len(indices))
     assert images.epoch == (32 if "limited, shuffled" in kind else images.number)
     data = loader.dataset.dataset if isinstance(loader.dataset, Subset) else loader.dataset
     at = torch.tensor(loader.dataset.indices)[images.indices] if isinstance(loader.dataset, Subset) else images.indices
     assert torch.cat([inputs for inputs, _ in images.batches]).equal(data.inputs[at].float())
     assert torch.cat([targets for _, targets in images.batches]).equal(data.labels[at])
+    assert images.population.equal(torch.bincount(data.labels[at], minlength=10))
+
+
+class Relabelled(Plain):
+    """It gives other labels than it holds."""
+
+    def __getitem__(self, i):
+        inputs, label = super().__getitem__(i)
+        return inputs, 9 - label
+
+
+def test_classes_of_the_population_are_known_where_the_data_set_holds_the_labels():
+    data = Plain()
+    images = measured_indices(DataLoader(data, 16, shuffle=True), samples=30)
+    assert images.number == 30
+    assert images.population.equal(torch.bincount(data.labels))
+    assert len(data.read) == 8 + 30  # no others
+    assert measured_indices(DataLoader(Relabelled(), 16), samples=30).population == IMAGES
+    floats = [(inputs, label.float()) for inputs, label in (Plain()[i] for i in range(IMAGES))]
+    assert measured_indices(DataLoader(floats, 16), samples=30).population == IMAGES
+
+
+def test_classes_of_given_batches_are_counted_as_they_are_read():
+    data = Plain()
+    measured = AblationAUC(batches=DataLoader(data, batch_size=10), samples=25)
+    fit(Own(), [measured, Kept()], epochs=1, train=DataLoader(data, 16))
+    assert Kept.images.population.equal(torch.bincount(data.labels))
+    assert measured.latest.class_counts.equal(torch.bincount(data.labels))
+    assert measured.latest.population == IMAGES
 
 
 def test_a_sampler_is_left_as_it_was():

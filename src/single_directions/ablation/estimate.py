@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from single_directions.ablation.accuracy import correct
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
@@ -56,7 +57,7 @@ def ablation_auc(
     top_k: int = 1,
     seed: int = 0,
     masks_per_image: int | None = None,
-    population: float | None = None,
+    population: float | Tensor | None = None,
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
@@ -87,9 +88,11 @@ def ablation_auc(
             `masks_per_image` masks each.
         seed: draws images and masks.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
-        population: how many images those in `batches` were drawn from at random; ``None``: the AUC is about the images
-            in `batches` alone. ``math.inf`` for images in general. If most of a population is measured with one or two
-            masks an image, or with points that are not symmetric, the standard error may be twice too large or more.
+        population: how many images those in `batches` were drawn from at random, or better, how many of each class,
+            int64 (classes,), as ``torch.bincount(targets)`` of them all: standard errors are smaller then. ``None``:
+            the AUC is about the images in `batches` alone. ``math.inf`` for images in general. If most of a population
+            is measured with one or two masks an image, or with points that are not symmetric, the standard error may be
+            twice too large or more.
         method: ``"prefix"`` (what lies before the first site is run once an image), ``"reference"`` (whole passes), or
             ``"auto"``, the cheaper one.
         progress: show a bar.
@@ -159,6 +162,7 @@ class Prepared:
         chosen: bool, which images to measure; None is all.
         available: how many images there are; None if that is not known.
         population: how many images the AUC is about; None means those in the batches.
+        class_counts: int64, (classes,), how many of these each class has, if that was said.
     """
 
     measured: Measurement
@@ -169,6 +173,7 @@ class Prepared:
     chosen: Tensor | None
     available: int | None
     population: float | None
+    class_counts: Tensor | None
     seed: int
     clamp: Clamp
     top_k: int
@@ -231,7 +236,7 @@ def _prepared(
     top_k: int = 1,
     seed: int = 0,
     masks_per_image: int | None = None,
-    population: float | None = None,
+    population: float | Tensor | None = None,
     method: str = "auto",
     memory_budget: int = MEMORY_BUDGET,
     batch_to_xy: BatchToXY | None = None,
@@ -250,6 +255,10 @@ def _prepared(
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, ablated, method, memory_budget)
         available = counted(batches)
+        class_counts = None
+        if isinstance(population, Tensor):
+            more = max(2, measured.network.logits) - len(population)  # classes of which it may have none
+            class_counts, population = pad(population.cpu(), (0, max(0, more))), int(population.sum())
         if population is not None and available is not None and population < available:
             raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
         own = rows.cost.masks_an_image()
@@ -261,7 +270,8 @@ def _prepared(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
         kind = structure(measured.network.network)
-        yield Prepared(measured, rows, why, ablated, drawn, chosen, available, population, seed, clamp, top_k, kind)
+        known = available, population, class_counts
+        yield Prepared(measured, rows, why, ablated, drawn, chosen, *known, seed, clamp, top_k, kind)
 
 
 @dataclass(frozen=True)
@@ -324,11 +334,16 @@ def _rows(measured: Measurement, ablated: Tensor, method: str, memory_budget: in
     return choose_rows(measured.network, measured.values, measured.first, method, memory_budget, mirrored)
 
 
-def _check(masks: int, masks_per_image: int | None, population: float | None, seed: int) -> None:
+def _check(masks: int, masks_per_image: int | None, population: float | Tensor | None, seed: int) -> None:
     for name, number in (("masks", masks), ("masks_per_image", masks_per_image)):
         if number is not None and (not isinstance(number, Integral) or number < 1):
             raise BadInput(f"{name}={number!r}: a whole number of at least 1 is needed")
-    if population is not None and not population > 0:
+    if isinstance(population, Tensor):
+        if population.dim() != 1 or population.is_floating_point() or (population < 0).any() or not population.any():
+            raise BadInput(
+                f"population={population!r}: a number, or how many images each class has, as torch.bincount(targets)"
+            )
+    elif population is not None and not population > 0:
         raise BadInput(f"population={population!r}: a number above 0 is needed")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
@@ -370,6 +385,10 @@ class _Answers:
     def __init__(self, prepared: Prepared) -> None:
         self.rows, self.masks = prepared.rows, prepared.masks
         self.chosen, self.top_k = prepared.chosen, prepared.top_k
+        measured, self.population, self.class_counts = prepared.measured, prepared.population, prepared.class_counts
+        classes = max(2, measured.network.logits) if self.class_counts is None else len(self.class_counts)
+        # How many images of each class were read, of which some are measured.
+        self.read = torch.zeros(classes, dtype=torch.int64, device=measured.values.device)
         self.seen = self.done = 0
         self.floor: Tensor | None = None
         if self.rows.constant:
@@ -378,10 +397,17 @@ class _Answers:
         self.answers: list[Tensor] = []
         self.points: list[Tensor] = []
         self.cluster: list[Tensor] = []
+        self.classes: list[Tensor] = []
         self.waiting: list[tuple[Tensor, Tensor]] = []
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Measures those images of a batch that were drawn, once there are enough to fill a pass."""
+        self.read.index_add_(0, targets, torch.ones_like(targets))
+        if self.class_counts is not None and (self.read.cpu() > self.class_counts).any():
+            raise BadInput(
+                f"population: classes have {self.class_counts.tolist()} images in it, but {self.read.tolist()} or more "
+                "in batches; give the counts of all images that these were drawn from"
+            )
         if self.chosen is not None:
             chosen = self.chosen[self.seen : self.seen + len(targets)].nonzero().flatten()
             self.seen += len(targets)
@@ -411,7 +437,7 @@ class _Answers:
             self._images(inputs[:number], targets[:number])
             inputs, targets = inputs[number:], targets[number:]
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
         """The fields of an `AblationEstimate`."""
         answers = torch.cat(self.answers, dim=1).cpu()
         points = torch.cat(self.points, dim=1).t().contiguous()
@@ -421,12 +447,17 @@ class _Answers:
                 f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
                 "or fewer points"
             )
+        class_counts = self.class_counts
+        if class_counts is None and (self.population or 0) <= self.seen:
+            class_counts = self.read.cpu()
         return {
             "intact": answers[0].bool(),
             "ablated": answers[-1].bool(),
             "right": answers[1:-1].t().contiguous(),
             "points": points,
             "cluster": torch.cat(self.cluster),
+            "classes": None if self.rows.together else torch.cat(self.classes).cpu(),
+            "class_counts": class_counts,
         }
 
     def _wanted(self) -> int:
@@ -461,6 +492,7 @@ class _Answers:
             logits.append(self.rows.logits(*self.masks.everything(masks.early.shape[1])))
         else:
             logits.append(self.floor.expand(-1, -1, len(targets), -1))
+        self.classes.append(targets)
         self.answers.append(torch.cat([correct(one, targets, self.top_k).float().mean(1) for one in logits]))
         self.points.append(masks.points)
         self.done += len(targets)

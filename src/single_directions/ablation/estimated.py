@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from single_directions.ablation.masks import symmetric, weights
 from single_directions.ablation.measurement import Clamp
 from single_directions.ablation.sites import Site
+from single_directions.ablation.strata import Strata, by_class
 from single_directions.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class AblationEstimate:
         units: of all sites together.
         population: how many images the AUC is about. Those measured were drawn from them. If they are all of them, the
             standard error counts the masks alone; else it counts which images were drawn too.
+        classes: int64, (images,), the class of each image; None if images share masks.
+        class_counts: int64, (classes,), how many images of the population each class has; None if that is not known.
+            If it is, each class counts as in the population, which makes the standard errors smaller.
         seed, sites, clamp, top_k: as asked.
         method, why: how the network was run, and why so.
         passes: what it cost, in forward passes of the whole network for one image.
@@ -59,6 +63,8 @@ class AblationEstimate:
     units_ablated: Tensor
     units: int
     population: float = math.inf
+    classes: Tensor | None = None
+    class_counts: Tensor | None = None
     seed: int = 0
     sites: tuple[Site, ...] = ()
     clamp: Clamp = "zero"
@@ -86,7 +92,8 @@ class AblationEstimate:
     def curve(self) -> Tensor:
         """float64, (points,), accuracy at each point: the mean over orderings of an `AblationCurve`."""
         inner = self._sums(self.right.double()) / self._counts
-        return torch.cat([self.intact.double().mean()[None], inner, self.ablated.double().mean()[None]])
+        ends = [(self._strata.weights * answers).mean()[None] for answers in (self.intact, self.ablated)]
+        return torch.cat([ends[0], inner, ends[1]])
 
     @property
     def curve_se(self) -> Tensor:
@@ -174,21 +181,26 @@ class AblationEstimate:
         first = parts[0]
         offsets = torch.tensor([0, *(int(part.cluster.max()) + 1 for part in parts)]).cumsum(0).tolist()
         clusters = [part.cluster + offset for part, offset in zip(parts, offsets, strict=False)]
-        together: dict[str, Any] = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name in ("intact", "ablated", "right", "points")
-        }
+        names = ["intact", "ablated", "right", "points", *["classes"] * (first.classes is not None)]
+        together: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        if any(part.class_counts is None for part in parts):
+            together["class_counts"] = None
         passes = sum(part.passes for part in parts)
         return replace(first, **together, cluster=torch.cat(clusters), passes=passes)
 
     @cached_property
+    def _strata(self) -> Strata:
+        return by_class(self.classes, self.class_counts, self.images)
+
+    @cached_property
     def _counts(self) -> Tensor:
-        """Masks at each point between the ends, float64, (points - 2,)."""
+        """The weights of the masks at each point between the ends, float64, (points - 2,)."""
         return self._sums(torch.ones_like(self.right, dtype=torch.float64))
 
     def _sums(self, values: Tensor) -> Tensor:
+        """Weighted sums of values (images, masks) at each point between the ends."""
         sums = torch.zeros(len(self.units_ablated), dtype=torch.float64)
-        return sums.index_add_(0, self.points.flatten(), values.flatten())[1:-1]
+        return sums.index_add_(0, self.points.flatten(), (self._strata.weights[:, None] * values).flatten())[1:-1]
 
     @cached_property
     def _values(self) -> dict[str, Value]:
@@ -224,7 +236,7 @@ class AblationEstimate:
         none = torch.zeros_like(self.right, dtype=torch.float64)
         if point % len(self.units_ablated) in (0, len(self.units_ablated) - 1):
             right = (self.intact if point == 0 else self.ablated).double()
-            return _Influence((right - right.mean()) / len(right), none)
+            return _Influence(self._strata.weights * (right - self.curve[point]) / len(right), none)
         return _Influence(none.sum(1), torch.where(self.points == point, self._residuals, none))
 
     @cached_property
@@ -233,15 +245,16 @@ class AblationEstimate:
         counts = self._counts[self.points - 1]
         drawn = counts * ((int(self.cluster.max()) + 1) / self.images)  # masks, of which some are shared
         exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
-        return (self.right.double() - self.curve[self.points]) / counts * exact
+        return self._strata.weights[:, None] * (self.right.double() - self.curve[self.points]) / counts * exact
 
     def _error(self, influence: _Influence) -> float:
         """The standard error that influences add up to.
 
-        Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, plus f times the variance
-        between the masks of an image (Cochran, Sampling Techniques, 10.3). Squared differences between the masks of an
-        image estimate the latter. A mask and its mirror vary together, so there the differences are those of pairs.
-        One mask or pair an image gives no differences, so there the variance between images counts instead.
+        Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, those of a class if classes
+        are known, plus f times the variance between the masks of an image (Cochran, Sampling Techniques, 10.3). Squared
+        differences between the masks of an image estimate the latter. A mask and its mirror vary together, so there the
+        differences are those of pairs. One mask or pair an image gives no differences, so there the variance between
+        images counts instead.
         """
         clusters = int(self.cluster.max()) + 1
         masks = influence.mask
@@ -259,7 +272,8 @@ class AblationEstimate:
             shared = masks.new_zeros(clusters, masks.shape[1]).index_add_(0, self.cluster, masks)
             within = float((shared - shared.roll(1, dims=1)).square().sum()) / 2
         if clusters > 1:
-            between = squares(total) * clusters / (clusters - 1)
+            alone = clusters == self.images
+            between = self._strata.spread(total) if alone else squares(total) * clusters / (clusters - 1)
         else:  # one batch alone: its images vary as if independent, and their masks vary together
             between = float(total.square().sum()) * self.images / max(1, self.images - 1) + within
         fraction = self.images / self.population

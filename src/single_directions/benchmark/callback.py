@@ -97,7 +97,7 @@ def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Recor
 
 
 def repeated(
-    network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: float = math.inf
+    network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: float | Tensor = math.inf
 ) -> RepeatedEstimate:
     """What the callback measures after an epoch."""
     pairs = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, default_collate
 
 Batch = tuple[Tensor, Tensor]
 
@@ -58,6 +59,34 @@ class Images(LabelledImages):
     def to(self, device: torch.device | str) -> "Images":
         """The same images and labels on another device."""
         return Images(self.images.to(device), self.labels.to(device), self.mean, self.std)
+
+
+def labels_of(dataset: Any) -> Tensor | None:
+    """The labels that a data set holds in memory, int64 (n,), found without reading an image; None if there are none.
+
+    Looks for attributes `labels` and `targets`, as torchvision's data sets have, and through `Subset` and
+    `ConcatDataset`. Nothing is called: a data set may open a file at the first call. What its `__getitem__` makes of
+    the labels is not seen.
+    """
+    if isinstance(dataset, Subset):
+        labels = labels_of(dataset.dataset)
+        return None if labels is None else labels[torch.as_tensor(dataset.indices)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [labels_of(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
+    if isinstance(dataset, TensorDataset):
+        labels = dataset.tensors[-1]
+    else:
+        attributes = getattr(dataset, "__dict__", {})
+        labels = attributes.get("labels", attributes.get("targets"))
+    if isinstance(labels, list | tuple) and all(isinstance(label, int) for label in labels):
+        labels = torch.tensor(labels)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu":
+        labels = torch.from_numpy(labels.astype(np.int64))
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point():
+        return None
+    return labels.cpu().long()
 
 
 def collate(batch: Any) -> Any:

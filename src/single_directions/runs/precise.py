@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Subset
 from single_directions.ablation import AblationCurve, AblationEstimate, ablation_auc
 from single_directions.ablation.estimate import plan_auc
 from single_directions.data import DataSet
-from single_directions.data.images import Batch
+from single_directions.data.images import Batch, labels_of
 from single_directions.training import measuring_loader, unwarned
 
 PRECISION = 0.002
@@ -29,6 +29,7 @@ def precise_auc(
     configuration's `ablation`: sites, points, clamp, top_k and seed. What there is to warn of, the curve has.
     """
     available, device = len(images), next(network.parameters()).device  # type: ignore[arg-type]
+    labels = labels_of(images)
     inputs, _ = next(iter(measuring_loader(data, Subset(images, range(min(8, available))))))
     most = min(_MOST_MASKS, available * curve.accuracy.numel())
     masks = min(_MASKS, most)
@@ -42,7 +43,7 @@ def precise_auc(
                 measuring_loader(data, Subset(images, chosen)),
                 masks=masks,
                 masks_per_image=plan.masks_per_image or None,
-                population=available,
+                population=available if labels is None else torch.bincount(labels),
                 **{key: keys[key] for key in ("sites", "points", "clamp", "top_k", "seed")},
             )
             errors = (found.auc_se, found.auc_normalized_se)

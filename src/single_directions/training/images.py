@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
-from single_directions.data.images import Batch
+from single_directions.data.images import Batch, labels_of
 from single_directions.errors import BadInput
 from single_directions.training.pool import images_of, trained_on
 from single_directions.training.reading import Share, by_index, in_worker, of_process, pair, some_of
@@ -33,7 +33,7 @@ class Images:
         batches: this process's share, on the CPU.
         number: how many all processes have together.
         indices: their indices in the train data, int64, (number,); None if `batches=` gave the images.
-        population: how many images they were drawn from.
+        population: how many images they were drawn from; of each class, int64 (classes,), if that is known.
         epoch: how many images an epoch trains on, 0 if that is not known.
         source: for the user: where they come from, and how they differ from what is trained on.
         random: whether reading them with another seed gives other images.
@@ -43,7 +43,7 @@ class Images:
     batches: list[Batch]
     number: int
     indices: Tensor | None
-    population: int
+    population: int | Tensor
     epoch: int
     source: str
     random: bool
@@ -115,7 +115,27 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     batches = list(pairs(wanted.seed))
     alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
     source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
-    return Images(batches, len(chosen), chosen, number, pool.epoch, source, not alike, _values(batches[0][0]))
+    population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
+    return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, _values(batches[0][0]))
+
+
+def _population(dataset: Any, indices: Tensor, measured: Tensor, batches: list[Batch]) -> int | Tensor:
+    """`Images.population`, where the images `measured` are in `batches` as the data set says they are labelled."""
+    known, targets = labels_of(dataset), _classes([targets for _, targets in batches])
+    labels = None if known is None or len(known) != len(dataset) else _classes([known])
+    if labels is None or targets is None or not torch.equal(targets, labels[measured]):
+        return len(indices)
+    counts, own = (torch.bincount(labels[some], minlength=int(labels.max()) + 1) for some in (indices, measured))
+    # A resumed training may have drawn other images than those measured.
+    return counts if bool((own <= counts).all()) else len(indices)
+
+
+def _classes(targets: list[Tensor]) -> Tensor | None:
+    """All targets as classes, int64 (images,); None if some are none, such as identifiers of images."""
+    if any(part.dim() != 1 or part.is_floating_point() for part in targets):
+        return None
+    classes = torch.cat(targets).long()
+    return classes if 0 <= int(classes.min()) <= int(classes.max()) < 1000 + len(classes) else None
 
 
 def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
@@ -127,12 +147,11 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
         )
     train, val = (CombinedLoader(loaders).flattened for loaders in (trainer.train_dataloader, trainer.val_dataloaders))
     batches = in_worker(wanted.batches, [*train, *val])
-    seen = 0
+    read: list[Tensor] = []
 
     def pairs() -> Iterator[Batch]:
-        nonlocal seen
         for inputs, targets in _pairs(trainer, batches, wanted, wanted.seed, as_trained=False):
-            seen += len(targets)
+            read.append(targets)
             if len(targets):
                 yield inputs, targets
 
@@ -147,12 +166,13 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     room = max(1, wanted.memory // _bytes(first))
     enough = max(share[1], wanted.enough(first[0][:_PROBED], wanted.samples or _ENDLESS, epoch))
     drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))
-    number = sum(len(targets) for _, targets in drawn)
+    number, seen, classes = sum(len(targets) for _, targets in drawn), sum(map(len, read)), _classes(read)
+    population = seen if classes is None else torch.bincount(classes)
     if number < share[1]:
         raise BadInput(f"batches: {number} images to measure are fewer than the {share[1]} processes")
     note = f"; {_full(wanted)}" if number == room < min(enough, seen) else ""
     source = f"of the {seen:,} given by batches={note}"
-    return Images(list(of_process(drawn, share)), number, None, seen, epoch, source, False, _values(drawn[0][0]))
+    return Images(list(of_process(drawn, share)), number, None, population, epoch, source, False, _values(drawn[0][0]))
 
 
 def _full(wanted: Wanted) -> str:
