@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,50 +8,112 @@ from torch import Tensor, nn
 from single_directions import AblationEstimate, BadInput, ablation_auc
 from single_directions.ablation.masks import Masks, weights
 from single_directions.ablation.strata import by_class
+from single_directions.training.signal import logged
 
 
 def test_a_class_counts_as_much_as_it_has_images_in_the_population() -> None:
-    """3 of 4 images of the population are of class 0; of 30 measured 10 are, and all of these are right."""
-    classes = (torch.arange(30) >= 10).long()
-    strata = by_class(classes, torch.tensor([75, 25]), 30)
-    assert strata.of.equal(classes)
-    assert strata.weights.tolist() == pytest.approx([2.25] * 10 + [0.375] * 20)
-    estimate = AblationEstimate(
-        intact=classes == 0,
-        ablated=torch.arange(30) < 15,
-        right=torch.empty(30, 0),
-        points=torch.empty(30, 0, dtype=torch.int64),
-        cluster=torch.arange(30),
+    """3 of 4 images of the population are of class 0; of 80 measured 20 are, and all of these are right."""
+    classes = (torch.arange(80) >= 20).long()
+    strata = by_class(classes, torch.tensor([75, 25]), 80)
+    assert strata.of.unique(return_inverse=True)[1].equal(1 - classes)  # the rarer class comes first
+    assert strata.weights.tolist() == pytest.approx([3.0] * 20 + [1 / 3] * 60)
+    estimate = answered(intact=classes == 0, ablated=torch.arange(80) < 35, classes=classes, counts=[75, 25])
+    assert estimate.accuracy == pytest.approx(0.75)
+    assert estimate.accuracy_se < 1e-15  # within a class all images are answered alike
+    # All of class 0 and a quarter of class 1: the variance of the latter mean is 1/4 x 3/4 / 59, its share is 1/4.
+    assert estimate.curve[-1].item() == pytest.approx(0.75 + 0.25 / 4)
+    assert estimate.curve_se[-1].item() == pytest.approx(0.25 * math.sqrt(3 / 16 / 59))
+
+
+def answered(intact: Tensor, ablated: Tensor, classes: Tensor, counts: list[int] | None) -> AblationEstimate:
+    """An estimate of a network of one unit, which has two points and no masks."""
+    images = len(intact)
+    return AblationEstimate(
+        intact,
+        ablated,
+        right=torch.empty(images, 0),
+        points=torch.empty(images, 0, dtype=torch.int64),
+        cluster=torch.arange(images),
         units_ablated=torch.tensor([0, 1]),
         units=1,
         classes=classes,
-        class_counts=torch.tensor([75, 25]),
+        class_counts=None if counts is None else torch.tensor(counts),
     )
-    assert estimate.accuracy == pytest.approx(0.75)
-    assert estimate.accuracy_se < 1e-15  # within a class all images are answered alike
-    # All of class 0 and a quarter of class 1: the variance of the latter mean is 1/4 x 3/4 / 19, its share is 1/4.
-    assert estimate.curve[-1].item() == pytest.approx(0.75 + 0.25 / 4)
-    assert estimate.curve_se[-1].item() == pytest.approx(0.25 * math.sqrt(3 / 16 / 19))
 
 
 @pytest.mark.parametrize(
-    ("sizes", "strata"),
+    ("counts", "strata"),
     [
-        ([10, 12, 30], [0, 1, 2]),
-        ([30, 9, 5, 10], [2, 0, 0, 1]),  # 14 images of two classes
-        ([30, 3, 5, 10], [1, 0, 0, 0]),  # 8 are too few
-        ([0, 20, 0], [0, 0, 0]),
-        ([3, 2], [0, 0]),
+        ([100, 120, 300], [0, 1, 2]),
+        (
+            [300, 90, 60, 150],
+            [2, 0, 0, 1],
+        ),  # of 60 images drawn 9 and 6 are expected: too few, together 25 with the next
+        ([1000, 20, 30, 950], [1, 0, 0, 0]),
+        ([1, 1, 1, 0], [0, 1, 2, 0]),
+        ([0, 7, 0], [0, 0, 0]),
     ],
 )
-def test_classes_of_few_images_are_one_stratum(sizes: list[int], strata: list[int]) -> None:
-    classes = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    found = by_class(classes, torch.tensor([100] * len(sizes)), len(classes))
-    assert found.of.tolist() == [strata[label] for label in classes]
-    assert found.weights.mean().item() == pytest.approx(1)
+def test_rare_classes_are_one_stratum(counts: list[int], strata: list[int]) -> None:
+    """The numbers measured do not decide it."""
+    images = 120 if len(counts) == 3 else 80
+    for seed in range(3):
+        drawn = torch.multinomial(
+            torch.tensor(counts).double(), images, True, generator=torch.Generator().manual_seed(seed)
+        )
+        found = by_class(drawn, torch.tensor(counts), images)
+        assert found.of.tolist() == [strata[label] for label in drawn]
+        assert found.weights.mean().item() == pytest.approx(1)
+
+
+def test_a_class_of_which_no_image_was_given_cannot_be_weighted() -> None:
+    classes = torch.zeros(50, dtype=torch.int64)
+    assert by_class(classes, torch.tensor([500, 500]), 50).weights.tolist() == [1] * 50
+
+
+def test_rare_classes_do_not_bias_an_estimate() -> None:
+    """Half of 40 classes are common and easy, the others rare and hard; each is measured about 10 times, or 3."""
+    counts = torch.tensor([1000] * 20 + [300] * 20)
+    chance = torch.tensor([0.9] * 20 + [0.3] * 20)
+    true = float((counts * chance).sum() / counts.sum())
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(400):
+        classes = torch.multinomial(counts.double(), 260, True, generator=generator)
+        right = torch.rand(260, generator=generator) < chance[classes]
+        estimate = answered(right, right, classes, counts.tolist())
+        found.append((estimate.auc, estimate.auc_se))
+    values, errors = torch.tensor(found, dtype=torch.float64).unbind(1)
+    assert abs(values.mean() - true) < 4 * values.std() / 20
+    assert ((values - true).abs() <= 1.96 * errors).double().mean() > 0.92
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounded_weights_make_no_accuracy_above_1_or_above_an_equal_floor(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(100, 3000, (10,), generator=generator)
+    classes = torch.multinomial(counts.double(), 900, True, generator=generator)
+    every = torch.ones(900, dtype=torch.bool)
+    whole = answered(every, classes == 0, classes, counts.tolist())
+    assert whole.accuracy <= 1
+    assert logged(whole)["auc_normalized"] > 0
+    equal = answered(classes == 1, classes == 2, classes, [1000] * 10)  # it answers one class, clamped another
+    assert math.isnan(equal.auc_corrected)
+    assert math.isnan(equal.auc_corrected_se)
+
+
+def test_a_change_weighs_both_estimates_alike() -> None:
+    """Else the same answers, with and without classes, would be a change."""
+    classes = (torch.arange(90) >= 30).long()
+    right = torch.arange(90) % 4 < 1 + classes
+    now, before = (answered(right, right, classes, counts) for counts in ([700, 300], None))
+    assert abs(now.auc - before.auc) > 0.05
+    for one, other in ((now, before), (before, now)):
+        assert one.change_from(other)["auc"] == (0, 0)
 
 
 UNITS, IMAGES, DRAWN = 4, 480, 120
+"""Units, images of a population, images drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +227,26 @@ def test_images_that_share_masks_have_no_strata() -> None:
 @pytest.mark.parametrize(
     ("population", "message"),
     [
-        (torch.tensor(60), "how many images each class has"),
         (torch.tensor([20.0, 20.0, 20.0]), "how many images each class has"),
         (torch.tensor([-1, 30, 40]), "how many images each class has"),
+        (torch.tensor([0, 0]), "how many images each class has"),
+        (torch.tensor(-3), "how many images each class has"),
+        ("many", "how many images each class has"),
         (torch.tensor([1, 30, 20]), "population=51: there are 60 images"),
-        (torch.tensor([1000, 1, 1]), r"population: classes have \[1000, 1, 1\] images in it"),
+        (torch.tensor([1000, 0, 1]), "population: class 1 has 0 images in it, but"),
     ],
 )
-def test_counts_that_cannot_be_are_refused(population: Tensor, message: str) -> None:
+def test_counts_that_cannot_be_are_refused(population: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         ablation_auc(network(), [batch(60)], masks=120, population=population)
+
+
+def test_counts_may_be_of_any_kind() -> None:
+    inputs, targets = batch(60)
+    counts = torch.bincount(targets) * 2
+    kinds = [counts, counts.int(), counts.tolist(), counts.numpy(), counts.numpy().astype("uint16")]
+    found = {ablation_auc(network(), [(inputs, targets)], masks=120, population=kind).auc_se for kind in kinds}
+    assert len(found) == 1
+    numbers = [120, 120.0, torch.tensor(120)]
+    found = {ablation_auc(network(), [(inputs, targets)], masks=120, population=number).auc_se for number in numbers}
+    assert len(found) == 1

@@ -97,6 +97,9 @@ class Holding(Dataset):
     def __getitem__(self, index: int) -> None:
         raise AssertionError("an image was read")
 
+    def __len__(self) -> int:
+        return 2
+
 
 def test_labels_are_found_without_reading_an_image(images: Images) -> None:
     def found(dataset: object) -> list[int] | None:
@@ -111,12 +114,31 @@ def test_labels_are_found_without_reading_an_image(images: Images) -> None:
     assert found(TensorDataset(torch.rand(2, 3), torch.tensor([4, 5], dtype=torch.int32))) == [4, 5]
     for labels in ([3, 1], (3, 1), np.array([3, 1], dtype=np.uint8), torch.tensor([3, 1])):
         assert found(Holding(targets=labels)) == found(Holding(labels=labels, targets=[0, 0])) == [3, 1]
+        assert found(Holding(labels=["cat", "dog"], targets=labels)) == [3, 1]
+    for indices in (np.array([5, 0], dtype=np.uint8), np.array([0, 5])[::-1], torch.tensor([5, 0], dtype=torch.int16)):
+        assert found(Subset(images, indices)) == [2, 0]  # type: ignore[arg-type]
+    assert found(ConcatDataset([Subset(images, []), Subset(images, [4])])) == [1]
 
 
-@pytest.mark.parametrize("labels", [[1.5], ["cat"], "cats", torch.rand(2), torch.ones(2, 2, dtype=torch.int64), None])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [1.5, 2],
+        ["cat", "dog"],
+        "me",
+        {0: 1, 1: 0},
+        [2**64, 2**64 + 1],
+        [0, 1, 2],
+        torch.rand(2),
+        torch.ones(2, 2, dtype=torch.int64),
+        None,
+    ],
+)
 def test_what_is_no_label_for_each_image_is_none(labels: object) -> None:
-    assert labels_of(Holding(labels=labels)) is None
-    assert labels_of(ConcatDataset([TensorDataset(torch.arange(2)), TensorDataset(torch.rand(2))])) is None
+    holding = Holding(labels=labels)
+    assert labels_of(holding) is labels_of(Subset(holding, [0, 1])) is labels_of(Subset(holding, range(9))) is None
+    assert labels_of(ConcatDataset([TensorDataset(torch.arange(2)), holding])) is None
+    assert labels_of(Subset(TensorDataset(torch.arange(2)), ["a"])) is None  # type: ignore[list-item]
 
 
 def test_a_property_is_not_read() -> None:

@@ -27,6 +27,7 @@ from torch.utils.data import (
 )
 
 from single_directions import AblationAUC, BadInput
+from single_directions.training.images import _Population
 from single_directions.training.pool import images_of, trained_on
 from single_directions.training.reading import of_process, some_of
 
@@ -133,7 +134,7 @@ def test_images_are_those_an_epoch_trains_on(kind):
     images = measured_indices(loader, **settings)
     assert sorted(set(images.indices.tolist())) == indices
     assert said in images.source
-    assert f"of the {images.number} that are trained on" in images.source
+    assert f"of the {images.number} that are trained on, weighted by class" in images.source
     if not said:
         assert ";" not in images.source
     # A weighted sampler's images are there as often as they are drawn.
@@ -143,7 +144,7 @@ def test_images_are_those_an_epoch_trains_on(kind):
     at = torch.tensor(loader.dataset.indices)[images.indices] if isinstance(loader.dataset, Subset) else images.indices
     assert torch.cat([inputs for inputs, _ in images.batches]).equal(data.inputs[at].float())
     assert torch.cat([targets for _, targets in images.batches]).equal(data.labels[at])
-    assert images.population.equal(torch.bincount(data.labels[at], minlength=10))
+    assert images.population.equal(torch.bincount(data.labels[at]))
 
 
 class Relabelled(Plain):
@@ -162,7 +163,9 @@ def test_classes_of_the_population_are_known_where_the_data_set_holds_the_labels
     assert len(data.read) == 8 + 30  # no others
     assert measured_indices(DataLoader(Relabelled(), 16), samples=30).population == IMAGES
     floats = [(inputs, label.float()) for inputs, label in (Plain()[i] for i in range(IMAGES))]
-    assert measured_indices(DataLoader(floats, 16), samples=30).population == IMAGES
+    unknown = measured_indices(DataLoader(floats, 16), samples=30)
+    assert unknown.population == IMAGES
+    assert "by class" not in unknown.source
 
 
 def test_classes_of_given_batches_are_counted_as_they_are_read():
@@ -172,6 +175,18 @@ def test_classes_of_given_batches_are_counted_as_they_are_read():
     assert Kept.images.population.equal(torch.bincount(data.labels))
     assert measured.latest.class_counts.equal(torch.bincount(data.labels))
     assert measured.latest.population == IMAGES
+
+
+def test_a_population_is_counted_by_class_until_a_target_is_none():
+    for later in (torch.tensor([-1]), torch.tensor([10**9]), torch.tensor([0.5]), torch.zeros(1, 2, dtype=torch.int64)):
+        population = _Population()
+        population.add(torch.tensor([0, 3, 3]))
+        population.add(torch.tensor([], dtype=torch.int64))
+        population.add(torch.tensor([1], dtype=torch.uint8))
+        assert population.known.tolist() == [1, 1, 0, 2]
+        population.add(later)
+        population.add(torch.tensor([0]))
+        assert population.known == population.images == 6
 
 
 def test_a_sampler_is_left_as_it_was():
@@ -217,14 +232,27 @@ def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
 
     class Drawn(pl.Callback):
         def on_train_start(self, trainer, pl_module):
-            seen.append(next(c for c in trainer.callbacks if isinstance(c, AblationAUC))._images.indices.tolist())
+            images = next(c for c in trainer.callbacks if isinstance(c, AblationAUC))._images
+            seen.append(images.indices.tolist())
+            populations.append(images.population)
 
-    seen = []
+    seen, populations = [], []
     saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     fit(Own(), [callback(), Drawn(), saver], epochs=1, train=loader(1))
     fit(Own(), [callback(), Drawn()], epochs=2, train=loader(2), checkpoint=saver.best_model_path)
     fit(Own(), [callback(), Drawn()], epochs=1, train=loader(2))
     assert seen[0] == seen[1] != seen[2]
+    assert populations[0].equal(populations[1])
+    assert not populations[0].equal(populations[2])
+    state = torch.load(saver.best_model_path, weights_only=True)  # as of a version that knew no classes
+    for callback_state in state["callbacks"].values():
+        callback_state.get("known", {}).pop("population", None)
+        for name in ("classes", "class_counts"):
+            (callback_state.get("best") or {}).pop(name, None)
+    torch.save(state, tmp_path / "old.ckpt")
+    fit(Own(), [callback(), Drawn()], epochs=2, train=loader(1), checkpoint=tmp_path / "old.ckpt")
+    assert seen[3] == seen[0]
+    assert populations[3] == 40
 
 
 class Transfers(Own):
@@ -502,7 +530,7 @@ def test_start_line_says_what_is_measured(caplog):
         warnings.simplefilter("ignore", FutureWarning)
         trainer.fit(Own(), DataLoader(Plain(), 16, shuffle=True))
     [line] = [record.getMessage() for record in caplog.records if "AblationAUC:" in record.getMessage()]
-    assert "2 sites, 24 units; 40 images of the 96 that are trained on; " in line
+    assert "2 sites, 24 units; 40 images of the 96 that are trained on, weighted by class; " in line
     assert " masks, which cost " in line
 
 

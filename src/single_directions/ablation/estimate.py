@@ -57,7 +57,7 @@ def ablation_auc(
     top_k: int = 1,
     seed: int = 0,
     masks_per_image: int | None = None,
-    population: float | Tensor | None = None,
+    population: float | Tensor | Sequence[int] | None = None,
     method: str = "auto",
     progress: bool = False,
     memory_budget: int = MEMORY_BUDGET,
@@ -236,7 +236,7 @@ def _prepared(
     top_k: int = 1,
     seed: int = 0,
     masks_per_image: int | None = None,
-    population: float | Tensor | None = None,
+    population: float | Tensor | Sequence[int] | None = None,
     method: str = "auto",
     memory_budget: int = MEMORY_BUDGET,
     batch_to_xy: BatchToXY | None = None,
@@ -244,7 +244,8 @@ def _prepared(
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Iterator[Prepared]:
     """What `ablation_auc` prepares; within it the network is undisturbed."""
-    _check(masks, masks_per_image, population, seed)
+    _check(masks, masks_per_image, seed)
+    number, class_counts = _population(population)
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
     network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
@@ -255,12 +256,10 @@ def _prepared(
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, ablated, method, memory_budget)
         available = counted(batches)
-        class_counts = None
-        if isinstance(population, Tensor):
-            more = max(2, measured.network.logits) - len(population)  # classes of which it may have none
-            class_counts, population = pad(population.cpu(), (0, max(0, more))), int(population.sum())
-        if population is not None and available is not None and population < available:
-            raise BadInput(f"population={population}: there are {available} images; at least as many are needed")
+        if class_counts is not None:  # the last classes may have no image in it
+            class_counts = pad(class_counts, (0, max(0, max(2, measured.network.logits) - len(class_counts))))
+        if number is not None and available is not None and number < available:
+            raise BadInput(f"population={number}: there are {available} images; at least as many are needed")
         own = rows.cost.masks_an_image()
         images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
@@ -270,8 +269,9 @@ def _prepared(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
         kind = structure(measured.network.network)
-        known = available, population, class_counts
-        yield Prepared(measured, rows, why, ablated, drawn, chosen, *known, seed, clamp, top_k, kind)
+        yield Prepared(
+            *(measured, rows, why, ablated, drawn, chosen, available, number, class_counts, seed, clamp, top_k, kind)
+        )
 
 
 @dataclass(frozen=True)
@@ -334,19 +334,30 @@ def _rows(measured: Measurement, ablated: Tensor, method: str, memory_budget: in
     return choose_rows(measured.network, measured.values, measured.first, method, memory_budget, mirrored)
 
 
-def _check(masks: int, masks_per_image: int | None, population: float | Tensor | None, seed: int) -> None:
+def _check(masks: int, masks_per_image: int | None, seed: int) -> None:
     for name, number in (("masks", masks), ("masks_per_image", masks_per_image)):
         if number is not None and (not isinstance(number, Integral) or number < 1):
             raise BadInput(f"{name}={number!r}: a whole number of at least 1 is needed")
-    if isinstance(population, Tensor):
-        if population.dim() != 1 or population.is_floating_point() or (population < 0).any() or not population.any():
-            raise BadInput(
-                f"population={population!r}: a number, or how many images each class has, as torch.bincount(targets)"
-            )
-    elif population is not None and not population > 0:
-        raise BadInput(f"population={population!r}: a number above 0 is needed")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadInput(f"seed={seed!r}: a whole number of at least 0 is needed, below 2**63")
+
+
+def _population(given: Any) -> tuple[float | None, Tensor | None]:
+    """How many images a population has, and how many of each class, int64 (classes,), if that was said."""
+    if given is None or (isinstance(given, int | float) and given > 0):
+        return given, None
+    try:
+        counts = torch.as_tensor(given).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        counts = torch.empty(0, 0)
+    if counts.dim() == 0 and counts > 0:
+        return counts.item(), None
+    classes = counts.dim() == 1 and not counts.is_floating_point() and not counts.is_complex()
+    if not classes or not (counts.long() >= 0).all() or not counts.any():
+        raise BadInput(
+            f"population={given!r}: a number above 0, or how many images each class has, as torch.bincount(targets)"
+        )
+    return int(counts.sum()), counts.long()
 
 
 def _shares(best: int, inner: int, available: int | None, masks: int, per_image: int | None) -> tuple[int | None, int]:
@@ -387,7 +398,7 @@ class _Answers:
         self.chosen, self.top_k = prepared.chosen, prepared.top_k
         measured, self.population, self.class_counts = prepared.measured, prepared.population, prepared.class_counts
         classes = max(2, measured.network.logits) if self.class_counts is None else len(self.class_counts)
-        # How many images of each class were read, of which some are measured.
+        # How many images of each class there are in the batches, of which some are measured.
         self.read = torch.zeros(classes, dtype=torch.int64, device=measured.values.device)
         self.seen = self.done = 0
         self.floor: Tensor | None = None
@@ -403,11 +414,6 @@ class _Answers:
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Measures those images of a batch that were drawn, once there are enough to fill a pass."""
         self.read.index_add_(0, targets, torch.ones_like(targets))
-        if self.class_counts is not None and (self.read.cpu() > self.class_counts).any():
-            raise BadInput(
-                f"population: classes have {self.class_counts.tolist()} images in it, but {self.read.tolist()} or more "
-                "in batches; give the counts of all images that these were drawn from"
-            )
         if self.chosen is not None:
             chosen = self.chosen[self.seen : self.seen + len(targets)].nonzero().flatten()
             self.seen += len(targets)
@@ -447,9 +453,15 @@ class _Answers:
                 f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
                 "or fewer points"
             )
-        class_counts = self.class_counts
+        class_counts, read = self.class_counts, self.read.cpu()
         if class_counts is None and (self.population or 0) <= self.seen:
-            class_counts = self.read.cpu()
+            class_counts = read
+        if class_counts is not None and (read > class_counts).any():
+            first = int((read > class_counts).nonzero()[0])
+            raise BadInput(
+                f"population: class {first} has {int(class_counts[first])} images in it, but {int(read[first])} in "
+                "batches; give the counts of all images that these were drawn from"
+            )
         return {
             "intact": answers[0].bool(),
             "ablated": answers[-1].bool(),

@@ -21,6 +21,8 @@ from single_directions.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROUNDING = 1e-9
+"""Accuracies that differ by less are the same."""
 NAMES = ("auc", "auc_normalized", "auc_corrected", "accuracy")
 
 
@@ -93,7 +95,7 @@ class AblationEstimate:
         """float64, (points,), accuracy at each point: the mean over orderings of an `AblationCurve`."""
         inner = self._sums(self.right.double()) / self._counts
         ends = [(self._strata.weights * answers).mean()[None] for answers in (self.intact, self.ablated)]
-        return torch.cat([ends[0], inner, ends[1]])
+        return torch.cat([ends[0], inner, ends[1]]).clamp(0, 1)  # a sum of weights may be rounded to more
 
     @property
     def curve_se(self) -> Tensor:
@@ -144,7 +146,8 @@ class AblationEstimate:
     def change_from(self, earlier: AblationEstimate) -> dict[str, Value]:
         """How far each number is above that of an earlier estimate of the same images and masks, and how sure that is.
 
-        The standard error is that of paired differences: most of what the two have in common falls out.
+        The standard error is that of paired differences: most of what the two have in common falls out. Classes count
+        in both as they do in this estimate.
 
         Raises:
             BadInput: the two were not measured on the same pairs.
@@ -158,6 +161,7 @@ class AblationEstimate:
                 "change_from: the other estimate has other images, sites, points or masks; measure both with the same "
                 "settings and seed"
             )
+        earlier = replace(earlier, classes=self.classes, class_counts=self.class_counts)
         return {
             name: Value(self._values[name].value - earlier._values[name].value, self._error(own - other))
             for name, own, other in ((name, self._influences[name], earlier._influences[name]) for name in NAMES)
@@ -209,7 +213,7 @@ class AblationEstimate:
         values = {
             "auc": auc,
             "auc_normalized": auc / accuracy if accuracy > 0 else math.nan,
-            "auc_corrected": (auc - floor) / (accuracy - floor) if accuracy > floor else math.nan,
+            "auc_corrected": (auc - floor) / (accuracy - floor) if accuracy - floor > _ROUNDING else math.nan,
             "accuracy": accuracy,
         }
         return {name: Value(value, self._error(self._influences[name])) for name, value in values.items()}
@@ -226,7 +230,7 @@ class AblationEstimate:
         area = float(share @ self.curve)
         normalized = (auc - accuracy * (area / level)) * (1 / level) if level > 0 else auc * math.nan
         corrected = auc * math.nan
-        if level > bottom:
+        if level - bottom > _ROUNDING:
             ratio = (area - bottom) / (level - bottom)
             corrected = (auc - floor - (accuracy - floor) * ratio) * (1 / (level - bottom))
         return dict(zip(NAMES, (auc, normalized, corrected, accuracy), strict=True))
@@ -262,18 +266,20 @@ class AblationEstimate:
             number = math.ceil(masks.shape[1] / 2)
             masks = pad(masks, (0, masks.shape[1] % 2)).unflatten(1, (number, 2)).sum(-1)
 
-        def squares(totals: Tensor) -> float:
-            return float(totals.new_zeros(clusters).index_add_(0, self.cluster, totals).square().sum())
+        def spread(totals: Tensor) -> float:
+            if clusters == self.images:
+                return self._strata.spread(totals)
+            sums = totals.new_zeros(clusters).index_add_(0, self.cluster, totals)
+            return float(sums.square().sum()) * clusters / max(1, clusters - 1)
 
         total = influence.image + influence.mask.sum(1)
         if masks.shape[1] < 2:  # masks cannot be told from images
-            within = squares(masks.sum(1))
+            within = spread(masks.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
             shared = masks.new_zeros(clusters, masks.shape[1]).index_add_(0, self.cluster, masks)
             within = float((shared - shared.roll(1, dims=1)).square().sum()) / 2
         if clusters > 1:
-            alone = clusters == self.images
-            between = self._strata.spread(total) if alone else squares(total) * clusters / (clusters - 1)
+            between = spread(total)
         else:  # one batch alone: its images vary as if independent, and their masks vary together
             between = float(total.square().sum()) * self.images / max(1, self.images - 1) + within
         fraction = self.images / self.population

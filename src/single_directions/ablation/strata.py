@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LEAST = 10
-"""Images measured that a class of its own needs. With fewer, its mean and variance are too uncertain."""
+_EXPECTED = 20
+"""Images that a stratum of its own needs. With fewer, its mean and variance are too uncertain."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,21 @@ class Strata:
 def by_class(classes: Tensor | None, counts: Tensor | None, images: int) -> Strata:
     """Strata of images by their classes (images,), of which the population has `counts` (classes,); else one stratum.
 
-    Classes of few images are one stratum together, with the smallest of the others if they need them.
+    Rare classes, of which fewer than `_EXPECTED` images are expected, are one stratum, together with the next classes
+    if they are too few. The numbers drawn must not decide this: a class drawn too rarely would count too little.
     """
+    whole = Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
     if classes is None or counts is None:
-        return Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
-    measured = torch.bincount(classes, minlength=len(counts))
-    order = measured.argsort()
-    enough = int((measured[order].cumsum(0) < _LEAST).sum())
-    joined = max(int((measured < _LEAST).sum()) - 1, enough)
+        return whole
+    share = counts.double() / counts.sum()
+    expected, order = share * images, counts.argsort(stable=True)
+    rare = int((expected < _EXPECTED).sum())
+    needed = int((expected[order].cumsum(0) < _EXPECTED).sum()) + 1
     stratum = torch.empty_like(order)
-    stratum[order] = (torch.arange(len(order)) - joined).clamp_min(0)
+    stratum[order] = (torch.arange(len(order)) - max(rare, needed) + 1).clamp_min(0)
     of = stratum[classes]
-    population = torch.zeros(len(order), dtype=torch.float64).index_add_(0, stratum, counts.double())
-    weights = population[: int(of.max()) + 1] / torch.bincount(of)
-    return Strata(of, weights[of] * (images / int(counts.sum())))
+    measured = torch.bincount(of, minlength=int(stratum.max()) + 1)
+    if (measured < 2).any():  # images that were not drawn at random, as a variance needs two
+        return whole
+    weights = images * torch.zeros_like(measured).double().index_add_(0, stratum, share) / measured
+    return Strata(of, weights[of])

@@ -1,6 +1,7 @@
 """Images and labels: images held in memory, and the training and test images of an experiment."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -64,29 +65,28 @@ class Images(LabelledImages):
 def labels_of(dataset: Any) -> Tensor | None:
     """The labels that a data set holds in memory, int64 (n,), found without reading an image; None if there are none.
 
-    Looks for attributes `labels` and `targets`, as torchvision's data sets have, and through `Subset` and
-    `ConcatDataset`. Nothing is called: a data set may open a file at the first call. What its `__getitem__` makes of
-    the labels is not seen.
+    Looks for an attribute `labels` or `targets` with a whole number for each image, and through `Subset` and
+    `ConcatDataset`. No method or property is called: a data set may open a file there. What `__getitem__` makes of the
+    labels is not seen.
     """
     if isinstance(dataset, Subset):
         labels = labels_of(dataset.dataset)
-        return None if labels is None else labels[torch.as_tensor(dataset.indices)]
+        with suppress(Exception):  # indices of somebody's own
+            return None if labels is None else labels[np.ascontiguousarray(dataset.indices, dtype=np.int64)]
+        return None
     if isinstance(dataset, ConcatDataset):
         parts = [labels_of(part) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
         return torch.cat(known) if len(known) == len(parts) else None
-    if isinstance(dataset, TensorDataset):
-        labels = dataset.tensors[-1]
-    else:
-        attributes = getattr(dataset, "__dict__", {})
-        labels = attributes.get("labels", attributes.get("targets"))
-    if isinstance(labels, list | tuple) and all(isinstance(label, int) for label in labels):
-        labels = torch.tensor(labels)
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu":
-        labels = torch.from_numpy(labels.astype(np.int64))
-    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point():
-        return None
-    return labels.cpu().long()
+    held = getattr(dataset, "__dict__", {})
+    last = dataset.tensors[-1] if isinstance(dataset, TensorDataset) else None
+    for values in (last, held.get("labels"), held.get("targets")):
+        if isinstance(values, Tensor | np.ndarray | list | tuple):
+            with suppress(Exception):  # anything of somebody's own
+                labels = torch.as_tensor(values)
+                if labels.shape == (len(dataset),) and not labels.is_floating_point() and not labels.is_complex():
+                    return labels.cpu().long()
+    return None
 
 
 def collate(batch: Any) -> Any:

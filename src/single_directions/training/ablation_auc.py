@@ -222,7 +222,8 @@ class AblationAUC(Callback):
         self._units = sum(site.units for site in plan.sites)
         self._units_ablated = grid(self._units)
         self._images, self._plan, self._repeated = images, plan, None
-        self._known = {"form": form, "settings": settings, "indices": images.indices, "first": images.first}
+        drawn = {name: getattr(images, name) for name in ("indices", "population", "first")}
+        self._known = {"form": form, "settings": settings, **drawn}
 
     def on_validation_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Measures before validation, for which callbacks may put averaged weights in the place of those trained."""
@@ -281,8 +282,8 @@ class AblationAUC(Callback):
         def enough(inputs: Tensor, available: int, epoch: int) -> int:
             return self._planned(network, inputs, available, epoch, processes).images
 
-        indices = self._known.get("indices")
-        wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, indices)
+        before = (self._known.get(name) for name in ("indices", "population"))
+        wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, *before)
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
     def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:

@@ -21,6 +21,8 @@ from single_directions.training.seeds import derived_seed
 
 _PROBED = 8
 """Images that are read twice, to see whether augmentation changes them."""
+_MOST_CLASSES = 100_000
+"""Targets from this on are no classes, but identifiers."""
 _ENDLESS = 2**40
 """Stands for the number of images in a stream whose length is not known."""
 
@@ -61,7 +63,7 @@ class Wanted:
         batches: their source, or None for the train data.
         batch_to_xy: turns a batch into (inputs, targets).
         memory: the most bytes for the images of one process.
-        indices: their indices in the train data, if a checkpoint says them.
+        indices, population: as in `Images`, if a checkpoint says them.
     """
 
     enough: Callable[[Tensor, int, int], int]
@@ -71,6 +73,7 @@ class Wanted:
     batch_to_xy: Callable[[Any], Any] | None
     memory: int
     indices: Tensor | None = None
+    population: int | Tensor | None = None
 
 
 def read(trainer: Any, wanted: Wanted, share: Share) -> Images:
@@ -107,35 +110,59 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
         chosen = chosen[:room]
         notes.append(_full(wanted))
     before = wanted.indices
+    population: int | Tensor | None = None
     if before is not None and len(before) == len(chosen) and int(before.max()) < len(loader.dataset):
-        chosen = before  # a random sampler may draw others now
+        # A random sampler may draw others now. A checkpoint of an earlier version knows no classes.
+        chosen, population = before, number if wanted.population is None else wanted.population
         probe = next(pairs(wanted.seed + 1, _PROBED))
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
     alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
-    source = f"of the {number:,} that are trained on" + "".join(f"; {note}" for note in notes)
-    population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
+    if population is None:
+        population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
+    told = f"of the {number:,} that are trained on{_weighted(population)}"
+    source = "; ".join([told, *notes])
     return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, _values(batches[0][0]))
 
 
 def _population(dataset: Any, indices: Tensor, measured: Tensor, batches: list[Batch]) -> int | Tensor:
-    """`Images.population`, where the images `measured` are in `batches` as the data set says they are labelled."""
-    known, targets = labels_of(dataset), _classes([targets for _, targets in batches])
-    labels = None if known is None or len(known) != len(dataset) else _classes([known])
-    if labels is None or targets is None or not torch.equal(targets, labels[measured]):
-        return len(indices)
-    counts, own = (torch.bincount(labels[some], minlength=int(labels.max()) + 1) for some in (indices, measured))
-    # A resumed training may have drawn other images than those measured.
-    return counts if bool((own <= counts).all()) else len(indices)
+    """`Images.population`: by class if the images `measured`, which `batches` hold, have the data set's labels."""
+    labels, targets = labels_of(dataset), [targets.double() for _, targets in batches]
+    alike = labels is not None and all(part.dim() == 1 for part in targets)
+    counted = _Population()
+    if alike and torch.equal(labels[measured].double(), torch.cat(targets)):  # type: ignore[index]
+        counted.add(labels[indices])  # type: ignore[index]
+        return counted.known
+    return len(indices)
 
 
-def _classes(targets: list[Tensor]) -> Tensor | None:
-    """All targets as classes, int64 (images,); None if some are none, such as identifiers of images."""
-    if any(part.dim() != 1 or part.is_floating_point() for part in targets):
-        return None
-    classes = torch.cat(targets).long()
-    return classes if 0 <= int(classes.min()) <= int(classes.max()) < 1000 + len(classes) else None
+class _Population:
+    """Counts images as they are read, and those of each class as long as all targets are classes.
+
+    Attributes:
+        images: how many.
+        classes: int64, (classes,), how many of each.
+    """
+
+    def __init__(self) -> None:
+        self.images, self.classes = 0, torch.zeros(0, dtype=torch.int64)
+        self.sound = True
+
+    def add(self, targets: Tensor) -> None:
+        """Count some images."""
+        self.images += len(targets)
+        self.sound = self.sound and targets.dim() == 1 and not targets.is_floating_point()
+        if self.sound and len(targets):
+            self.sound = 0 <= int(targets.min()) <= int(targets.max()) < _MOST_CLASSES
+        if self.sound:
+            before, self.classes = self.classes, torch.bincount(targets, minlength=len(self.classes))
+            self.classes[: len(before)] += before
+
+    @property
+    def known(self) -> int | Tensor:
+        """`Images.population`."""
+        return self.classes if self.sound else self.images
 
 
 def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
@@ -147,11 +174,11 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
         )
     train, val = (CombinedLoader(loaders).flattened for loaders in (trainer.train_dataloader, trainer.val_dataloaders))
     batches = in_worker(wanted.batches, [*train, *val])
-    read: list[Tensor] = []
+    given = _Population()
 
     def pairs() -> Iterator[Batch]:
         for inputs, targets in _pairs(trainer, batches, wanted, wanted.seed, as_trained=False):
-            read.append(targets)
+            given.add(targets)
             if len(targets):
                 yield inputs, targets
 
@@ -166,13 +193,17 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     room = max(1, wanted.memory // _bytes(first))
     enough = max(share[1], wanted.enough(first[0][:_PROBED], wanted.samples or _ENDLESS, epoch))
     drawn = list(some_of(chain([first], stream), min(room, enough), wanted.seed))
-    number, seen, classes = sum(len(targets) for _, targets in drawn), sum(map(len, read)), _classes(read)
-    population = seen if classes is None else torch.bincount(classes)
+    number = sum(len(targets) for _, targets in drawn)
     if number < share[1]:
         raise BadInput(f"batches: {number} images to measure are fewer than the {share[1]} processes")
-    note = f"; {_full(wanted)}" if number == room < min(enough, seen) else ""
-    source = f"of the {seen:,} given by batches={note}"
-    return Images(list(of_process(drawn, share)), number, None, population, epoch, source, False, _values(drawn[0][0]))
+    note = f"; {_full(wanted)}" if number == room < min(enough, given.images) else ""
+    source = f"of the {given.images:,} given by batches={_weighted(given.known)}{note}"
+    own = list(of_process(drawn, share))
+    return Images(own, number, None, given.known, epoch, source, False, _values(drawn[0][0]))
+
+
+def _weighted(population: int | Tensor) -> str:
+    return ", weighted by class" if isinstance(population, Tensor) else ""
 
 
 def _full(wanted: Wanted) -> str:
