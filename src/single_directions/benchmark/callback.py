@@ -69,7 +69,8 @@ def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Recor
 
     plan = plan_for(network, images(BATCH)[0], training.images, None, COST, training.images, 1, MEMORY)
     measured = max(1, round(training.part * plan.images))
-    measure = repeated(network, plan, *images(measured))
+    classes = torch.full((CLASSES,), training.images // CLASSES)
+    measure = repeated(network, plan, *images(measured), classes)
     batches = [images(BATCH) for _ in range(min(training.steps, 50))]
 
     def epoch() -> None:
@@ -96,10 +97,8 @@ def callback(name: str, repeats: int = 3, device: str = "cpu") -> Iterator[Recor
     }
 
 
-def repeated(
-    network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: float | Tensor = math.inf
-) -> RepeatedEstimate:
-    """What the callback measures after an epoch."""
+def repeated(network: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor, population: Tensor) -> RepeatedEstimate:
+    """What the callback measures after an epoch; `population` is the number of images of each class, (classes,)."""
     pairs = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
     own = plan.masks_per_image
     return RepeatedEstimate(network, pairs, masks=own * len(targets), masks_per_image=own, population=population)

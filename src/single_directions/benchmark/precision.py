@@ -54,7 +54,7 @@ def precision(network: str, device: str = "cpu", epochs: int = 8) -> Iterator[Re
     population = len(training.images)
     plan = plan_for(training.network, training.first(BATCH)[0], population, None, COST, population, 1, MEMORY)
     classes = torch.bincount(training.images.labels)
-    measure = repeated(training.network, plan, *training.first(plan.images), population=classes)
+    measure = repeated(training.network, plan, *training.first(plan.images), classes)
     before: AblationEstimate | None = None
     for epoch in range(1, epochs + 1):
         training.epoch()
