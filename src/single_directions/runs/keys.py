@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from single_directions.errors import BadInput
@@ -107,6 +108,9 @@ def _check_hydra(hydra: Any, sweep: Path) -> None:
         given = OmegaConf.select(hydra, key)
         if (Path(given) if isinstance(value, Path) else given or None) != value:
             raise BadInput(f"hydra.{key}={given} cannot be set: a run makes its own folder, runs=FOLDER says where")
+    for override in hydra.overrides.hydra if hydra.mode == RunMode.RUN else ():
+        if re.match(r"[+~]*hydra[./](launcher|sweeper)\b", override):
+            raise BadInput(f"{override} has no effect on a single run: give -m for a sweep")
     if OmegaConf.select(hydra, "sweeper.max_batch_size") is not None:
         raise BadInput("hydra.sweeper.max_batch_size has no effect: hydra/launcher decides how many runs go on at once")
 

@@ -55,6 +55,9 @@ def check_tracking(keys: Any) -> None:
     loggers = keys.get("loggers") or {}
     if not isinstance(loggers, dict):
         raise BadInput(f"tracking.loggers must have keys, not be {loggers!r}: choose loggers with tracking=[wandb,csv]")
+    given = [key for key in keys if keys[key] is not None]
+    if given and not loggers:
+        raise BadInput(f"tracking.{given[0]} has no effect without a logger: choose one, as tracking=wandb")
     for name, logger in loggers.items():
         if not isinstance(logger, dict) or not isinstance(logger.get("_target_"), str):
             raise BadInput(f"tracking.loggers.{name} must name a logger of Lightning's as its _target_, not {logger!r}")
