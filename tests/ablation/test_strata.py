@@ -160,10 +160,10 @@ def test_intervals_cover_at_their_rate(answers: tuple[Tensor, Tensor], each: int
         assert torch.tensor(found["auc"])[:, 1].mean() < 0.95 * torch.tensor(plain).mean()
 
 
-def network() -> nn.Module:
+def network(classes: int = 3) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, classes))
 
 
 def batch(images: int) -> tuple[Tensor, Tensor]:
@@ -234,11 +234,12 @@ def test_images_that_share_masks_have_no_strata() -> None:
         ("many", "how many images each class has"),
         (torch.tensor([1, 30, 20]), "population=51: there are 60 images"),
         (torch.tensor([1000, 0, 1]), "population: class 1 has 0 images in it, but"),
+        (torch.tensor([60, 60, 60, 120]), "population: batches have hardly any image of some classes"),
     ],
 )
 def test_counts_that_cannot_be_are_refused(population: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        ablation_auc(network(), [batch(60)], masks=120, population=population)
+        ablation_auc(network(4), [batch(60)], masks=120, masks_per_image=2, population=population)
 
 
 def test_counts_may_be_of_any_kind() -> None:

@@ -134,7 +134,7 @@ def test_images_are_those_an_epoch_trains_on(kind):
     images = measured_indices(loader, **settings)
     assert sorted(set(images.indices.tolist())) == indices
     assert said in images.source
-    assert f"of the {images.number} that are trained on, weighted by class" in images.source
+    assert f"of the {images.number} that are trained on" in images.source
     if not said:
         assert ";" not in images.source
     # A weighted sampler's images are there as often as they are drawn.
@@ -161,6 +161,11 @@ def test_classes_of_the_population_are_known_where_the_data_set_holds_the_labels
     assert images.number == 30
     assert images.population.equal(torch.bincount(data.labels))
     assert len(data.read) == 8 + 30  # no others
+    assert "by class" not in images.source  # 3 images of each of ten classes are too few
+    two = Plain()
+    two.labels = two.labels % 2
+    source = measured_indices(DataLoader(two, 16), samples=60).source
+    assert source == "of the 96 that are trained on, weighted by class"
     assert measured_indices(DataLoader(Relabelled(), 16), samples=30).population == IMAGES
     floats = [(inputs, label.float()) for inputs, label in (Plain()[i] for i in range(IMAGES))]
     unknown = measured_indices(DataLoader(floats, 16), samples=30)
@@ -530,7 +535,7 @@ def test_start_line_says_what_is_measured(caplog):
         warnings.simplefilter("ignore", FutureWarning)
         trainer.fit(Own(), DataLoader(Plain(), 16, shuffle=True))
     [line] = [record.getMessage() for record in caplog.records if "AblationAUC:" in record.getMessage()]
-    assert "2 sites, 24 units; 40 images of the 96 that are trained on, weighted by class; " in line
+    assert "2 sites, 24 units; 40 images of the 96 that are trained on; " in line
     assert " masks, which cost " in line
 
 

@@ -1,5 +1,6 @@
 """What stock callbacks do with the logged values, and what the user is warned of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_ratio_of_noise_counts_as_nothing():
     assert logged(clear) == {name: getattr(clear, name) for name in LOGGED if name != "fall"}
     assert logged(clear)["auc_normalized"] == pytest.approx(0.6, abs=0.05)
     assert diverged().keys() == {*LOGGED}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["all classes counted", "those measured"])
+def test_naming_the_most_common_class_is_chance(known):
+    """70 % of the images are of class 0. Clamped, the network names another class, so the floor is lower."""
+    classes = (torch.arange(1000) >= 700).long()
+    counts = {"classes": classes, "class_counts": torch.tensor([7000, 3000]) if known else None}
+    common, learned = (replace(estimate([right, 0.5, 0.1], 1000), **counts) for right in (0.7, 0.8))
+    assert common.auc_corrected > 0.5
+    assert logged(common)["auc_corrected"] == 0
+    assert not is_better(common, None, "auc_corrected")
+    assert logged(learned)["auc_corrected"] == learned.auc_corrected > 0.5
+    assert is_better(learned, None, "auc_corrected")
 
 
 def test_fall_is_in_standard_errors_of_the_paired_change():

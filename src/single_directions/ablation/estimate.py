@@ -32,6 +32,7 @@ from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows
 from single_directions.ablation.sites import Site, as_written, undisturbed
+from single_directions.ablation.strata import strata_of
 from single_directions.ablation.structure import structure
 from single_directions.errors import BadInput
 
@@ -355,7 +356,8 @@ def _population(given: Any) -> tuple[float | None, Tensor | None]:
     classes = counts.dim() == 1 and not counts.is_floating_point() and not counts.is_complex()
     if not classes or not (counts.long() >= 0).all() or not counts.any():
         raise BadInput(
-            f"population={given!r}: a number above 0, or how many images each class has, as torch.bincount(targets)"
+            f"population={given!r}: a number above 0, or how many images each class has, in whole numbers, as "
+            "torch.bincount(targets)"
         )
     return int(counts.sum()), counts.long()
 
@@ -456,19 +458,24 @@ class _Answers:
         class_counts, read = self.class_counts, self.read.cpu()
         if class_counts is None and (self.population or 0) <= self.seen:
             class_counts = read
+        classes = torch.cat(self.classes).cpu()
         if class_counts is not None and (read > class_counts).any():
             first = int((read > class_counts).nonzero()[0])
             raise BadInput(
                 f"population: class {first} has {int(class_counts[first])} images in it, but {int(read[first])} in "
-                "batches; give the counts of all images that these were drawn from"
+                "batches; give torch.bincount(targets) of all images that these were drawn from"
             )
+        if self.class_counts is not None:
+            stratum = strata_of(self.class_counts, len(classes))
+            if (torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1) < 2).any():
+                raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
         return {
             "intact": answers[0].bool(),
             "ablated": answers[-1].bool(),
             "right": answers[1:-1].t().contiguous(),
             "points": points,
             "cluster": torch.cat(self.cluster),
-            "classes": None if self.rows.together else torch.cat(self.classes).cpu(),
+            "classes": None if self.rows.together else classes,
             "class_counts": class_counts,
         }
 

@@ -29,24 +29,29 @@ class Strata:
         return float(apart @ (sizes / (sizes - 1).clamp_min(1))[self.of])
 
 
-def by_class(classes: Tensor | None, counts: Tensor | None, images: int) -> Strata:
-    """Strata of images by their classes (images,), of which the population has `counts` (classes,); else one stratum.
+def strata_of(counts: Tensor, images: int) -> Tensor:
+    """The stratum of each class, int64 (classes,), if `images` are drawn from a population with `counts` (classes,).
 
     Rare classes, of which fewer than `_EXPECTED` images are expected, are one stratum, together with the next classes
     if they are too few. The numbers drawn must not decide this: a class drawn too rarely would count too little.
     """
-    whole = Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
-    if classes is None or counts is None:
-        return whole
-    share = counts.double() / counts.sum()
-    expected, order = share * images, counts.argsort(stable=True)
+    expected, order = counts.double() * (images / counts.sum().double()), counts.argsort(stable=True)
     rare = int((expected < _EXPECTED).sum())
     needed = int((expected[order].cumsum(0) < _EXPECTED).sum()) + 1
     stratum = torch.empty_like(order)
     stratum[order] = (torch.arange(len(order)) - max(rare, needed) + 1).clamp_min(0)
+    return stratum
+
+
+def by_class(classes: Tensor | None, counts: Tensor | None, images: int) -> Strata:
+    """Strata by the classes (images,), of which the population has `counts` (classes,); else one stratum."""
+    whole = Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
+    if classes is None or counts is None:
+        return whole
+    stratum = strata_of(counts, images)
     of = stratum[classes]
     measured = torch.bincount(of, minlength=int(stratum.max()) + 1)
-    if (measured < 2).any():  # images that were not drawn at random, as a variance needs two
+    if (measured < 2).any():  # a variance needs two
         return whole
-    weights = images * torch.zeros_like(measured).double().index_add_(0, stratum, share) / measured
-    return Strata(of, weights[of])
+    share = torch.zeros_like(measured).double().index_add_(0, stratum, counts.double()) / counts.sum()
+    return Strata(of, (images * share / measured)[of])

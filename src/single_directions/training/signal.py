@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from scipy.special import log_ndtr, ndtri_exp
 
 from single_directions.ablation.estimated import NAMES, AblationEstimate
@@ -13,9 +14,9 @@ LOGGED = (*NAMES, *(f"{name}_se" for name in NAMES), "fall")
 def logged(estimate: AblationEstimate) -> dict[str, float]:
     """The numbers of an estimate and their standard errors.
 
-    `auc_normalized` divides by the accuracy, `auc_corrected` by the accuracy above the floor. If the divisor is not two
-    standard errors above 0, the ratio is undefined or mere noise, and 0 is logged. A network that has learned something
-    has a larger value, so no such epoch becomes the best.
+    `auc_normalized` divides by the accuracy, `auc_corrected` by the accuracy above the floor. Where this is undefined,
+    or says nothing since the network has learned nothing yet, 0 is logged. A network that has learned something has a
+    larger value, so no such epoch becomes the best.
     """
     values = {name: getattr(estimate, name) for name in LOGGED if name != "fall"}
     for name in NAMES:
@@ -30,11 +31,14 @@ def diverged() -> dict[str, float]:
 
 
 def is_defined(estimate: AblationEstimate, name: str) -> bool:
-    """Whether the divisor of a number is two standard errors above 0."""
+    """Whether the accuracy is two standard errors above 0, for `auc_normalized`, or for `auc_corrected` above chance.
+
+    Chance is the accuracy with all units clamped, or that of always naming the most common class if this is higher.
+    """
     if name not in ("auc_normalized", "auc_corrected"):
         return True
     accuracy, floor = estimate.curve[[0, -1]].tolist()
-    least = floor if name == "auc_corrected" else 0.0
+    least = max(floor, _largest_share(estimate)) if name == "auc_corrected" else 0.0
     variance = (accuracy * (1 - accuracy) + least * (1 - least)) / estimate.images
     return accuracy - least > 2 * math.sqrt(variance)
 
@@ -71,5 +75,15 @@ def is_better(estimate: AblationEstimate, best: AblationEstimate | None, signal:
 
 
 def _has_learned(estimate: AblationEstimate, signal: str) -> bool:
-    """Whether accuracy is above the floor. `auc_normalized` needs this too: it is near 1 for a network that guesses."""
+    """Whether accuracy is above chance. `auc_normalized` needs this too: it is near 1 for a network that guesses."""
     return signal == "auc" or is_defined(estimate, "auc_corrected")
+
+
+def _largest_share(estimate: AblationEstimate) -> float:
+    """The share of the most common class, 0 if classes are not known."""
+    counts = estimate.class_counts
+    if counts is None:
+        if estimate.classes is None:
+            return 0.0
+        counts = torch.bincount(estimate.classes)
+    return float(counts.max() / counts.sum())
