@@ -305,3 +305,41 @@ def test_figure_4a_at_500_epochs_has_the_numbers_of_its_runs():
     alike = auc[0][1:]
     assert all(map(same, prose.take(rf"alike \(AUC {NUMBER} to {NUMBER}\)"), (alike.min(), alike.max())))
     assert prose.numbers_left(r"Figure 4a|100 % training|2 cores|2026-11-29|results/dropout_500") == []
+
+
+def test_figure_2_at_length_has_the_numbers_of_its_runs():
+    folder = RESULTS / "ensemble_generalizing"
+    claims = {claim["id"]: claim for claim in json.loads((folder / "claims.json").read_text())}
+    runs = pd.read_csv(folder / "runs.csv", low_memory=False)
+    others = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
+    prose = Prose(part("docs/findings.md", "figure 2 at length"))
+    networks, images, epochs, tested = (
+        int(number.replace(",", ""))
+        for number in prose.take(r"(\d+) ConvNets .* seed, ([\d,]+) training images, (\d+) epochs, all ([\d,]+) test")
+    )
+    assert len(runs) == runs["config.seed"].nunique() == networks
+    for column, number in (("train_images", images), ("config.trainer.max_epochs", epochs), ("test_images", tested)):
+        assert set(runs[column]) == {number}
+    accuracy = [table["test_accuracy"].mean() for table in (runs, others[others["experiment"] == "ensemble"])]
+    assert all(map(same, prose.take(rf"test accuracy of {NUMBER} where that of the results has {NUMBER}"), accuracy))
+    assert claims["ensemble.generalization"]["verdict"] == "reproduced"
+    assert claims["ensemble.best_and_worst"]["verdict"] == "inconclusive"
+    *interval, p = prose.take(rf"Spearman {INTERVAL}, reproduced \(corrected p {NUMBER}\)")
+    assert agrees(interval, claims["ensemble.generalization"])
+    assert same(p, claims["ensemble.generalization"]["p_corrected"])
+    details = claims["ensemble.generalization"]["details"]
+    assert agrees(prose.take(rf"given it the correlation is {INTERVAL}"), details["partial"]["training accuracy"])
+    assert agrees(prose.take(rf"does not show it \({INTERVAL}\)"), details["raw"])
+    assert agrees(prose.take(rf"remain undecided: {INTERVAL}"), claims["ensemble.best_and_worst"])
+    below, all_of_them, share, least = prose.take(
+        rf"(\d+) of the (\d+) have less than (\d+) % training accuracy, the least {NUMBER}"
+    )
+    poor = runs["train_accuracy"] < int(share) / 100
+    assert (poor.sum(), len(runs)) == (int(below), int(all_of_them))
+    assert same(least, runs["train_accuracy"].min())
+    alone, *without = prose.take(rf"the\s(\d+) others alone give {INTERVAL}")
+    assert int(alone) == (~poor).sum()
+    [caveat] = [one for one in claims["ensemble.generalization"]["caveats"] if "below 99 %" in one]
+    assert all(map(same, without, (float(one.replace("−", "-")) for one in re.findall(NUMBER, caveat)[-3:])))
+    assert prose.take(r"after 30 and 63 networks; (\d+) had been planned") == (str(networks),)
+    assert prose.numbers_left(r"Figure 2|2 cores|2026-11-29|results/ensemble_generalizing") == []
