@@ -164,6 +164,11 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
     assert parts[_ADAM]["n"] == int(n)
     assert parts[_ADAM]["high"] < 0 < parts[_SGD]["value"]
     check_reduction(prose, runs)
+    *interval, networks = prose.take(rf"2b is reproduced:\s{INTERVAL} over (\d+) networks")
+    better = json.loads((RESULTS / "ensemble_generalizing" / "claims.json").read_text())
+    [claim] = [one for one in better if one["id"] == "ensemble.generalization"]
+    assert agrees(interval, claim)
+    assert (claim["verdict"], claim["n"]) == ("reproduced", int(networks))
     assert prose.numbers_left(r"Figure 1a|CIFAR-10") == []
 
 
