@@ -338,7 +338,7 @@ class AblationAUC(Callback):
                 )
         if before != now:
             told = [
-                f"{one['images']} images with {one['masks']} masks by {one['processes']} processes"
+                f"{one['images']} images with {one['masks']} masks by {one['processes']} process{'es' * (one['processes'] != 1)}"
                 for one in (before, now)
             ]
             raise BadInput(
