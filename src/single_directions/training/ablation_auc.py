@@ -338,7 +338,7 @@ class AblationAUC(Callback):
                 )
         if before != now:
             told = [
-                f"{one['images']} images with {one['masks']} masks by {one['processes']} process{'es' * (one['processes'] != 1)}"
+                f"{one['images']} images with {one['masks']} masks (processes: {one['processes']})"
                 for one in (before, now)
             ]
             raise BadInput(
