@@ -455,20 +455,7 @@ class _Answers:
                 f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
                 "or fewer points"
             )
-        class_counts, read = self.class_counts, self.read.cpu()
-        if class_counts is None and (self.population or 0) <= self.seen:
-            class_counts = read
         classes = torch.cat(self.classes).cpu()
-        if class_counts is not None and (read > class_counts).any():
-            first = int((read > class_counts).nonzero()[0])
-            raise BadInput(
-                f"population: class {first} has {int(class_counts[first])} images in it, but {int(read[first])} in "
-                "batches; give torch.bincount(targets) of all images that these were drawn from"
-            )
-        if self.class_counts is not None:
-            stratum = strata_of(self.class_counts, len(classes))
-            if (torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1) < 2).any():
-                raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
         return {
             "intact": answers[0].bool(),
             "ablated": answers[-1].bool(),
@@ -476,8 +463,23 @@ class _Answers:
             "points": points,
             "cluster": torch.cat(self.cluster),
             "classes": None if self.rows.together else classes,
-            "class_counts": class_counts,
+            "class_counts": self._counts_of(classes),
         }
+
+    def _counts_of(self, classes: Tensor) -> Tensor | None:
+        """How many images of each class the population has, of which `classes` (images,) were measured."""
+        counts, read = self.class_counts, self.read.cpu()
+        if counts is None:
+            return read if (self.population or 0) <= self.seen else None
+        for one in (read > counts).nonzero().flatten().tolist():
+            raise BadInput(
+                f"population: class {one} has {counts[one]} images in it, but {read[one]} in batches; give "
+                "torch.bincount(targets) of all images that these were drawn from"
+            )
+        stratum = strata_of(counts, len(classes))
+        if (torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1) < 2).any():
+            raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
+        return counts
 
     def _wanted(self) -> int:
         """How many images fill a pass, within a block of masks."""
