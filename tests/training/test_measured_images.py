@@ -26,7 +26,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from single_directions import AblationAUC, BadInput
+from single_directions import AblationAUC, BadInput, ablation_auc
+from single_directions.ablation.estimate import RepeatedEstimate
 from single_directions.training.images import _Population
 from single_directions.training.pool import images_of, trained_on
 from single_directions.training.reading import of_process, some_of
@@ -545,3 +546,18 @@ def test_replacement_is_followed():
     indices = trained_on(DataLoader(Plain(), 50, sampler=sampler), 10).indices
     assert len(indices) == 500
     assert len(indices.unique()) > 80
+
+
+def test_a_process_whose_share_has_one_class_alone_measures_it():
+    """Every second of the given images is of class 0: of two processes one has all of them."""
+    data = Plain()
+    data.labels = torch.arange(IMAGES) % 2
+    measured = AblationAUC(batches=[(data.inputs.float(), data.labels)])
+    with pytest.raises(Stopped):
+        fit(Own(), [measured, Stop()], train=DataLoader(data, 16))
+    share = list(of_process(measured._images.batches, (0, 2)))
+    assert torch.cat([targets for _, targets in share]).unique().tolist() == [0]
+    own = RepeatedEstimate(Own(), share, masks=240, masks_per_image=5, population=measured._images.population)()
+    assert own.population == IMAGES
+    with pytest.raises(BadInput, match="hardly any image of some classes"):
+        ablation_auc(Own(), share, masks=240, masks_per_image=5, population=measured._images.population)

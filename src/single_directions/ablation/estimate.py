@@ -32,7 +32,7 @@ from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows
 from single_directions.ablation.sites import Site, as_written, undisturbed
-from single_directions.ablation.strata import strata_of
+from single_directions.ablation.strata import sizes
 from single_directions.ablation.structure import structure
 from single_directions.errors import BadInput
 
@@ -108,7 +108,11 @@ def ablation_auc(
         *(network, batches, sites, masks, points, clamp, top_k, seed, masks_per_image, population, method),
         *(memory_budget, batch_to_xy, output, unit_dim),
     ) as prepared:
-        return prepared.estimate(progress)
+        estimate = prepared.estimate(progress)
+    classes, counts = estimate.classes, prepared.class_counts
+    if classes is not None and counts is not None and (sizes(classes, counts) < 2).any():
+        raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
+    return estimate
 
 
 class RepeatedEstimate:
@@ -455,19 +459,18 @@ class _Answers:
                 f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
                 "or fewer points"
             )
-        classes = torch.cat(self.classes).cpu()
         return {
             "intact": answers[0].bool(),
             "ablated": answers[-1].bool(),
             "right": answers[1:-1].t().contiguous(),
             "points": points,
             "cluster": torch.cat(self.cluster),
-            "classes": None if self.rows.together else classes,
-            "class_counts": self._counts_of(classes),
+            "classes": None if self.rows.together else torch.cat(self.classes).cpu(),
+            "class_counts": self._known_counts(),
         }
 
-    def _counts_of(self, classes: Tensor) -> Tensor | None:
-        """How many images of each class the population has, of which `classes` (images,) were measured."""
+    def _known_counts(self) -> Tensor | None:
+        """How many images of each class the population has."""
         counts, read = self.class_counts, self.read.cpu()
         if counts is None:
             return read if (self.population or 0) <= self.seen else None
@@ -476,9 +479,6 @@ class _Answers:
                 f"population: class {one} has {counts[one]} images in it, but {read[one]} in batches; give "
                 "torch.bincount(targets) of all images that these were drawn from"
             )
-        stratum = strata_of(counts, len(classes))
-        if (torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1) < 2).any():
-            raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
         return counts
 
     def _wanted(self) -> int:

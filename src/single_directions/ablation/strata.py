@@ -43,15 +43,19 @@ def strata_of(counts: Tensor, images: int) -> Tensor:
     return stratum
 
 
+def sizes(classes: Tensor, counts: Tensor) -> Tensor:
+    """How many of the images measured, of these classes (images,), are in each stratum, int64 (strata,)."""
+    stratum = strata_of(counts, len(classes))
+    return torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1)
+
+
 def by_class(classes: Tensor | None, counts: Tensor | None, images: int) -> Strata:
     """Strata by the classes (images,), of which the population has `counts` (classes,); else one stratum."""
     whole = Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
     if classes is None or counts is None:
         return whole
-    stratum = strata_of(counts, images)
-    of = stratum[classes]
-    measured = torch.bincount(of, minlength=int(stratum.max()) + 1)
+    stratum, measured = strata_of(counts, images), sizes(classes, counts)
     if (measured < 2).any():  # a variance needs two
         return whole
     share = torch.zeros_like(measured).double().index_add_(0, stratum, counts.double()) / counts.sum()
-    return Strata(of, (images * share / measured)[of])
+    return Strata(stratum[classes], (images * share / measured)[stratum[classes]])
