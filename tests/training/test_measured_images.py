@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import warnings
 import zipfile
 from io import BytesIO
@@ -162,16 +163,9 @@ def test_classes_of_the_population_are_known_where_the_data_set_holds_the_labels
     assert images.number == 30
     assert images.population.equal(torch.bincount(data.labels))
     assert len(data.read) == 8 + 30  # no others
-    assert "by class" not in images.source  # 3 images of each of ten classes are too few
-    two = Plain()
-    two.labels = two.labels % 2
-    source = measured_indices(DataLoader(two, 16), samples=60).source
-    assert source == "of the 96 that are trained on, weighted by class"
     assert measured_indices(DataLoader(Relabelled(), 16), samples=30).population == IMAGES
     floats = [(inputs, label.float()) for inputs, label in (Plain()[i] for i in range(IMAGES))]
-    unknown = measured_indices(DataLoader(floats, 16), samples=30)
-    assert unknown.population == IMAGES
-    assert "by class" not in unknown.source
+    assert measured_indices(DataLoader(floats, 16), samples=30).population == IMAGES
 
 
 def test_classes_of_given_batches_are_counted_as_they_are_read():
@@ -259,6 +253,14 @@ def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
     fit(Own(), [callback(), Drawn()], epochs=2, train=loader(1), checkpoint=tmp_path / "old.ckpt")
     assert seen[3] == seen[0]
     assert populations[3] == 40
+
+
+class Mixing(Own):
+    """An image's output depends on the others of its batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm.track_running_stats, self.norm.running_mean, self.norm.running_var = False, None, None
 
 
 class Transfers(Own):
@@ -523,21 +525,34 @@ def test_a_worker_prepares_its_data_set_as_in_training(zipped):
     assert measured.form["images"] == 120
 
 
-def test_start_line_says_what_is_measured(caplog):
+@pytest.mark.parametrize(
+    ("module", "classes", "told"),
+    [
+        (Own(), 2, "weighted by class; "),
+        (Own(), 10, ""),  # four images of each class are too few
+        (Mixing(), 2, ""),
+    ],
+    ids=["two classes", "ten classes", "images share masks"],
+)
+def test_start_line_says_what_is_measured(caplog, module, classes, told):
+    data = Plain()
+    data.labels = data.labels % classes
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
-        callbacks=[AblationAUC(samples=40)],
+        callbacks=[AblationAUC(samples=40), Stop()],
     )
     with caplog.at_level(logging.INFO), warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        trainer.fit(Own(), DataLoader(Plain(), 16, shuffle=True))
+        with pytest.raises(Stopped):
+            trainer.fit(module, DataLoader(data, 16, shuffle=True))
     [line] = [record.getMessage() for record in caplog.records if "AblationAUC:" in record.getMessage()]
-    assert "2 sites, 24 units; 40 images of the 96 that are trained on; " in line
-    assert " masks, which cost " in line
+    assert re.search(
+        rf"2 sites, 24 units; 40 images of the 96 that are trained on; {told}[\d,]+ masks, which cost ", line
+    )
 
 
 def test_replacement_is_followed():

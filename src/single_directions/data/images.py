@@ -83,9 +83,9 @@ def labels_of(dataset: Any) -> Tensor | None:
     for values in (last, held.get("labels"), held.get("targets")):
         if isinstance(values, Tensor | np.ndarray | list | tuple):
             with suppress(Exception):  # anything of somebody's own
-                labels = torch.as_tensor(values)
-                if labels.shape == (len(dataset),) and not labels.is_floating_point() and not labels.is_complex():
-                    return labels.cpu().long()
+                array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+                if array.shape == (len(dataset),) and array.dtype.kind in "iub":
+                    return torch.from_numpy(array.astype(np.int64))
     return None
 
 

@@ -19,6 +19,7 @@ from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
+from single_directions.ablation.strata import strata_of
 from single_directions.errors import BadInput
 from single_directions.training.budget import plan_for, told_cost, with_masks_for
 from single_directions.training.estimates import estimate_from_state, estimate_of_all, estimate_state
@@ -302,9 +303,11 @@ class AblationAUC(Callback):
         """Says what is measured, and what its user may not expect."""
         name = type(self).__name__
         sites, masks = len(plan.sites), images.number * plan.masks_per_image
+        classes = isinstance(images.population, Tensor) and strata_of(images.population, images.number).any()
         line = (
             f"{name}: {sites} site{'s' * (sites != 1)}, {sum(site.units for site in plan.sites):,} units; "
             f"{images.number:,} image{'s' * (images.number != 1)} {images.source}; "
+            f"{'weighted by class; ' if classes and not plan.together else ''}"
             f"{masks:,} masks, {told_cost(plan.passes, images.epoch)}"
         )
         averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, AVERAGING)]  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
-from single_directions.ablation.strata import strata_of
 from single_directions.data.images import Batch, labels_of
 from single_directions.errors import BadInput
 from single_directions.training.pool import images_of, trained_on
@@ -122,8 +121,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
     if population is None:
         population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
-    told = f"of the {number:,} that are trained on{_weighted(population, len(chosen))}"
-    source = "; ".join([told, *notes])
+    source = "; ".join([f"of the {number:,} that are trained on", *notes])
     return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, _values(batches[0][0]))
 
 
@@ -198,14 +196,9 @@ def _given(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if number < share[1]:
         raise BadInput(f"batches: {number} images to measure are fewer than the {share[1]} processes")
     note = f"; {_full(wanted)}" if number == room < min(enough, given.images) else ""
-    source = f"of the {given.images:,} given by batches={_weighted(given.known, number)}{note}"
+    source = f"of the {given.images:,} given by batches={note}"
     own = list(of_process(drawn, share))
     return Images(own, number, None, given.known, epoch, source, False, _values(drawn[0][0]))
-
-
-def _weighted(population: int | Tensor, images: int) -> str:
-    several = isinstance(population, Tensor) and strata_of(population, images).any()
-    return ", weighted by class" if several else ""
 
 
 def _full(wanted: Wanted) -> str:
