@@ -32,7 +32,7 @@ from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows
 from single_directions.ablation.sites import Site, as_written, undisturbed
-from single_directions.ablation.strata import sizes
+from single_directions.ablation.strata import by_class, strata_of
 from single_directions.ablation.structure import structure
 from single_directions.errors import BadInput
 
@@ -109,8 +109,9 @@ def ablation_auc(
         *(memory_budget, batch_to_xy, output, unit_dim),
     ) as prepared:
         estimate = prepared.estimate(progress)
-    classes, counts = estimate.classes, prepared.class_counts
-    if classes is not None and counts is not None and (sizes(classes, counts) < 2).any():
+    classes, counts, images = estimate.classes, prepared.class_counts, estimate.images
+    wanted = classes is not None and counts is not None and strata_of(counts, images).any()
+    if wanted and not by_class(classes, counts, images).of.any():
         raise BadInput("population: batches have hardly any image of some classes; draw them at random from it")
     return estimate
 

@@ -24,8 +24,8 @@ class Strata:
     def spread(self, values: Tensor) -> float:
         """The variance of a sum of independent values (images,), whose means may differ between strata."""
         sizes = torch.bincount(self.of).double()
-        sums = sizes.new_zeros(len(sizes)).index_add_(0, self.of, values)
-        apart = (values - (sums / sizes)[self.of]).square()
+        means = torch.bincount(self.of, values) / sizes
+        apart = (values - means[self.of]).square()
         return float(apart @ (sizes / (sizes - 1).clamp_min(1))[self.of])
 
 
@@ -43,19 +43,18 @@ def strata_of(counts: Tensor, images: int) -> Tensor:
     return stratum
 
 
-def sizes(classes: Tensor, counts: Tensor) -> Tensor:
-    """How many of the images measured, of these classes (images,), are in each stratum, int64 (strata,)."""
-    stratum = strata_of(counts, len(classes))
-    return torch.bincount(stratum[classes], minlength=int(stratum.max()) + 1)
-
-
 def by_class(classes: Tensor | None, counts: Tensor | None, images: int) -> Strata:
-    """Strata by the classes (images,), of which the population has `counts` (classes,); else one stratum."""
+    """Strata by the classes (images,), of which the population has `counts` (classes,).
+
+    One stratum where these are not known, or where one of several has fewer than two images.
+    """
     whole = Strata(torch.zeros(images, dtype=torch.int64), torch.ones(images, dtype=torch.float64))
     if classes is None or counts is None:
         return whole
-    stratum, measured = strata_of(counts, images), sizes(classes, counts)
+    stratum = strata_of(counts, images)
+    of, strata = stratum[classes], int(stratum.max()) + 1
+    measured = torch.bincount(of, minlength=strata)
     if (measured < 2).any():  # a variance needs two
         return whole
-    share = torch.zeros_like(measured).double().index_add_(0, stratum, counts.double()) / counts.sum()
-    return Strata(stratum[classes], (images * share / measured)[stratum[classes]])
+    share = torch.bincount(stratum, counts.double(), strata) / counts.sum()
+    return Strata(of, (images * share / measured)[of])

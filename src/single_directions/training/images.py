@@ -128,12 +128,13 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
 def _population(dataset: Any, indices: Tensor, measured: Tensor, batches: list[Batch]) -> int | Tensor:
     """`Images.population`: by class if the images `measured`, which `batches` hold, have the data set's labels."""
     labels, targets = labels_of(dataset), [targets.double() for _, targets in batches]
-    alike = labels is not None and all(part.dim() == 1 for part in targets)
+    if labels is None or any(part.dim() != 1 for part in targets):
+        return len(indices)
+    if not torch.equal(labels[measured].double(), torch.cat(targets)):
+        return len(indices)
     counted = _Population()
-    if alike and torch.equal(labels[measured].double(), torch.cat(targets)):  # type: ignore[index]
-        counted.add(labels[indices])  # type: ignore[index]
-        return counted.known
-    return len(indices)
+    counted.add(labels[indices])
+    return counted.known
 
 
 class _Population:
