@@ -267,14 +267,21 @@ def test_runs_of_other_experiments_are_shown():
 
 def test_by_condition_is_what_was_worked_out_by_hand():
     whole = tables({"batch_norm": 2})
-    runs = whole.runs.assign(auc=[0.5, 0.7, 0.2, 0.2], auc_std=[0.3, 0.4, 0.1, 0.1], train_accuracy=[1, 0.9, 1, 1])
+    runs = whole.runs.assign(
+        auc=[0.5, 0.7, 0.2, 0.2],
+        auc_std=[0.3, 0.4, 0.1, 0.1],
+        train_accuracy=[1, 0.9, 1, 1],
+        train_loss=[1e-4, 3e-4, 1, 1],
+        test_loss=[11.0, 13, 1, 1],
+    )
     html = render(Tables(runs, whole.curves, whole.epochs), [])
     [row] = re.findall(r"<tr><td><span[^>]*>with batch norm</span></td>.*?</tr>", html)
     cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
     assert cells[:3] == ["with batch norm", "2", "0.950"]
+    assert cells[4:6] == ["0.00020", "12"]
     # The mean of 0.5 and 0.7; t with one degree of freedom is 12.706, times the standard error of 0.1.
-    assert cells[4] == "0.600 [\N{MINUS SIGN}0.671, 1.871]"
-    assert cells[6:] == ["0.354", "0.141"]  # the root mean square of 0.3 and 0.4; the deviation of 0.5 and 0.7
+    assert cells[6] == "0.600 [\N{MINUS SIGN}0.671, 1.871]"
+    assert cells[8:] == ["0.354", "0.141"]  # the root mean square of 0.3 and 0.4; the deviation of 0.5 and 0.7
 
 
 def test_trainings_are_listed_with_their_turns():

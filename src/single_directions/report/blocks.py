@@ -32,14 +32,16 @@ def blocks(section: Section) -> Iterator[Block]:
 
 
 def conditions(section: Section) -> Block:
-    """A row a condition: accuracies and AUC, means over networks."""
-    heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "AUC [95 % interval]",
-             "Normalized AUC [95 % interval]", "SD over orderings", "SD over networks")  # fmt: skip
+    """A row a condition: accuracies, losses and AUC, means over networks."""
+    heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "Train loss", "Test loss",
+             "AUC [95 % interval]", "Normalized AUC [95 % interval]",
+             "SD over orderings", "SD over networks")  # fmt: skip
     rows = [
         (
             Cell(one.label, "number"),
             len(one.runs),
             *(number(one.runs[accuracy_column(one.runs, split)].mean()) for split in ("train", "test")),
+            *(_loss(one.runs[f"{split}_loss"].mean()) for split in ("train", "test")),
             *(_mean(one.runs[column]) for column in ("auc", "auc_normalized")),
             number((one.runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
             number(one.runs["auc"].astype(float).std()),
@@ -47,6 +49,11 @@ def conditions(section: Section) -> Block:
         for one in section.conditions()
     ]
     return Block("By condition", table=table(heads, rows))
+
+
+def _loss(value: float) -> str:
+    """Two digits, since training losses range over orders of magnitude."""
+    return f"{value:#.2g}".rstrip(".").replace("nan", "–")
 
 
 def _mean(values: pd.Series) -> Cell:
