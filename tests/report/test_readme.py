@@ -164,6 +164,10 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
     assert parts[_ADAM]["n"] == int(n)
     assert parts[_ADAM]["high"] < 0 < parts[_SGD]["value"]
     check_reduction(prose, runs)
+    *interval, n = prose.take(rf"and so is 4b: {INTERVAL}, n = (\d+)\.")
+    [claim] = json.loads((RESULTS / "batch_norm_generalizing" / "claims.json").read_text())
+    assert agrees(interval, claim)
+    assert (claim["verdict"], claim["n"]) == ("reproduced", int(n))
     *interval, networks = prose.take(rf"2b is reproduced:\s{INTERVAL} over (\d+) networks")
     better = json.loads((RESULTS / "ensemble_generalizing" / "claims.json").read_text())
     [claim] = [one for one in better if one["id"] == "ensemble.generalization"]
@@ -348,3 +352,35 @@ def test_figure_2_at_length_has_the_numbers_of_its_runs():
     assert all(map(same, without, (float(one.replace("−", "-")) for one in re.findall(NUMBER, caveat)[-3:])))
     assert prose.take(r"after 30 and 63 networks; (\d+) had been planned") == (str(networks),)
     assert prose.numbers_left(r"Figure 2|2 cores|2026-11-29|results/ensemble_generalizing") == []
+
+
+def test_figure_4b_at_length_has_the_numbers_of_its_runs(claims):
+    folder = RESULTS / "batch_norm_generalizing"
+    [claim] = json.loads((folder / "claims.json").read_text())
+    runs = pd.read_csv(folder / "runs.csv", low_memory=False)
+    on, off = (runs[runs["config.network.batch_norm"] == kind] for kind in (True, False))
+    prose = Prose(part("docs/findings.md", "figure 4b at length"))
+    counts = prose.take(r"(\d+) ConvNets with batch norm and (\d+) without")
+    assert [len(on), len(off), claim["n"]] == [int(number) for number in (*counts, counts[0])]
+    images, percent, most = prose.take(r"([\d,]+) training images, trained to (\d+) % training .* or for (\d+)\sepochs")
+    assert set(runs["train_images"]) == {int(images.replace(",", ""))}
+    assert (on["train_accuracy"] >= int(percent) / 100).all()
+    assert set(off["epochs"]) == {int(most)}
+    *interval, p = prose.take(rf"AUC is higher by {INTERVAL}, reproduced \(corrected p (0.\d+)\)")
+    assert agrees(interval, claim)
+    assert same(p, claim["p_corrected"])
+    assert claim["verdict"] == "reproduced"
+    assert same(
+        *prose.take(rf"At the setting of the results it was {NUMBER}, which left it"), claims["batch_norm.auc"]["value"]
+    )
+    least, greatest, after, first, last = prose.take(
+        rf"none reaches 99 % \({NUMBER} to {NUMBER} after (\d+) epochs, where those with it take (\d+) to (\d+)\)"
+    )
+    assert all(map(same, (least, greatest), (off["train_accuracy"].min(), off["train_accuracy"].max())))
+    assert off["train_accuracy"].max() < 0.99
+    assert [int(after), int(first), int(last)] == [off["epochs"].max(), on["epochs"].min(), on["epochs"].max()]
+    tested = prose.take(rf"test accuracy is {NUMBER}, not {NUMBER}\.")
+    assert all(map(same, tested, (off["test_accuracy"].mean(), on["test_accuracy"].mean())))
+    assert agrees(prose.take(rf"AUC is still higher by {INTERVAL}"), claim["details"]["normalized"])
+    assert prose.take(r"after 9 networks; (\d+) had been planned") == (str(len(runs)),)
+    assert prose.numbers_left(r"Figure 4b|2 cores|2026-11-29|results/batch_norm_generalizing") == []

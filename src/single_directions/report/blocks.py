@@ -41,7 +41,7 @@ def conditions(section: Section) -> Block:
             Cell(one.label, "number"),
             len(one.runs),
             *(number(one.runs[accuracy_column(one.runs, split)].mean()) for split in ("train", "test")),
-            *(_loss(one.runs[f"{split}_loss"].mean()) for split in ("train", "test")),
+            *(_loss(one.runs, split) for split in ("train", "test")),
             *(_mean(one.runs[column]) for column in ("auc", "auc_normalized")),
             number((one.runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
             number(one.runs["auc"].astype(float).std()),
@@ -51,9 +51,10 @@ def conditions(section: Section) -> Block:
     return Block("By condition", table=table(heads, rows))
 
 
-def _loss(value: float) -> str:
-    """Two digits, since training losses range over orders of magnitude."""
-    return f"{value:#.2g}".rstrip(".").replace("nan", "–")
+def _loss(runs: pd.DataFrame, split: str) -> str:
+    """The mean loss to two digits, since training losses range over orders of magnitude."""
+    mean = runs.get(f"{split}_loss", pd.Series(dtype=float)).mean()
+    return f"{mean:#.2g}".rstrip(".").replace("nan", "–")
 
 
 def _mean(values: pd.Series) -> Cell:
