@@ -8,7 +8,6 @@ import pytest
 
 from single_directions.experiments.drawing.training import equal_loss_figure
 from single_directions.experiments.equal_loss import auc_at, matched
-from single_directions.experiments.tables import Tables
 from single_directions.report.blocks import equal_loss
 
 LOSSES = [10.0 ** (-epoch / 2) for epoch in range(9)]  # 1 down to 0.0001
@@ -68,12 +67,12 @@ def test_trainings_of_other_experiments_with_the_same_settings_are_found(trained
     during = trained()
     figure = trained(experiment="memorization")
     runs = figure.runs.assign(**{"config.stop_at_train_accuracy": 1.0, "config.trainer.max_epochs": 640})
-    whole = Tables(pd.concat([during.runs, runs]), during.curves, during.epochs)
+    whole = during.of(pd.concat([during.runs, runs]))
     assert len(matched(whole, runs).trainings) == 4 * (9 + 7)
-    other = Tables(pd.concat([during.runs.assign(**{"config.optimizer.lr": 0.1}), runs]), during.curves, during.epochs)
+    other = during.of(pd.concat([during.runs.assign(**{"config.optimizer.lr": 0.1}), runs]))
     assert matched(other, runs) is None
     true = during.runs[during.runs["corruption"] == 0]
-    assert matched(Tables(pd.concat([true, runs]), during.curves, during.epochs), runs) is None
+    assert matched(during.of(pd.concat([true, runs])), runs) is None
     assert matched(figure.of(figure.runs.iloc[:0]), figure.runs.iloc[:0]) is None
 
 

@@ -15,12 +15,9 @@ from single_directions.runs.config import conf_folder
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
+def registered():
     """What a test registers or loads is forgotten."""
-    for name in ("mine", "another"):
-        monkeypatch.setitem(EXPERIMENTS, name, Experiment(name))
-        monkeypatch.delitem(EXPERIMENTS, name)
-    with patch.dict(experiment.OWN_FILES):
+    with patch.dict(EXPERIMENTS), patch.dict(experiment.OWN_FILES):
         yield
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from single_directions.experiments.wording import sentence
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 HISTORY = json.loads((RESULTS / "history.json").read_text())
 CLAIMS = json.loads((RESULTS / "claims.json").read_text())
@@ -16,15 +18,11 @@ def plain(text):
     return re.sub(r"\\(.)", r"\1", " ".join(text.split()))
 
 
-def sentence(claim):
-    return claim["paper"][:1].upper() + claim["paper"][1:]
-
-
 @pytest.mark.parametrize("claim", [one for one in CLAIMS if one["id"] in HISTORY], ids=lambda claim: claim["id"])
 def test_each_change_stands_beside_its_verdict(claim):
     page = plain((RESULTS / f"{claim['experiment']}.md").read_text())
-    starts = [page.index(sentence(one)) for one in CLAIMS if one["experiment"] == claim["experiment"]]
-    start = page.index(sentence(claim))
+    starts = [page.index(sentence(one["paper"])) for one in CLAIMS if one["experiment"] == claim["experiment"]]
+    start = page.index(sentence(claim["paper"]))
     own = page[start : min((other for other in starts if other > start), default=len(page))]
     assert HISTORY[claim["id"]]["changed"] in own
 

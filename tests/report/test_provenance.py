@@ -11,29 +11,26 @@ from single_directions.report.provenance import _measured, command_for, commands
 from single_directions.runs.folder import write_json
 
 
-def facts_of(section):
-    """What is said of a section's runs, by word."""
+def facts_of(whole, **columns):
+    """What is said of the runs of the only section, in which some columns were changed, by word."""
+    [section] = sections_of(whole.of(whole.runs.assign(**columns)), ())
     return {fact.word: " ".join([fact.text, *fact.code]) for fact in provenance(section)}
 
 
 def test_the_page_says_what_to_put_for_the_place_of_images():
     whole = tables({"ensemble": 2})
-    assert "FOLDER" not in facts_of(sections_of(whole, ())[0])["Commands"]
+    assert "FOLDER" not in facts_of(whole)["Commands"]
     command = "python scripts/train.py -m experiment=ensemble data=image_folder data.root=FOLDER/cats seed=0,1"
-    folder = whole.of(whole.runs.assign(data="image_folder", command=command))
-    facts = facts_of(sections_of(folder, ())[0])
-    assert "`FOLDER` stands for the place of that folder of images" in facts["Commands"]
+    told = facts_of(whole, data="image_folder", command=command)["Commands"]
+    assert "`FOLDER` stands for the place of that folder of images" in told
 
 
 def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_was_used():
-    def told(whole, **changed):
-        [section] = sections_of(whole.of(whole.runs.assign(**changed)), ())
-        return facts_of(section)["Data"]
-
-    assert "mnist: 1,297 training and 500 test images" in told(tables({"early_stopping": 1}), data="mnist")
-    part = {"data": "mnist", "train_images": 2000, "config.data.train_samples": 2000}
-    assert "mnist: 2,000 of 60,000 training and 500 test images" in told(tables({"early_stopping": 1}), **part)
-    folder = told(tables({"ensemble": 2}), **{**part, "data": "image_folder", "config.data.root": "cats"})
+    whole = tables({"early_stopping": 1})
+    assert "mnist: 1,297 training and 500 test images" in facts_of(whole, data="mnist")["Data"]
+    part = {"train_images": 2000, "config.data.train_samples": 2000}
+    assert "mnist: 2,000 of 60,000 training and 500 test images" in facts_of(whole, data="mnist", **part)["Data"]
+    folder = facts_of(tables({"ensemble": 2}), data="image_folder", **part, **{"config.data.root": "cats"})["Data"]
     assert "cats (a folder of images; each folder within it is a class)" in folder
     assert "2,000 training and 500 test images, drawn from the folder's, balanced by class; 10 classes" in folder
     assert "0000000000000000" in folder
@@ -52,8 +49,7 @@ def test_time_is_summed_for_each_device():
 
 
 def test_facts_of_a_section():
-    [section] = sections_of(tables({"memorization": 2}), ())
-    facts = facts_of(section)
+    facts = facts_of(tables({"memorization": 2}))
     assert "python scripts/train.py -m experiment=memorization" in facts["Commands"]
     assert "0000000000000005" in facts["Data"]
     assert "1,297 training and 500 test images" in facts["Data"]
@@ -80,22 +76,16 @@ def test_how_the_auc_was_measured_during_training():
 def test_columns_that_are_missing_are_not_fatal():
     whole = tables({"memorization": 1})
     few = ["run", "state", "experiment", "scale", "data", "variant", "classes", "seed", "config.data.corruption"]
-    [section] = sections_of(whole.of(whole.runs[few]), ())
-    facts = facts_of(section)
+    facts = facts_of(whole.of(whole.runs[few]))
     assert facts["Compute"] == "not recorded"
     assert "?" in facts["Measured"]
 
 
 def test_settings_of_runs_are_listed_with_all_values():
-    whole = tables({"batch_norm": 1})
-    [section] = sections_of(whole, ())
-    assert "network.batch_norm=True, False" in facts_of(section)["Settings"]
-
-
-def test_a_setting_may_be_infinite():
-    whole = tables({"ensemble": 2})
-    runs = whole.runs.assign(**{"config.trainer.gradient_clip_val": [float("inf"), 2.0]})
-    assert "`trainer.gradient_clip_val=2, inf`" in facts_of(sections_of(whole.of(runs), ())[0])["Settings"]
+    infinite = {"config.trainer.gradient_clip_val": [float("inf"), 2.0]}
+    settings = facts_of(tables({"batch_norm": 1}), **infinite)["Settings"]
+    assert "network.batch_norm=True, False" in settings
+    assert "`trainer.gradient_clip_val=2, inf`" in settings
 
 
 def test_commands_are_those_that_the_runs_recorded():

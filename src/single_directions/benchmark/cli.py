@@ -3,16 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
 from single_directions.benchmark.ablation import CASES, ablation
+from single_directions.benchmark.callback import TRAININGS, callback
 from single_directions.benchmark.clock import Record
+from single_directions.benchmark.precision import designs, precision
+from single_directions.benchmark.training import training
 from single_directions.errors import BadInput
 
 _SHOWN = [
@@ -57,31 +59,24 @@ def benchmark() -> None:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
 
 
-def _cases(arguments: Any) -> Iterable[list[Record]]:
-    """The records of each case, as soon as it is done."""
+def _cases(arguments: argparse.Namespace) -> Iterator[list[Record]]:
+    """The records of each case, as soon as it is done.
+
+    Of the callback, "trained_" gives standard errors after each epoch, "orderings" compares designs of an estimate.
+    """
+    repeats, device = arguments.repeats, arguments.device
     if arguments.what == "ablation":
-        return ablation(arguments.cases or tuple(CASES), arguments.repeats, arguments.device)
-    if arguments.what == "callback":
-        return _callback(arguments)
-    from single_directions.benchmark.training import training  # Lightning takes seconds to import
-
-    return training(arguments.repeats, device=arguments.device)
-
-
-def _callback(arguments: Any) -> Iterator[list[Record]]:
-    """ "trained_" gives standard errors after each epoch, "orderings" compares designs of an estimate."""
-    from single_directions.benchmark.callback import TRAININGS, callback
-    from single_directions.benchmark.precision import designs, precision
-
-    ways: dict[str, Callable[[], Iterable[Record]]] = {
-        **{name: partial(callback, name, arguments.repeats, arguments.device) for name in TRAININGS},
-        "trained_mlp": partial(precision, "mlp", arguments.device),
-        "trained_convnet": partial(precision, "convnet", arguments.device, epochs=6),
-        "trained_resnet18": partial(precision, "resnet18", arguments.device, epochs=6),
-        "orderings": partial(designs, arguments.device, arguments.repeats),
+        return ablation(arguments.cases or tuple(CASES), repeats, device)
+    if arguments.what == "training":
+        return training(repeats, device=device)
+    ways: dict[str, Callable[[], Iterator[Record]]] = {
+        **{name: partial(callback, name, repeats, device) for name in TRAININGS},
+        "trained_mlp": partial(precision, "mlp", device),
+        "trained_convnet": partial(precision, "convnet", device, epochs=6),
+        "trained_resnet18": partial(precision, "resnet18", device, epochs=6),
+        "orderings": partial(designs, device, repeats),
     }
     names = arguments.cases or [*TRAININGS, "trained_mlp", "orderings"]
     if unknown := [name for name in names if name not in ways]:
         raise BadInput(f"case {unknown[0]!r}: one of {', '.join(ways)}")
-    for name in names:
-        yield list(ways[name]())
+    return (list(ways[name]()) for name in names)

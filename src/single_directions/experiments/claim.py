@@ -111,27 +111,26 @@ class Outcome(Part):
     the number of parts (Bonferroni's). It is NaN for what is not judged.
 
     Attributes:
-        label: which part.
+        parts: all numbers of the claim, by what each is of (a level of corruption, ...).
+        label: which part decides.
         p_label: the part that `p` comes from.
         left_out: the parts that were not judged, and their `n`.
     """
 
+    parts: Mapping[str, Part] = field(default_factory=dict)
     label: str = ""
     p_label: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
-
-
-def part_of(estimate: Estimate, claim: Claim) -> Part:
-    """An estimate, judged by a claim's region."""
-    judged = {"p": p_of(estimate, claim.region), "holds": holds(estimate, claim.region)}
-    return Part(**vars(estimate) | judged)
 
 
 def outcome(finding: Finding, claim: Claim) -> Outcome:
     """What the intervals of a finding say, before p values are corrected for the number of claims."""
     if not finding.parts:
         return Outcome()
-    parts = {label: part_of(estimate, claim) for label, estimate in finding.parts.items()}
+    parts = {
+        label: Part(**vars(one) | {"p": p_of(one, claim.region), "holds": holds(one, claim.region)})
+        for label, one in finding.parts.items()
+    }
     judged = {label: part for label, part in parts.items() if part.n >= LEAST_NETWORKS} or parts
     label, weakest = min(judged.items(), key=lambda item: _strength(item[1], claim.region))
     against = {label: part.p for label, part in judged.items() if part.holds is False}
@@ -149,7 +148,7 @@ def outcome(finding: Finding, claim: Claim) -> Outcome:
         "holds": None if finding.descriptive else weakest.holds,
     }
     left_out = {label: part.n for label, part in parts.items() if label not in judged}
-    return Outcome(**vars(weakest) | decided, label=label, p_label=p_label, left_out=left_out)
+    return Outcome(**vars(weakest) | decided, parts=parts, label=label, p_label=p_label, left_out=left_out)
 
 
 def holds(estimate: Estimate, region: tuple[float, float]) -> bool | None:

@@ -40,8 +40,7 @@ def conditions_of(columns: tuple[str, ...], runs: pd.DataFrame) -> list[Conditio
     if not known:
         return [Condition("all networks", runs, BLUE)]
     ranks = sorted(set(runs[known[0]].dropna()) - {0}, key=_order)
-    groups = [(key if isinstance(key, tuple) else (key,), own) for key, own in runs.groupby(known, dropna=False)]
-    groups.sort(key=lambda group: [_order(value) for value in group[0]])
+    groups = sorted(runs.groupby(known, dropna=False), key=lambda group: [_order(value) for value in group[0]])
     return [_condition(dict(zip(known, key, strict=True)), own, ranks) for key, own in groups]
 
 

@@ -20,7 +20,7 @@ from single_directions.experiments.departures import mlp
 from single_directions.experiments.drawing.dots import Column, dots_figure
 from single_directions.experiments.drawing.training import PANELS, correlation_figure
 from single_directions.experiments.experiment import Experiment, Picture, register
-from single_directions.experiments.pictures import amount, row, training
+from single_directions.experiments.pictures import heading, row, training
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import Estimate, mean_interval, share, spearman
 from single_directions.experiments.tables import Tables
@@ -211,7 +211,7 @@ def draw_grid(section: Section) -> Iterator[Picture]:
         column = Column(list(known.values()), "ρ of normalized AUC and test loss", (-1, 1), marked)
         yield Picture(
             f"figure_3_grid{section.suffix}",
-            dots_figure(list(known), [column], section.heading(amount(section, conditions, "training"))),
+            dots_figure(list(known), [column], heading(section, "training")),
             "ρ: Spearman's correlation of normalized AUC and test loss over the epochs of a training. Dot: one "
             "training; diamond: the mean, with its 95 % interval.",
         )

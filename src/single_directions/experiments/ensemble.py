@@ -14,7 +14,7 @@ from single_directions.experiments.drawing.ablation import Line, ablation_figure
 from single_directions.experiments.drawing.ensemble import leverage_figure, scatter_figure
 from single_directions.experiments.drawing.style import BLUE, VERMILLION
 from single_directions.experiments.experiment import Experiment, Picture, register
-from single_directions.experiments.pictures import amount, areas, lines_and_bands
+from single_directions.experiments.pictures import areas, heading, lines_and_bands
 from single_directions.experiments.section import Section
 from single_directions.experiments.statistics import (
     Estimate,
@@ -213,8 +213,7 @@ def draw(section: Section) -> Iterator[Picture]:
     if len(ensemble) > 3 and np.isfinite(without).all():
         yield _leverages(section, ensemble, without, f"figure_2_leverage{place}")
     if rates:
-        title = section.heading(amount(section, section.conditions()))
-        yield areas(section, section.conditions(), f"figure_2_auc{place}", title, raw=False)
+        yield areas(section, section.conditions(), f"figure_2_auc{place}", heading(section), raw=False)
 
 
 def _extremes(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:

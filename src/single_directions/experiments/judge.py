@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from single_directions.errors import BadInput, first_line
-from single_directions.experiments.claim import LEVEL, Claim, Finding, Outcome, Part, accuracy_column, outcome, part_of
+from single_directions.experiments.claim import LEVEL, Claim, Finding, Outcome, Part, accuracy_column, outcome
 from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
@@ -52,7 +52,6 @@ class Judgement(Outcome):
         experiment, claim, sweep: what is judged, by which runs.
         family: for how many claims p is corrected, see `family_size`.
         p_corrected: NaN where nothing is judged, as from fewer than 4 networks.
-        parts: all numbers of the claim, by what each is of (a level of corruption, ...).
         measured, details, caveats: as in `Finding`; other caveats are added.
         below_99: the networks below 99 % training accuracy, where they are out of place; `without_below_99` is the
             claim's number without them.
@@ -67,7 +66,6 @@ class Judgement(Outcome):
     family: int
     p_corrected: float
     measured: bool
-    parts: Mapping[str, Part]
     details: Mapping[str, Any]
     caveats: Sequence[str]
     below_99: Sequence[str]
@@ -216,7 +214,7 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
         *([REDUCED] if sweep.scale == "paper" and reductions(tables.runs) else []),
         *departures(tables.runs),
         *finding.caveats,
-        *_caveats(finding, result, claim, family),
+        *_caveats(result, claim, family),
         *below_99_caveats,
     ]
     if not_significant and result.holds is not None:
@@ -231,7 +229,6 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
         family=family,
         p_corrected=p_corrected,
         measured=finding.measured,
-        parts={label: part_of(estimate, claim) for label, estimate in finding.parts.items()},
         details=finding.details,
         caveats=caveats,
         below_99=below_99,
@@ -253,9 +250,9 @@ def _found(experiment: Experiment, claim: Claim, tables: Tables) -> Finding:
         ) from error
 
 
-def _caveats(finding: Finding, result: Outcome, claim: Claim, family: int) -> Iterator[str]:
+def _caveats(result: Outcome, claim: Claim, family: int) -> Iterator[str]:
     """Which parts have too few networks or unpaired ones, and what a verdict needs."""
-    parts = len(finding.parts)
+    parts = len(result.parts)
     if result.left_out:
         names = some([f"{label} ({n})" for label, n in result.left_out.items()])
         left_out = f"{len(result.left_out)} of {parts} {claim.several} left out"
@@ -265,16 +262,16 @@ def _caveats(finding: Finding, result: Outcome, claim: Claim, family: int) -> It
         several = f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side"
         yield f"{one if parts == 1 else several}, so there is no verdict"
     # Of a single network nothing is compared.
-    if unpaired := [label for label, part in finding.parts.items() if part.shared and part.n > 1]:
+    if unpaired := [label for label, part in result.parts.items() if part.shared and part.n > 1]:
         yield (
             f"{'; '.join(unpaired)}: the two sides share fewer than {LEAST_NETWORKS} seeds, so all networks are "
             "compared as independent groups (Welch), not within seeds"
         )
     if result.n >= LEAST_NETWORKS and not isfinite(result.value):
         yield "its number is not defined, as where all networks have the same"
-    if claim.of_shares and any(part.n for part in finding.parts.values()):
+    if claim.of_shares and any(part.n for part in result.parts.values()):
         # To hold, all parts judged must be clear. One part can refute, but its p is multiplied by their number.
-        sizes = [part.n for part in finding.parts.values() if part.n >= LEAST_NETWORKS]
+        sizes = [part.n for part in result.parts.values() if part.n >= LEAST_NETWORKS]
         to_hold, to_refute = (least_decisive(LEVEL / family / times) for times in (1, len(sizes) or parts))
         text = f"corrected for {family} claims, at least {to_hold} trainings"
         if sizes and min(sizes) >= to_hold and max(sizes) >= to_refute:

@@ -48,7 +48,7 @@ def by_condition(
     """
     conditions = section.conditions()
     lines = [Line(one.label, section.curves_of(one.runs), one.colour, one.dotted) for one in conditions]
-    title = section.heading(amount(section, conditions))
+    title = heading(section)
     name = f"figure_{section.experiment.figure or section.experiment.name}"
     draw = partial(ablation_figure, lines, section.chance, title, spread=spread, verticals=verticals)
     yield Picture(
@@ -80,9 +80,8 @@ def by_each_key(section: Section) -> Iterator[Picture]:
         named = replace(experiment, name=f"{experiment.name}{by}", conditions=(column,) if column else ())
         yield from by_condition(replace(section, experiment=named))
     if len(experiment.conditions) > 1:
-        conditions = section.conditions()
-        title = section.heading(amount(section, conditions))
-        yield areas(section, conditions, f"figure_{experiment.name}_auc{section.suffix}", title)
+        name = f"figure_{experiment.name}_auc{section.suffix}"
+        yield areas(section, section.conditions(), name, heading(section))
     if not (epochs := section.measured_epochs).empty:
         title = section.heading(count(epochs["run"].nunique(), "training"))
         yield training(epochs, f"figure_{experiment.name}_training{section.suffix}", title)
@@ -125,11 +124,11 @@ def row(condition: Condition, values: pd.Series) -> Row | None:
     return Row(list(known), mean.value, mean.low, mean.high, condition.colour, condition.dotted)
 
 
-def amount(section: Section, conditions: Sequence[Condition] = (), noun: str = "network") -> str:
-    """How many networks there are, or are in each condition."""
-    counts = sorted({len(one.runs) for one in conditions} or {len(section.runs)})
-    networks = f"{counts[0]} to {counts[-1]} {noun}s" if len(counts) > 1 else count(counts[0], noun)
-    return f"{networks}{' per condition' if len(conditions) > 1 else ''}"
+def heading(section: Section, noun: str = "network") -> str:
+    """The title of a figure of all networks: with how many there are, or are in each condition."""
+    counts = sorted(len(one.runs) for one in section.conditions())
+    networks = count(counts[0], noun) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} {noun}s"
+    return section.heading(f"{networks}{' per condition' if len(counts) > 1 else ''}")
 
 
 def lines_and_bands(section: Section, runs: pd.DataFrame, spread: Spread) -> str:

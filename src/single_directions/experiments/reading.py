@@ -14,7 +14,7 @@ import pandas as pd
 from single_directions.commands import called
 from single_directions.errors import BadInput, one_line
 from single_directions.experiments.sweeps import config_keys, config_of, variants
-from single_directions.experiments.tables import FILES, Tables
+from single_directions.experiments.tables import Tables
 from single_directions.runs.config import flat
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.identity import as_text, assignments, full_name, is_neutral, shown_command
@@ -109,7 +109,7 @@ def _read(path: Path) -> Iterator[_Run]:
             f"{path} is not a folder: name one of runs, as {called('train')} -m experiment=memorization makes, "
             "or that of an earlier report"
         )
-    if (path / FILES["runs"]).is_file():
+    if (path / "runs.csv").is_file():
         yield from _read_report(path)
     else:
         yield from map(_read_folder, run_folders(path))
@@ -117,7 +117,7 @@ def _read(path: Path) -> Iterator[_Run]:
 
 def _read_report(path: Path) -> Iterator[_Run]:
     runs, curves, epochs = (
-        _read_table(path / FILES[name], needed)
+        _read_table(path / f"{name}.csv", needed)
         for name, needed in (("runs", _FIRST), ("curves", _CURVES), ("epochs", ["run", "epoch"]))
     )
     curves, epochs = (table.assign(run=table["run"].ffill()) for table in (curves, epochs))
@@ -144,14 +144,14 @@ def _check_rows(path: Path, runs: pd.DataFrame, curves: pd.DataFrame, epochs: pd
     """Raises `BadInput` where rows are missing from the tables of a report."""
     named = {"any run"} if runs.empty else {*curves["run"].dropna(), *epochs["run"].dropna()}
     if missing := named - {*runs["run"]}:
-        raise _no_table(path / FILES["runs"], f"it has no row of {min(missing)}")
+        raise _no_table(path / "runs.csv", f"it has no row of {min(missing)}")
     done = runs[runs["state"] == "done"].set_index("run").reindex(columns=["orderings", "points", "epochs"])
     wanted = {"curves": done["orderings"] * done["points"], "epochs": done["epochs"]}
     for name, table in (("curves", curves[curves["epoch"].isna()]), ("epochs", epochs)):
         there = table["run"].value_counts()
         for run, rows in wanted[name].dropna().items():
             if there.get(run, 0) != rows:
-                raise _no_table(path / FILES[name], f"it has {there.get(run, 0)} rows of {run}, not {rows:.0f}")
+                raise _no_table(path / f"{name}.csv", f"it has {there.get(run, 0)} rows of {run}, not {rows:.0f}")
 
 
 def _no_table(file: Path, why: str) -> BadInput:

@@ -130,8 +130,7 @@ class Section:
 
     def curves_of(self, runs: pd.DataFrame) -> pd.DataFrame:
         """The final curves of some of its runs."""
-        curves = self.tables.final_curves
-        return curves[curves["run"].isin(runs["run"])]
+        return self.tables.of(runs).final_curves
 
 
 def sections_of(tables: Tables, claims: Sequence[Judgement]) -> list[Section]:

@@ -153,12 +153,9 @@ def is_own(experiment: str) -> bool:
 
 def own_conditions(runs: pd.DataFrame) -> tuple[str, ...]:
     """The columns of the overrides, but for seeds, in which the runs of a user's experiment differ."""
-    columns: dict[str, None] = {}
-    for key in dict.fromkeys(key for row in runs.to_dict("records") for key in overrides_of(row)):
-        column = f"config.{key}" if f"config.{key}" in runs else f"config.{key}._target_"
-        if column in runs and key.rpartition(".")[2] != "seed" and runs[column].nunique(dropna=False) > 1:
-            columns[column] = None
-    return tuple(columns)
+    keys = [key for row in runs.to_dict("records") for key in overrides_of(row) if key.rpartition(".")[2] != "seed"]
+    columns = [f"config.{key}" if f"config.{key}" in runs else f"config.{key}._target_" for key in keys]
+    return tuple(one for one in dict.fromkeys(columns) if one in runs and runs[one].nunique(dropna=False) > 1)
 
 
 def config_keys(columns: Iterable[Any]) -> list[str]:

@@ -7,8 +7,6 @@ import pandas as pd
 
 from single_directions.runs.folder import write_text
 
-FILES = {"runs": "runs.csv", "curves": "curves.csv", "epochs": "epochs.csv"}
-
 
 @dataclass(frozen=True, eq=False)
 class Tables:
@@ -47,9 +45,9 @@ class Tables:
         epochs. A run's name then stands in the first of its rows alone.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for name, file in FILES.items():
+        for name in ("runs", "curves", "epochs"):
             table, digits = getattr(self, name), None
             if small and name != "runs":
                 table = table[table["epoch"].isna()] if name == "curves" else table
                 table, digits = table.assign(run=table["run"].mask(table["run"].eq(table["run"].shift()))), "%.6g"
-            write_text(folder / file, table.to_csv(index=False, float_format=digits))
+            write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=digits))

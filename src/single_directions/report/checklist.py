@@ -11,22 +11,20 @@ from single_directions.experiments.wording import DATA, count
 from single_directions.report.provenance import compute
 from single_directions.report.views import Fact
 
-_FOLLOWS = (
-    " The paper's experiments follow the paper as far as it describes them; for what it leaves open, the configuration "
-    "has a key with a comment."
-)
-_WITH_TEST_IMAGES = {**DATA, "image_folder": "folders of images"}
-
 
 def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]:
     """Questions and answers; those on the paper only where one of its experiments was run."""
     done = runs[runs["state"] == "done"]
     papers = any(section.experiment.figure for section in sections)
+    follows = (
+        " The paper's experiments follow the paper as far as it describes them; for what it leaves open, the "
+        "configuration has a key with a comment."
+    )
     yield Fact(
         "What is measured, on what networks?",
         "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU. "
         "Accuracy is taken on training images, against the labels that the network was trained on. Networks: "
-        f"{_networks(done)}. Each section lists its settings.{_FOLLOWS if papers else ''}",
+        f"{_networks(done)}. Each section lists its settings.{follows if papers else ''}",
     )
     data = sorted({section.brief for section in sections if not section.runs.empty})
     yield Fact(
@@ -104,7 +102,7 @@ def _split(done: pd.DataFrame) -> str:
     """Where test images come from, and how pixels are scaled, of the data sets of this project."""
     names = set(done["data"])
     sentences = []
-    if own := [word for name, word in _WITH_TEST_IMAGES.items() if name in names]:
+    if own := [word for name, word in {**DATA, "image_folder": "folders of images"}.items() if name in names]:
         sentences.append(f"{', '.join(own)}: the training and test images that the data set comes with. ")
     if "digits" in names:
         sentences.append("Digits: 500 of the images are for testing, balanced by class, the same for every seed. ")

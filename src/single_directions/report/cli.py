@@ -17,8 +17,7 @@ from single_directions.experiments.section import Section, sections_of
 from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
-from single_directions.report.reasons import FILE as REASONS
-from single_directions.report.reasons import HISTORY, read_history, read_reasons, with_notes
+from single_directions.report.reasons import HISTORY, REASONS, read_notes, with_notes
 from single_directions.report.render import TUNING, html, markdown
 from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
@@ -50,7 +49,7 @@ def report() -> None:
 
 
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, config_dir: Path | None) -> None:
-    tables, reasons, history = read_tables(inputs), read_reasons(inputs), read_history(inputs)
+    tables, reasons, history = read_tables(inputs), read_notes(inputs, REASONS), read_notes(inputs, HISTORY)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} {inputs[0]} tells why")
     # W&B's own config.yaml makes no run. A run would be hidden from the next report by runs.csv.

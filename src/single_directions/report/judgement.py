@@ -159,6 +159,8 @@ def _significance(judgement: Judgement) -> Iterator[str]:
 def _details(judgement: Judgement) -> Iterator[Block]:
     """The numbers of each part, correlations side by side, and what stopping would have cost."""
     details = judgement.details
+    heads: tuple[str, ...]
+    rows: list[tuple[object, ...]]
     if len(judgement.parts) > 1:
         words = {True: "as claimed", False: "against the claim", None: "undecided"}
         rows = [
@@ -169,18 +171,18 @@ def _details(judgement: Judgement) -> Iterator[Block]:
         heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
-        rows_by_raw_auc = [(name, interval_cell(part), part.n) for name, part in details["by_raw_auc"].items()]
+        rows = [(name, interval_cell(part), part.n) for name, part in details["by_raw_auc"].items()]
         text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
-        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), rows_by_raw_auc, "details"))
+        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), rows, "details"))
     if "partial" in details:
-        correlations = [(name, interval_cell(part)) for name, part in _correlations(details).items()]
-        two_heads = ("Correlation of AUC and generalization error", "Value [95 % interval]")
-        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(two_heads, correlations, "details"))
+        rows = [(name, interval_cell(part)) for name, part in _correlations(details).items()]
+        heads = ("Correlation of AUC and generalization error", "Value [95 % interval]")
+        yield Block(text=(f"A network's AUC is {details['auc']}.",), table=table(heads, rows, "details"))
     if "settings" in details:
-        seven_heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
-                       "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
-        stopped = [_stopped(setting) for setting in details["settings"]]
-        yield Block(text=(_patience(details["patience"]),), table=table(seven_heads, stopped, "details"))
+        heads = ("Setting", "n", "Test loss at the end", "stopped by AUC", "stopped by test loss",
+                 "stopped by AUC minus by test loss [95 % interval]", "epochs until stopped by AUC")  # fmt: skip
+        rows = [_stopped(setting) for setting in details["settings"]]
+        yield Block(text=(_patience(details["patience"]),), table=table(heads, rows, "details"))
 
 
 def _correlations(details: Mapping[str, Any]) -> dict[str, Interval]:

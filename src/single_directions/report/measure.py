@@ -1,7 +1,6 @@
 """The command line: `python scripts/measure.py TARGET` measures a network that was trained before."""
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -162,7 +161,7 @@ def _record(
     """The result as JSON: `auc` and `auc_normalized` are those of the curve."""
     asked = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
     return {
-        "asked": json.loads(json.dumps(asked)),
+        "asked": asked,
         "data": target.data.name,
         "label_hash": target.data.label_hash,
         "images": curve.images,

@@ -1,7 +1,6 @@
 """The view of the whole report, built once from tables, sections and figures."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -154,9 +153,5 @@ def _rest(runs: pd.DataFrame, of_paper: bool) -> Iterator[Block]:
         yield Block("Other runs", table=table(heads, rows), id="others")
     left_out = runs[runs["state"] != "done"].to_dict("records")
     if left_out:
-        told = [(Cell(run["run"], "code"), run["state"], _text(run.get("reason"))) for run in left_out]
+        told = [(Cell(run["run"], "code"), run["state"], run["reason"]) for run in left_out]
         yield Block("Runs left out", table=table(("Run", "State", "Reason"), told), id="left-out")
-
-
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)

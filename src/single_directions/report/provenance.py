@@ -179,11 +179,8 @@ def _each(values: pd.Series) -> str:
         return "none"
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         known.sort()
-        if (
-            len(known) > 3
-            and known[-1] - known[0] == len(known) - 1
-            and all(float(value).is_integer() for value in known)
-        ):
+        in_a_row = known == [known[0] + step for step in range(len(known))]
+        if len(known) > 3 and in_a_row and float(known[0]).is_integer():
             return f"{known[0]:.0f} to {known[-1]:.0f}"
         return ", ".join(f"{value:,.0f}" if float(value).is_integer() else f"{value:g}" for value in known)
     return ", ".join(map(str, known))

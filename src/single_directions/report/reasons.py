@@ -1,38 +1,47 @@
 """What the authors of some results say beside their claims: why one holds or not, and how its rule changed."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from single_directions.errors import BadInput, one_line
 from single_directions.experiments.experiment import EXPERIMENTS
 from single_directions.experiments.judge import Before, Change, Judgement
 
-FILE = "reasons.json"
+REASONS = "reasons.json"
 """A claim's most likely reason, by its id."""
 HISTORY = "history.json"
 """What was changed about a claim after its outcome was seen, by its id."""
 _EXAMPLES = {
-    FILE: '{"batch_norm.auc": "why, most likely"}',
+    REASONS: '{"batch_norm.auc": "why, most likely"}',
     HISTORY: '{"batch_norm.auc": {"changed": "what and why", "before": {"verdict": "inconclusive", "value": 0.04, '
     '"low": 0.02, "high": 0.06, "n": 4}}}',
 }
-Note = TypeVar("Note", str, Change)
 
 
-def read_reasons(inputs: Sequence[Path]) -> dict[str, str]:
-    """The reasons in some folders, by the claim's id or, where several sweeps have the claim, by `Judgement.name`.
+def read_notes(inputs: Sequence[Path], name: str) -> dict[str, Any]:
+    """The notes in some folders' files of a name, `REASONS` (texts) or `HISTORY` (a `Change` each).
 
-    Raises `BadInput` for a file that is not as in `_EXAMPLES`, and for an id that no claim has.
+    They are by the claim's id or, where several sweeps have the claim, by `Judgement.name`. Raises `BadInput` for a
+    file that is not as in `_EXAMPLES`, and for an id that no claim has.
     """
-    return _read(inputs, FILE, _text)
-
-
-def read_history(inputs: Sequence[Path]) -> dict[str, Change]:
-    """The changes in some folders, by claims as in `read_reasons`. Raises `BadInput` as `read_reasons` does."""
-    return _read(inputs, HISTORY, _change)
+    note_of = {REASONS: _text, HISTORY: _change}[name]
+    known = sorted(f"{one.name}.{claim.name}" for one in EXPERIMENTS.values() for claim in one.claims)
+    found: dict[str, Any] = {}
+    for file in (folder / name for folder in inputs if (folder / name).is_file()):
+        try:
+            notes = json.loads(file.read_text())
+            own = {str(key): note_of(note) for key, note in notes.items()}
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise BadInput(f"{file}: must be like {_EXAMPLES[name]}, by the ids of claims.json") from error
+        if unknown := [key for key in own if key.partition("/")[0] not in known]:
+            raise BadInput(f"{file}: no claim is called {unknown[0]}; there are: {', '.join(known)}")
+        found |= own
+    return found
 
 
 def with_notes(
@@ -57,20 +66,3 @@ def _change(note: Any) -> Change:
     before = Before(**note["before"])
     _text(before.verdict)
     return Change(_text(note["changed"]), before)
-
-
-def _read(inputs: Sequence[Path], name: str, note_of: Callable[[Any], Note]) -> dict[str, Note]:
-    known = sorted(f"{one.name}.{claim.name}" for one in EXPERIMENTS.values() for claim in one.claims)
-    found: dict[str, Note] = {}
-    for file in (folder / name for folder in inputs if (folder / name).is_file()):
-        try:
-            notes = json.loads(file.read_text())
-            own = {str(key): note_of(note) for key, note in notes.items()}
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
-        except (AttributeError, KeyError, TypeError) as error:
-            raise BadInput(f"{file}: must be like {_EXAMPLES[name]}, by the ids of claims.json") from error
-        if unknown := [key for key in own if key.partition("/")[0] not in known]:
-            raise BadInput(f"{file}: no claim is called {unknown[0]}; there are: {', '.join(known)}")
-        found |= own
-    return found
