@@ -127,6 +127,7 @@ def test_rows_have_dots_a_mean_and_an_interval_if_there_is_one():
 
 def test_groups_of_networks_are_told_apart():
     networks = pd.DataFrame({"generalization_error": [0.1, 0.2, 0.3], "auc_normalized": [0.5, 0.4, 0.3]})
+    networks["auc_normalized_se"] = np.nan
     [axes] = scatter_figure(networks, pd.Series(["a", "b", "a"]), "cluster", "").axes
     marks = [group.lines[0] for group in axes.containers]
     assert [mark.get_xydata().tolist() for mark in marks] == [[[0.1, 0.5], [0.3, 0.3]], [[0.2, 0.4]]]
@@ -134,14 +135,12 @@ def test_groups_of_networks_are_told_apart():
     assert not scatter_figure(networks, None, "", "").legends
 
 
-def test_bars_are_standard_errors_over_orderings():
+def test_bars_are_standard_errors():
     networks = pd.DataFrame({"generalization_error": [0.1, 0.2], "auc_normalized": [0.5, 0.4]})
-    known = networks.assign(auc_normalized_std=[0.3, np.nan], orderings=[9, 9])
-    for table, errors in ((known, [0.1, 0.0]), (networks, [0.0, 0.0])):
-        [axes] = scatter_figure(table, None, "", "").axes
-        bars = [bar[:, 1] for bar in axes.collections[0].get_segments()]
-        assert [np.ptp(bar) / 2 for bar in bars] == pytest.approx(errors)
-        assert [bar.mean() for bar in bars] == pytest.approx([0.5, 0.4])
+    [axes] = scatter_figure(networks.assign(auc_normalized_se=[0.1, np.nan]), None, "", "").axes
+    bars = [bar[:, 1] for bar in axes.collections[0].get_segments()]
+    assert [np.ptp(bar) / 2 for bar in bars] == pytest.approx([0.1, 0])
+    assert [bar.mean() for bar in bars] == pytest.approx([0.5, 0.4])
 
 
 def test_networks_that_matter_most_are_named_and_do_not_cover_each_other():
@@ -212,6 +211,7 @@ def test_nothing_is_cut_or_covered_however_long_the_title(lines, trainings):
     names = [f"Adam, learning rate 0.0003, {images},000 images" for images in range(8)]
     labelled = [Line(f"dropout 0.{place}, 100 % corrupted", curves((0.7, 1.1)), "k") for place in range(9)]
     networks = pd.DataFrame({"generalization_error": [0.1, 0.2, 0.3], "auc_normalized": [0.5, 0.4, 0.3]})
+    networks["auc_normalized_se"] = np.nan
     figures = [
         ablation_figure(labelled, 0.1, title),
         dots_figure(names, [Column(rows, "AUC", (0, 1))], title),

@@ -130,8 +130,11 @@ def test_learning_rates_are_told_apart(ensemble):
 def test_estimates_are_taken_where_all_networks_have_one(ensemble):
     tables = ensemble(slope=1)
     assert generalization(tables).details["auc"] == "the mean over its orderings"
+    own = tables.runs.assign(auc_normalized_std=0.3, orderings=9, estimate_auc_normalized_se=0.02)
+    assert networks(own)["auc_normalized_se"].to_numpy() == pytest.approx(0.1)  # of the mean over orderings
     better = -tables.runs["generalization_error"]
-    runs = tables.runs.assign(estimate_auc=0.9 * better, estimate_auc_normalized=better)
+    runs = own.assign(estimate_auc=0.9 * better, estimate_auc_normalized=better)
+    assert set(networks(runs)["auc_normalized_se"]) == {0.02}
     finding = generalization(tables.of(runs))
     assert finding.parts["all networks"].value == pytest.approx(-1)
     assert finding.details["auc"].startswith("estimated")

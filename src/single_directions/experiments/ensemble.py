@@ -49,10 +49,14 @@ def estimated(runs: pd.DataFrame) -> bool:
 def networks(runs: pd.DataFrame) -> pd.DataFrame:
     """The networks that have all the numbers needed, one row each, sorted by generalization error.
 
-    `auc` and `auc_normalized` are the estimates if all networks have one.
+    `auc` and `auc_normalized` are the estimates if all networks have one. `auc_normalized_se` is the standard error.
     """
+    known = runs.reindex(columns=["auc_normalized_std", "orderings", "estimate_auc_normalized_se"]).apply(pd.to_numeric)
+    errors = known["auc_normalized_std"] / known["orderings"] ** 0.5
     if estimated(runs):
         runs = runs.assign(**{column: runs[estimate] for column, estimate in ESTIMATES.items()})
+        errors = known["estimate_auc_normalized_se"]
+    runs = runs.assign(auc_normalized_se=errors)
     numbers = runs.reindex(columns=[*NEEDED]).apply(pd.to_numeric, errors="coerce")
     whole = runs.assign(**numbers)[np.isfinite(numbers).all(axis=1)]
     return whole.sort_values(["generalization_error", "run"], ignore_index=True)
@@ -246,8 +250,8 @@ def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
         name,
         scatter_figure(ensemble, groups, legend, section.heading(count(len(ensemble), "network")) + rho),
         "One mark for each network. Normalized AUC: the area under its curve, divided by its accuracy with nothing "
-        "ablated."
-        + (" Bars: one standard error of the mean over orderings." if "auc_normalized_std" in ensemble else "")
+        f"ablated; {ESTIMATED if estimated(ensemble) else BY_CURVE}."
+        + (" Bars: one standard error." if ensemble["auc_normalized_se"].notna().any() else "")
         + (f" Colours and marks: {legend}." if groups is not None else "")
         + (" ρ: Spearman's correlation, with its 95 % interval." if rho else ""),
     )

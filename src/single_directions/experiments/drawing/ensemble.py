@@ -19,13 +19,11 @@ NAMED = 3
 def scatter_figure(networks: pd.DataFrame, groups: pd.Series | None, legend: str, title: str) -> Figure:
     """Normalized AUC against generalization error, one mark for each network (Figure 2b).
 
-    Bars are one standard error of the mean over a network's orderings, where the columns `auc_normalized_std` and
-    `orderings` are known. `groups` has the group of each network, sorted as in the legend, with the index of
-    `networks`. Each group has its own colour and marks.
+    Bars are one standard error, where the column `auc_normalized_se` is known. `groups` has the group of each network,
+    sorted as in the legend, with the index of `networks`. Each group has its own colour and marks.
     """
     figure, axes = style.new_figure(title)
-    known = networks.reindex(columns=["auc_normalized_std", "orderings"]).apply(pd.to_numeric)
-    errors = (known["auc_normalized_std"] / known["orderings"] ** 0.5).fillna(0)
+    errors = networks["auc_normalized_se"].fillna(0)
     labels = pd.Series("", networks.index) if groups is None else groups
     for label, colour, marker in zip(labels.unique(), cycle(style.DISTINCT), cycle(style.MARKERS), strict=False):
         group = networks.loc[labels.index[labels == label]]
