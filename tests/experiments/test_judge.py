@@ -166,8 +166,22 @@ def test_networks_that_did_not_memorize_are_named_and_left_out_once(memorization
     assert "nan" not in told
     assert told.endswith("from 1, which is undecided")
     all_short = judged(memorization(train_accuracy=0.5))["auc"]
-    assert any("run=5 and 24 more" in caveat for caveat in all_short.caveats)
-    assert any(caveat.endswith("without them there is no number to judge") for caveat in all_short.caveats)
+    [told] = [caveat for caveat in all_short.caveats if "below 99 %" in caveat]
+    assert told == "30 of 30 networks are below 99 % training accuracy: without them there is no number to judge"
+
+
+def test_conditions_below_99_percent_as_a_whole_are_named_once(constructed):
+    rows = [
+        {"seed": seed, "config.network.batch_norm": on, "auc": 0.5, "train_accuracy": 1 - 0.1 * (not on or seed == 2)}
+        for seed in range(4)
+        for on in (True, False)
+    ]
+    tables = constructed("batch_norm", rows)
+    overrides = [json.dumps([f"network.batch_norm={row['config.network.batch_norm']}", f"seed={row['seed']}"])
+                 for row in rows]  # fmt: skip
+    [told] = [one for one in judged(tables.of(tables.runs.assign(overrides=overrides)))["auc"].caveats if "99 %" in one]
+    assert "5 of 8 networks are below 99 % training accuracy (all of network.batch_norm=False; " in told
+    assert "(all of network.batch_norm=False; network.batch_norm=True,seed=2): without them" in told
 
 
 def test_departures_from_the_paper_are_named(memorization):

@@ -49,7 +49,7 @@ def test_section_has_figures_by_key_and_a_table(tables):
     text = html(page_of(tables, [section], [[Figure(picture.name, picture.caption, "<svg/>") for picture in shown]]))
     assert "Own experiment: mine" in text
     assert "If settings were chosen without a test set" in text
-    for other in ("Other runs", "the paper", "Morcos", "main claims", "Not run yet", "What holds"):
+    for other in ("Other runs", "the paper", "Morcos", "main claims", "Not among these runs", "What holds"):
         assert other not in text
 
 

@@ -202,7 +202,7 @@ def test_patience_stands_beside_what_stopping_would_have_cost():
 
 
 def test_missing_experiments_are_named_with_their_command(text):
-    assert "Not run yet" not in words(text)
+    assert "Not among these runs" not in words(text)
     missing = part(render(tables({"memorization": 1})), "missing")
     found = set(re.findall(r"train.py -m experiment=(\w+)", missing))
     assert found == {one.name for one in papers()} - {"memorization"}

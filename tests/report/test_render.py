@@ -26,7 +26,7 @@ SECTION = SectionView(
 )
 PAGE = Page(
     title="Title",
-    intro="Intro",
+    intro=("Intro",),
     tiles=(Fact("networks", "3"),),
     words=(),
     claims=(Block("Group", ("meaning",), TABLE),),

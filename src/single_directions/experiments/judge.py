@@ -1,5 +1,6 @@
 """All claims judged on all sweeps."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from math import isfinite, nan
@@ -14,7 +15,7 @@ from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
 from single_directions.experiments.statistics import LEAST_NETWORKS, least_decisive
-from single_directions.experiments.sweeps import Sweep, not_done, overrides_of, sweeps, swept_keys
+from single_directions.experiments.sweeps import Sweep, conditions, not_done, overrides_of, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count, interval, some
 from single_directions.runs.folder import write_json
@@ -296,8 +297,13 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
     if isfinite(result.value):
         words = {True: "which is as claimed", False: "which is against the claim", None: "which is undecided"}
         text = f"without them the number is {interval(result)} from {result.n}, {words[result.holds]}"
-    names = some(_swept_parts(below.to_dict("records"), swept_keys(experiment.name)))
-    caveat = f"{len(below)} of {len(tables.runs)} networks are below 99 % training accuracy ({names}): {text}"
+    condition = conditions(tables.runs)
+    sizes, of_them = Counter(condition), Counter(condition[below.index])
+    whole = [one for one, size in of_them.items() if one and size == sizes[one] > 1]
+    others = below[~condition[below.index].isin(whole)]
+    names = [f"all of {one}" for one in whole] + _swept_parts(others.to_dict("records"), swept_keys(experiment.name))
+    named = f" ({some(names)})" if len(below) < len(tables.runs) else ""
+    caveat = f"{len(below)} of {len(tables.runs)} networks are below 99 % training accuracy{named}: {text}"
     without = Part(**{one.name: getattr(result, one.name) for one in fields(Part)})
     return list(below["run"]), without, [caveat]
 

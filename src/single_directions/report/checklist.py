@@ -35,17 +35,18 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
     )
     yield Fact(
         "Is there a validation set?",
-        "No. No setting and no stopping depends on test images, so none is needed. Test images give the test loss, "
-        "test accuracy and generalization error that the claims are about.",
+        "None is needed: no setting and no stopping depends on test images, which give the test loss, test accuracy "
+        "and generalization error that the claims are about. Where a setting was chosen by accuracy on held-out "
+        "training images, `docs/planned_runs.md` says so.",
     )
     if papers:
         yield Fact(
             "Which hyperparameters were tried, and how was one chosen?",
-            "The paper does not state optimizer and learning rate. Of a small grid (`conf/experiment/tuning.yaml`) the "
-            "setting was chosen that needs the fewest epochs to reach 99 % training accuracy on true labels; of "
-            "equals, the one with the least training loss. Nothing was chosen by how a claim comes out. Where a "
-            "command sets another optimizer or learning rate, `docs/planned_runs.md` says how it was chosen if the run "
-            "is the project's own. Each section lists all settings.",
+            "The paper does not state optimizer and learning rate. Those of the configuration are the setting of a "
+            "small grid (`conf/experiment/tuning.yaml`) that needs the fewest epochs to reach 99 % training accuracy "
+            "on true labels; of equals, the one with the least training loss. Where a command sets others, "
+            "`docs/planned_runs.md` says how they were chosen if the run is the project's own. Nothing was chosen by "
+            "how a claim comes out. Each section lists all settings.",
         )
     numbers = "; ".join(
         "; ".join([f"{section.experiment.name}, {section.title}: {len(section.runs)} done", *section.not_done])

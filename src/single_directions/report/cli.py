@@ -17,7 +17,7 @@ from single_directions.experiments.section import Section, sections_of
 from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
-from single_directions.report.reasons import HISTORY, REASONS, read_notes, with_notes
+from single_directions.report.reasons import ABOUT, HISTORY, REASONS, read_about, read_notes, with_notes
 from single_directions.report.render import TUNING, html, markdown
 from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
@@ -49,7 +49,8 @@ def report() -> None:
 
 
 def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, config_dir: Path | None) -> None:
-    tables, reasons, history = read_tables(inputs), read_notes(inputs, REASONS), read_notes(inputs, HISTORY)
+    tables, about = read_tables(inputs), read_about(inputs)
+    reasons, history = read_notes(inputs, REASONS), read_notes(inputs, HISTORY)
     if not (tables.runs["state"] == "done").any():
         raise BadInput(f"no run in {', '.join(map(str, inputs))} is done: {called('status')} {inputs[0]} tells why")
     # W&B's own config.yaml makes no run. A run would be hidden from the next report by runs.csv.
@@ -69,12 +70,14 @@ def _report(inputs: Sequence[Path], output: Path, wandb: bool, small: bool, conf
         for name, notes in ((REASONS, reasons), (HISTORY, history)):
             if notes:
                 write_json(new / name, plain(notes))
+        if about:
+            write_text(new / ABOUT, about + "\n")
         tables = read_tables([new])  # so that the report made from these files is the same
         sections = sections_of(tables, with_notes(judge(tables), reasons, history))
         claims = [claim for section in sections for claim in section.claims]
         write_claims(claims, new / "claims.json")
         figures = [[_figure(picture, new) for picture in pictures(section)] for section in sections]
-        page = page_of(tables, sections, figures)
+        page = page_of(tables, sections, figures, about)
         written = markdown(page) if small else {"index.html": html(page)}
         for name, text in written.items():
             write_text(new / name, text)

@@ -53,14 +53,14 @@ FOOTER = (
 )
 
 
-def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]]) -> Page:
-    """The view, the same for the same tables. `figures` has those of each section."""
+def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]], about: str = "") -> Page:
+    """The view, the same for the same tables. `figures` has those of each section, `about` is told at the top."""
     runs = tables.runs
     of_paper = any(section.experiment.figure for section in sections)
     claims = [claim for section in sections for claim in section.claims]
     return Page(
         title="How much do networks rely on single directions?",
-        intro=PAPER if of_paper else MEASURED,
+        intro=tuple(filter(None, (PAPER if of_paper else MEASURED, about))),
         tiles=tuple(_tiles(runs, sections, of_paper)),
         words=tuple(Fact(word, text) for word, text in (WORDS | (VERDICTS if claims else {})).items()),
         claims=tuple(all_claims(sections)) if of_paper or claims else (),
@@ -140,7 +140,7 @@ def _rest(runs: pd.DataFrame, of_paper: bool) -> Iterator[Block]:
         for scale in scales
     ]
     if commands:
-        yield Block("Not run yet", table=table(("Figure", "Experiment", "Command"), commands), id="missing")
+        yield Block("Not among these runs", table=table(("Figure", "Experiment", "Command"), commands), id="missing")
     others = runs[(runs["state"] == "done") & ~runs["experiment"].isin([*EXPERIMENTS, TUNING])]
     others = others[~others["experiment"].map(is_own)]
     if len(others):

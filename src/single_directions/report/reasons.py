@@ -12,6 +12,8 @@ from single_directions.experiments.judge import Before, Change, Judgement
 
 REASONS = "reasons.json"
 """A claim's most likely reason, by its id."""
+ABOUT = "about.txt"
+"""What the results of a folder are, in a few sentences for the top of the page."""
 HISTORY = "history.json"
 """What was changed about a claim after its outcome was seen, by its id."""
 _EXAMPLES = {
@@ -42,6 +44,15 @@ def read_notes(inputs: Sequence[Path], name: str) -> dict[str, Any]:
             raise BadInput(f"{file}: no claim is called {unknown[0]}; there are: {', '.join(known)}")
         found |= own
     return found
+
+
+def read_about(inputs: Sequence[Path]) -> str:
+    """What some folders' files `ABOUT` say. Raises `BadInput` for a file that cannot be read."""
+    try:
+        texts = [(folder / ABOUT).read_text() for folder in inputs if (folder / ABOUT).is_file()]
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{ABOUT}: cannot be read ({one_line(error)}); mend or remove it") from error
+    return " ".join(" ".join(texts).split())
 
 
 def with_notes(

@@ -98,7 +98,7 @@ class Page:
     """The whole report."""
 
     title: str
-    intro: str
+    intro: tuple[str, ...]
     tiles: tuple[Fact, ...]
     words: tuple[Fact, ...]
     claims: tuple[Block, ...]
