@@ -36,13 +36,6 @@ def test_options_may_stand_anywhere(command):
     assert "2 runs: 2 missing" in shown[0][1]
 
 
-def test_run_that_is_named_twice_is_counted_once(command):
-    code, out, err = command("-m", *QUICK, "seed=0,0", "dry_run=true")
-    assert (code, err) == (None, "")
-    assert out.splitlines()[0].endswith(": 1 run: 1 missing")
-    assert out.endswith("1 of 1 runs are left to do\n")
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
