@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from scipy import stats
 
 from single_directions.errors import BadInput
+from single_directions.experiments import mean_interval
 from single_directions.experiments.drawing.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, VERMILLION
 from single_directions.runs.folder import RunFolder, write_json, write_text
 
@@ -185,14 +184,6 @@ def stopped(epochs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: Values) -> tuple[float, float]:
-    """The mean, and half the width of its 95 % interval by Student's t: NaN for a single value."""
-    numbers = np.asarray(values, dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
-    n, mean = len(numbers), float(numbers.mean())
-    return mean, float(stats.t.ppf(0.975, n - 1) * numbers.std(ddof=1) / n**0.5) if n > 1 else float("nan")
-
-
 def by_seed(table: pd.DataFrame, rule: str) -> pd.DataFrame:
     """A rule's losses, a row a condition and a column a seed; NaN where that was not trained."""
     return table[table["rule"] == rule].pivot(index=CONDITION, columns="seed", values="loss")
@@ -306,8 +297,9 @@ def _named(condition: Any) -> str:
 
 def _points(losses: Values, sign: str = "", brief: bool = False) -> str:
     """A mean in percentage points, with its interval or half the width of it."""
-    mean, half = (100 * value for value in mean_interval(losses))
-    mean = round(mean, 1 if brief else 2) + 0.0  # never -0.0
+    found = mean_interval(losses)
+    mean = round(100 * found.value, 1 if brief else 2) + 0.0  # never -0.0
+    half = 100 * (found.high - found.low) / 2
     if not isfinite(half):
         return f"{mean:{sign}.1f}"
     return (
@@ -388,24 +380,16 @@ def signals_figure(epochs: pd.DataFrame, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def read_epochs(folder: Path) -> pd.DataFrame:
-    """The committed table."""
-    return pd.read_csv(folder / "epochs.csv")
-
-
 def write(folder: Path) -> None:
     """Make all files of a folder anew from its epochs.csv and about.json, and the README's text above the results."""
-    epochs, about = read_epochs(folder), json.loads((folder / "about.json").read_text())
+    epochs, about = pd.read_csv(folder / "epochs.csv"), json.loads((folder / "about.json").read_text())
     table = stopped(epochs)
     write_text(folder / "stopping.csv", table.to_csv(index=False, float_format="%.10g"))
     readme = folder / "README.md"
     write_text(readme, page(table, about, readme.read_text()))
     with matplotlib.rc_context(STYLE):
-        for name, draw in (
-            ("losses", partial(losses_figure, table)),
-            ("signals", partial(signals_figure, epochs, table)),
-        ):
-            draw().savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
+        for name, figure in {"losses": losses_figure(table), "signals": signals_figure(epochs, table)}.items():
+            figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
 
 
 def main() -> None:

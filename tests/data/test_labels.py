@@ -84,17 +84,6 @@ def test_the_seed_decides_and_the_global_generator_is_neither_read_nor_advanced(
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("corruption", [-0.1, 1.01, float("nan"), "half"])
-def test_corruption_outside_0_to_1_is_refused(corruption: float) -> None:
-    with pytest.raises(BadInput, match=r"data\.corruption must lie between 0 and 1"):
-        corrupt(LABELS, corruption)
-
-
-def test_unknown_kind_is_refused_with_the_ones_there_are() -> None:
-    with pytest.raises(BadInput, match="must be one of shuffle, uniform, not swap"):
-        corrupt(LABELS, 0.5, "swap")
-
-
 @on_any_machine
 @given(labels=label_lists, data=st.data(), seed=seeds)
 def test_a_subset_takes_as_many_of_each_class_as_there_can_be(labels: Tensor, data: st.DataObject, seed: int) -> None:

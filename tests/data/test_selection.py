@@ -109,7 +109,10 @@ def test_test_labels_are_never_corrupted() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"corruption": 1.5}, r"data\.corruption must lie between 0 and 1, not 1\.5"),
+        ({"corruption": 1.01}, r"data\.corruption must lie between 0 and 1, not 1\.01"),
+        ({"corruption": -0.1}, r"data\.corruption must lie between 0 and 1, not -0\.1"),
+        ({"corruption": float("nan")}, r"data\.corruption must lie between 0 and 1, not nan"),
+        ({"corruption": "half"}, r"data\.corruption must lie between 0 and 1, not half"),
         ({"corruption_kind": "swap"}, r"data\.corruption_kind must be one of shuffle, uniform, not swap"),
         ({"train_samples": 0}, r"data\.train_samples must be a whole number of at least 1"),
         ({"test_samples": 2.5}, r"data\.test_samples must be a whole number of at least 1"),

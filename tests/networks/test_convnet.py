@@ -63,12 +63,6 @@ def test_the_pooled_head_reads_the_mean_of_each_feature_map() -> None:
     assert torch.allclose(network(inputs), network.head(maps.mean((2, 3))), atol=1e-6)
 
 
-@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf"), "wide"])
-def test_impossible_width_is_refused(width: object) -> None:
-    with pytest.raises(BadInput, match=r"network\.width"):
-        ConvNet((3, 32, 32), 10, width=width)
-
-
 def test_unknown_head_is_refused_with_the_ones_there_are() -> None:
     with pytest.raises(BadInput, match=r"network\.head must be one of flatten, hidden, pool, not mean"):
         ConvNet((3, 32, 32), 10, head="mean")

@@ -70,3 +70,10 @@ def test_what_cannot_be_classified_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         network(input_shape, classes)
+
+
+@pytest.mark.parametrize("network", [ConvNet, ResNet50])
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf"), "wide"])
+def test_width_that_cannot_be_is_refused(network: Callable[..., nn.Module], width: object) -> None:
+    with pytest.raises(BadInput, match=r"network\.width must be above 0"):
+        network((3, 32, 32), 10, width=width)

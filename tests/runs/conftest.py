@@ -61,3 +61,19 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         return code, shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def refused(command: Command, tmp_path: Path) -> Callable[..., str]:
+    """Runs the command with arguments that cannot be, and returns what it says: one line. No run begins."""
+
+    def run(*arguments: str) -> str:
+        before = sorted(tmp_path.rglob("runs/**/*"))
+        code, out, err = command(*arguments)
+        assert out == err == ""
+        assert isinstance(code, str)  # which Python prints, with exit status 1
+        assert "\n" not in code
+        assert sorted(tmp_path.rglob("runs/**/*")) == before
+        return code
+
+    return run

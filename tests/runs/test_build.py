@@ -62,10 +62,7 @@ def test_initialization_follows_from_seed_alone(settings):
         (["optimizer.lr=inf"], "optimizer.lr must be a finite number, not inf"),
         (["optimizer.lr=nan"], "optimizer.lr must be a finite number, not nan"),
         (["optimizer.weight_decay=inf"], "optimizer.weight_decay must be a finite number, not inf"),
-        (
-            ["optimizer=adam", "+optimizer.betas=[0.9,nan]"],
-            r"optimizer.betas must be a finite number, not \[0.9, nan\]",
-        ),
+        (["optimizer=adam", "+optimizer.betas=[0.9,nan]"], r"optimizer.betas must be a finite number, not \[0.9, nan"),
         (["scheduler=steps", "scheduler.gamma=inf"], "scheduler.gamma must be a finite number, not inf"),
         (["+trainer.gradient_clip_val=nan"], "trainer.gradient_clip_val must be a number, not nan"),
         (["optimizer.lr=fast"], r"optimizer: .*; it was given .*optimizer\.lr='fast'"),

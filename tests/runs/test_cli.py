@@ -50,12 +50,8 @@ def test_sweep_of_an_experiment(command, tmp_path):
     folders = list((tmp_path / "runs" / "memorization" / "demo-digits").glob("*/summary.json"))
     words = ["python", "scripts/train.py", "-m", "experiment=memorization", *QUICK, levels, "seed=0,1"]
     assert all(shlex.split(json.loads(file.read_text())["command"]) == words for file in folders)
-    assert {tuple(json.loads(file.read_text())[key] for key in ("corruption", "seed")) for file in folders} == {
-        (0, 0),
-        (0, 1),
-        (1, 0),
-        (1, 1),
-    }
+    swept = {tuple(json.loads(file.read_text())[key] for key in ("corruption", "seed")) for file in folders}
+    assert swept == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_sweep_goes_on_after_a_failure_and_tells_of_it(command, tmp_path):
@@ -98,14 +94,8 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
     [
         (["seed=-1,0"], "seed=-1,.*: seed must be a whole number of at least 0, not -1$"),
         (["optimizer.lr=0.1,inf"], "optimizer.lr=inf,.*: optimizer.lr must be a finite number, not inf$"),
-        (
-            ["optimizer.lr=0.1,-1", "seed=0,1"],
-            r"optimizer.lr=-1,.*: optimizer: .*; it was given .* \(the same for 2 of 4 runs\)$",
-        ),
-        (
-            ["scheduler=cosine", "scheduler.T_max=1,0"],
-            r"T_max=0,.*: scheduler in epoch 1 of trainer.max_epochs=2: Zero",
-        ),
+        (["optimizer.lr=0.1,-1", "seed=0,1"], r"lr=-1,.*: optimizer: .* it was given .* \(the same for 2 of 4 runs\)$"),
+        (["scheduler=cosine", "scheduler.T_max=1,0"], "T_max=0,.*: scheduler in epoch 1 of trainer.max_epochs=2: Zero"),
         (["batch_size=0", "seed=0,1"], r"^batch_size must be .* not 0 \(the same for all 2 runs\)$"),
         (["seed=range(0,0)"], r"^seed=range\(0,0\): it has no values$"),
         (["seed=0,1,"], "^seed=0,1, cannot be read: write key=value, or with -m key=value1,value2"),
@@ -118,11 +108,8 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
         (["tracking=[csv],[csv,off]"], r"^tracking=\[csv\],\[csv,off\]: off stands alone"),
     ],
 )
-def test_sweep_with_a_run_that_cannot_work_does_not_begin(command, tmp_path, swept, told):
-    code, out, err = command("-m", *QUICK, *swept)
-    assert out == err == ""
-    assert re.search(told, str(code))
-    assert list(tmp_path.iterdir()) == []
+def test_sweep_with_a_run_that_cannot_work_does_not_begin(refused, swept, told):
+    assert re.search(told, refused("-m", *QUICK, *swept))
 
 
 def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, tmp_path):
@@ -139,9 +126,7 @@ def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, 
     before = cut.read_summary()["seconds"]["training"]
     code, out, err = command(*arguments)
     assert (code, err) == (None, "")
-    assert out.splitlines()[0].startswith(
-        "1 of 2 runs are done and skipped: their folders hold the results of the same "
-    )
+    assert out.splitlines()[0].startswith("1 of 2 runs are done and skipped: their folders hold the results of ")
     assert out.splitlines()[1].startswith("[1/1] ")
     assert done.metrics.stat().st_mtime_ns == trained[done]
     assert cut.read_summary()["seconds"]["training"] == before  # measured, not trained, again
@@ -158,26 +143,30 @@ def test_runs_of_older_code_are_kept_where_what_is_new_has_its_default(command, 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["ablation.sites=[relu9]"], "relu9.*relu1"),
-        (["ablation.points=999"], "ablation.points=999 is more than 8 units"),
-        (["data.corruption=1.5"], "data.corruption must be a number from 0 to 1, not 1.5"),
-        (["data.train_samples=5000"], "data.train_samples.*1297"),
         (["data=mnist", "data.root=nowhere"], "MNIST.*nowhere"),
-        (["data=image_folder", "data.root=nowhere"], "nowhere"),
         (["data=imagenet"], "data.root"),
         (["runs=file/runs"], "file/runs.*cannot be written.*choose another folder with runs="),
-        (["optimizer.lr=1e30"], "NonFiniteLoss.*after epoch 1.*error.txt"),
-        (["trainer.accelerator=abacus"], "trainer: .*accelerator"),
-        (["+trainer.max_epoch=3"], "trainer: .*max_epoch"),
+        (["-m", "runs=file", "seed=0,1"], "^file/single/demo-digits cannot be written"),
     ],
 )
-def test_bad_input_is_one_line(command, tmp_path, arguments, told):
+def test_bad_input_is_one_line(refused, tmp_path, arguments, told):
     (tmp_path / "file").write_text("")
-    code, out, err = command(*QUICK, *arguments)
+    assert re.search(told, refused(*QUICK, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("optimizer.lr=1e30", "NonFiniteLoss.*after epoch 1.*error.txt"),
+        ("trainer.accelerator=abacus", "trainer: .*accelerator"),
+        ("+trainer.max_epoch=3", "trainer: .*max_epoch"),
+    ],
+)
+def test_failure_of_a_run_is_one_line(command, tmp_path, argument, told):
+    code, out, err = command(*QUICK, argument)
     assert out == err == ""
-    assert isinstance(code, str)  # which Python prints, with exit status 1
-    assert "\n" not in code
     assert re.search(told, code)
+    assert "\n" not in code
     assert not list(tmp_path.rglob("summary.json"))
 
 
@@ -198,13 +187,8 @@ def test_bad_input_is_one_line(command, tmp_path, arguments, told):
         (["-m", "runs="], "runs must be the path of a folder, not ''"),
     ],
 )
-def test_unknown_keys_and_choices_are_named(command, tmp_path, arguments, told):
-    code, out, err = command(*arguments)
-    assert out == err == ""
-    assert isinstance(code, str)
-    assert "\n" not in code
-    assert told in code
-    assert list(tmp_path.iterdir()) == []
+def test_unknown_keys_and_choices_are_named(refused, arguments, told):
+    assert told in refused(*arguments)
 
 
 def test_mistake_of_our_own_keeps_its_traceback(command, monkeypatch):
@@ -227,14 +211,12 @@ def test_interrupt_between_two_runs_is_quiet(command, monkeypatch):
     assert command("-m", *QUICK, "seed=4,5") == (130, "", "")
 
 
-def test_single_run_under_way_is_told(command):
+def test_single_run_under_way_is_told(command, refused):
     command(*QUICK)
     folder = RunFolder(next(Path("runs").rglob("config.yaml")).parent)
     folder.set_state("cut off")
     with folder.leased():
-        code, out, err = command(*QUICK)
-    assert out == err == ""
-    assert re.search(rf"under way in process {os.getpid()} on .*: wait for it, or end it$", code)
+        assert re.search(rf"under way in process {os.getpid()} on .*: wait for it, or end it$", refused(*QUICK))
 
 
 def test_run_in_doubt_goes_on_once_its_process_is_known_to_be_dead(command, monkeypatch):
@@ -269,10 +251,3 @@ def test_run_that_failed_holds_nothing_while_the_others_go_on(command, monkeypat
 
 def interrupt(*_):
     raise KeyboardInterrupt
-
-
-def test_sweep_whose_folder_cannot_be_made_is_one_line(command, tmp_path):
-    (tmp_path / "runs").write_text("")
-    code, out, err = command("-m", *QUICK, "seed=0,1")
-    assert (out, err) == ("", "")
-    assert code.startswith("runs/single/demo-digits cannot be written")

@@ -35,14 +35,8 @@ from single_directions.training.signal import LOGGED
         ("trainer.check_val_every_n_epoch=null", "trainer.check_val_every_n_epoch must be a whole number"),
         ("trainer.check_val_every_n_epoch=7", "trainer.max_epochs=2 must be a multiple of trainer.check_val_every_n_"),
         ("trainer.check_val_every_n_epoch=2 +trainer.max_steps=35", "trainer.max_steps may end training in an epoch"),
-        (
-            "trainer.check_val_every_n_epoch=7 early_stopping=test_loss",
-            "trainer.check_val_every_n_epoch must be 1, not 7",
-        ),
-        (
-            "trainer.check_val_every_n_epoch=7 ablation.every_epoch={}",
-            "trainer.check_val_every_n_epoch must be 1, not 7",
-        ),
+        ("trainer.check_val_every_n_epoch=7 early_stopping=auc", "trainer.check_val_every_n_epoch must be 1, not 7"),
+        ("trainer.check_val_every_n_epoch=7 ablation.every_epoch={}", "trainer.check_val_every_n_epoch must be 1, not"),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be a number above 0, not 0"),
         ("+trainer.limit_val_batches=0.0", "trainer.limit_val_batches must be a number above 0, not 0.0"),
         ("+trainer.limit_train_batches=0", "trainer.limit_train_batches must be a number above 0, not 0"),
@@ -79,11 +73,6 @@ def test_value_that_can_be_passes(settings, override):
     check(settings(*override.split()))
 
 
-def test_missing_value_is_named(settings):
-    with pytest.raises(BadInput, match=r"data\.root"):
-        settings("data=imagenet", quick=False)
-
-
 def test_at_scale_takes_the_value_of_the_scale():
     config = OmegaConf.create({"scale": "demo", "hidden": "${at_scale:[4,2],[512]}", "stop": "${at_scale:1.0,null}"})
     assert resolved(config) == {"scale": "demo", "hidden": [4, 2], "stop": 1.0}
@@ -94,20 +83,14 @@ def test_at_scale_takes_the_value_of_the_scale():
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (
-            ["early_stopping=auc"],
-            r"ablation/auc_corrected is measured only during training: add ablation.every_epoch={}",
-        ),
+        (["early_stopping=auc"], "ablation/auc_corrected is measured only during training: add ablation.every_epoch"),
         (["early_stopping=test_loss", "early_stopping.monitor=test/los"], "early_stopping.monitor must be one of"),
         (["early_stopping=test_loss", "early_stopping.mode=most"], "early_stopping.mode must be min or max"),
         (["early_stopping=test_loss", "early_stopping.patience=-1"], "early_stopping.patience must be a whole number"),
         (["early_stopping=test_loss", "+early_stopping.foo=1"], "^early_stopping: .*'foo'"),
         (["early_stopping=test_loss", "+early_stopping.min_delta=x"], "early_stopping.min_delta must be a number"),
         (["ablation.every_epoch={cost: 0}"], "ablation.every_epoch: cost=0"),
-        (
-            ["ablation.every_epoch={orderings: 9}"],
-            r"ablation.every_epoch.orderings is no key any more: .*every_epoch.cost",
-        ),
+        (["ablation.every_epoch={orderings: 9}"], "ablation.every_epoch.orderings is no key any more: .*epoch.cost"),
         (["ablation.every_epoch={points: 9}"], "ablation.every_epoch.points is no key any more"),
         (["early_stopping=held_out_loss"], "held_out/loss needs held-out training images: add data.held_out=0.1"),
         (["ablation.every_epoch={ordering: 3}"], "ablation.every_epoch: .*ordering"),
@@ -122,6 +105,5 @@ def test_what_cannot_be_stopped_by_is_refused(settings, overrides, told):
 def test_everything_that_the_callback_logs_can_stop_a_training():
     """The names are written in the configuration too, as looking them up would import torch."""
     for name in LOGGED:
-        _check_early_stopping(
-            {"monitor": f"ablation/{name}", "mode": "max", "patience": 1}, measured=True, held_out=False
-        )
+        keys = {"monitor": f"ablation/{name}", "mode": "max", "patience": 1}
+        _check_early_stopping(keys, measured=True, held_out=False)

@@ -74,10 +74,7 @@ def test_experiment_may_choose_its_scale(command, own, tmp_path):
         ("defaults:\n  - override /data: mydata\nexperiment: mine\n", "first line .* must be `# @package _global_`"),
         (f"{GLOBAL}experiment: mine\nscale: paper\n", "scale is 'paper', but scale=demo was chosen.*override /scale"),
         (f"{GLOBAL}experiment: mine\ndata: mydata\n", "data is 'mydata': choose its file with data=mydata"),
-        (
-            f"{GLOBAL}experiment: mine\nscheduler: cosine\n",
-            "scheduler is 'cosine': choose its file with scheduler=cosine",
-        ),
+        (f"{GLOBAL}experiment: mine\nscheduler: cosine\n", "scheduler is 'cosine': choose its file with scheduler="),
         (f"{GLOBAL}experiment: mine\nearly_stopping: auc\n", "early_stopping is 'auc': choose its file with"),
         (f"{GLOBAL}experiment: mine\ntrainer: 3\n", "trainer is 3: it must have keys, as trainer.max_epochs"),
         (f"{GLOBAL}experiment: mine\nbatchsize: 3\n", "batchsize is no key .*: did you mean batch_size?"),
@@ -87,20 +84,15 @@ def test_experiment_may_choose_its_scale(command, own, tmp_path):
     ],
 )
 @pytest.mark.parametrize("multirun", [(), ("-m", "seed=0,1")], ids=["run", "sweep"])
-def test_what_an_own_experiment_lacks_is_told_once(command, own, tmp_path, text, told, multirun):
+def test_what_an_own_experiment_lacks_is_told_once(refused, own, text, told, multirun):
     own("experiment/mine.yaml", text)
-    code, out, err = command("--config-dir", "own", *multirun, "experiment=mine", "tracking=off")
-    assert out == err == ""
-    assert isinstance(code, str)
-    assert re.search(told, code)
-    assert "\n" not in code
-    assert not (tmp_path / "runs").exists()
+    assert re.search(told, refused("--config-dir", "own", *multirun, "experiment=mine", "tracking=off"))
 
 
 @pytest.mark.parametrize("arguments", [(), ("experiment=memorization",), ("data=digits",)])
-def test_scale_of_the_users_own_is_refused(command, own, arguments):
+def test_scale_of_the_users_own_is_refused(refused, own, arguments):
     own("scale/big.yaml", f"{GLOBAL}scale: big\n")
-    assert command("--config-dir", "own", "scale=big", *arguments)[0] == "scale must be demo or paper, not 'big'"
+    assert refused("--config-dir", "own", "scale=big", *arguments) == "scale must be demo or paper, not 'big'"
 
 
 def test_key_that_others_refer_to_is_the_users_own(command, own, tmp_path):
@@ -133,21 +125,12 @@ def test_key_that_others_refer_to_is_the_users_own(command, own, tmp_path):
         (["+trainer.callbacks=[]"], "^trainer.callbacks cannot be set"),
         (["+trainer.default_root_dir=x"], "^trainer.default_root_dir cannot be set"),
         (["optimizer._partial_=false"], "^optimizer._partial_ must be true"),
+        (["-m", "seed=0,1", "hydra.sweeper.max_batch_size=1"], "^hydra.sweeper.max_batch_size has no effect"),
     ],
 )
-def test_what_would_have_no_effect_is_refused(command, tmp_path, arguments, told):
+def test_what_would_have_no_effect_is_refused(refused, arguments, told):
     tracked = [one for one in QUICK if not one.startswith("tracking") or "tracking" not in arguments[0]]
-    code, out, err = command(*arguments, *tracked)
-    assert out == err == ""
-    assert isinstance(code, str)
-    assert re.search(told, code)
-    assert "\n" not in code
-    assert not (tmp_path / "runs").exists()
-
-
-def test_batches_of_a_sweep_are_left_to_the_launcher(command):
-    code, _, _ = command("-m", "seed=0,1", "hydra.sweeper.max_batch_size=1", *QUICK)
-    assert str(code).startswith("hydra.sweeper.max_batch_size has no effect")
+    assert re.search(told, refused(*arguments, *tracked))
 
 
 def test_place_of_runs_may_be_written_in_any_way(command, tmp_path):
@@ -180,18 +163,15 @@ TRACEBACK = r" \(traceback in (.*/error\.txt)\)$"
 
 
 @pytest.fixture
-def network(command, tmp_path, monkeypatch):
-    """Trains a network of the user's own."""
+def network(tmp_path, monkeypatch):
+    """The arguments that train a network of the user's own."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_net.py").write_text(NETWORK)
     (tmp_path / "imports_nothing.py").write_text("from torch import nn\nimport nothing_there.deeper\n")
     (tmp_path / "no_syntax.py").write_text("class Net(:\n    pass\n")
     keys = [one for one in QUICK if "hidden" not in one]
 
-    def train(target, *arguments):
-        return command(*arguments, f"network._target_={target}", "~network.hidden", "~network.dropout", *keys)
-
-    return train
+    return lambda target: (f"network._target_={target}", "~network.hidden", "~network.dropout", *keys)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +187,9 @@ def network(command, tmp_path, monkeypatch):
         ("own_net.InTraining", r"KeyError: 'only in training'"),
     ],
 )  # fmt: skip
-def test_own_code_that_fails_is_told_with_its_traceback(network, target, told):
+def test_own_code_that_fails_is_told_with_its_traceback(command, network, target, told):
     multirun = ("-m", "seed=0,1") if target == "own_net.Broken" else ()
-    code, _out, err = network(target, *multirun)
+    code, _out, err = command(*multirun, *network(target))
     messages = err.splitlines()[:-1] if multirun else [str(code)]
     assert len(messages) == (2 if multirun else 1)
     for message in messages:
@@ -232,16 +212,12 @@ def test_own_code_that_fails_is_told_with_its_traceback(network, target, told):
         ("null", "^network: it has no _target_"),
     ],
 )  # fmt: skip
-def test_wrong_name_of_an_own_network_is_one_line(network, tmp_path, target, told):
-    code, out, err = network(target)
-    assert out == err == ""
-    assert re.search(told, str(code))
-    assert "\n" not in str(code)
-    assert not (tmp_path / "runs").exists()
+def test_wrong_name_of_an_own_network_is_one_line(refused, network, target, told):
+    assert re.search(told, refused(*network(target)))
 
 
-def test_mended_code_takes_the_failure_away(network, tmp_path):
-    network("own_net.Broken")
+def test_mended_code_takes_the_failure_away(command, network, tmp_path):
+    command(*network("own_net.Broken"))
     [error] = tmp_path.rglob("error.txt")
     folder = RunFolder(error.parent)
     config = OmegaConf.to_container(OmegaConf.create({"data": {}}))
@@ -275,11 +251,9 @@ def test_exception_without_a_message_ends_in_one_line(command, monkeypatch):
 
 
 @pytest.mark.parametrize("data", ["mnist", "cifar10"])
-def test_data_that_are_missing_are_told_once_before_a_sweep(command, tmp_path, data):
-    code, out, err = command("-m", "experiment=memorization", "scale=paper", f"data={data}", "tracking=off")
-    assert out == err == ""
-    assert re.search(r"is not in .*data\.download=true \(the same for all 24 runs\)$", str(code))
-    assert list(tmp_path.iterdir()) == []
+def test_data_that_are_missing_are_told_once_before_a_sweep(refused, data):
+    said = refused("-m", "experiment=memorization", "scale=paper", f"data={data}", "tracking=off")
+    assert re.search(r"is not in .*data\.download=true \(the same for all 24 runs\)$", said)
 
 
 def test_runs_of_a_sweep_that_can_work_are_not_kept_back(command, tmp_path):
@@ -303,8 +277,7 @@ def test_runs_of_a_sweep_that_can_work_are_not_kept_back(command, tmp_path):
     ],
 )  # fmt: skip
 def test_messages_name_the_key_that_was_typed(command, arguments, told):
-    code, _, _ = command(*QUICK, *arguments)
-    assert re.search(told, str(code))
+    assert re.search(told, str(command(*QUICK, *arguments)[0]))
 
 
 def test_warnings_name_the_key_that_was_typed(settings, monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from functools import cache
 import pandas as pd
 import pytest
 import torch
+from cut_off import TABLES, contents, cut_off
 from launches import ended, killed, started, until
 
 from single_directions.errors import BadInput
@@ -162,34 +163,15 @@ def test_folder_that_cannot_be_written_fails_its_run_alone(tmp_path, undisturbed
     assert list(locked.iterdir()) == []
 
 
-class CutOff(RunFolder):
-    """A folder in which the run is interrupted after its fourth epoch."""
-
-    def write_frame(self, path, frame):
-        super().write_frame(path, frame)
-        if path == self.metrics and len(frame) == 4:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture
 def folders(tmp_path):
-    """The folder of a run that is done, and that of the same run cut off; their configuration."""
+    """The folder of a run that is done, and that of the same run cut off."""
 
     def make(config):
-        whole, cut = (kind(tmp_path / "runs" / name) for kind, name in ((RunFolder, "whole"), (CutOff, "cut")))
-        execute(config, whole)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            execute(config, cut)
-        return whole, RunFolder(cut.path)
+        execute(config, whole := RunFolder(tmp_path / "runs" / "whole"))
+        return whole, cut_off(config, tmp_path / "runs" / "cut")
 
     return make
-
-
-def same(one, other):
-    return all((one.path / name).read_bytes() == (other.path / name).read_bytes() for name in TABLES)
-
-
-TABLES = ("metrics.csv", "curves.csv")
 
 
 class Stranger:
@@ -220,7 +202,7 @@ def test_checkpoint_that_cannot_be_read_gives_a_fresh_start(settings, folders, t
     assert cut.path.joinpath("last.ckpt.broken").exists()
     assert "\n" not in said
     assert not (tmp_path / "executed").exists()
-    assert same(cut, whole)
+    assert contents(cut) == contents(whole)
 
 
 def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monkeypatch):
@@ -236,7 +218,7 @@ def test_checkpoint_that_cannot_be_read_just_now_is_kept(settings, folders, monk
             execute(config, cut)
     assert cut.checkpoint.exists()
     execute(config, cut)
-    assert same(cut, whole)
+    assert contents(cut) == contents(whole)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +239,7 @@ def test_checkpoint_that_memory_is_too_small_for_is_kept(settings, folders, monk
     assert cut.checkpoint.read_bytes() == content
     assert cut.state() == "failed"
     execute(config, cut)
-    assert same(cut, whole)
+    assert contents(cut) == contents(whole)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -272,7 +254,7 @@ def test_truncated_table_of_a_run_that_is_done_is_made_again(settings, tmp_path,
     file.write_bytes(file.read_bytes()[:-9])
     assert not broken.is_done()
     again = execute(config, broken)
-    assert same(broken, whole)
+    assert contents(broken) == contents(whole)
     assert {**again, "seconds": 0} == {**before, "seconds": 0}
     # What was kept is measured, not trained, again.
     assert keep == "none" or again["seconds"]["training"] == seconds
@@ -308,7 +290,7 @@ def test_clock_that_goes_backwards_changes_nothing(settings, folders, monkeypatc
             os.utime(file, (4e9, 4e9))
         assert cut.state() == "cut off"
         execute(config, cut)
-    assert same(cut, whole)
+    assert contents(cut) == contents(whole)
 
 
 def test_run_under_way_is_left_alone(settings, place):
@@ -391,10 +373,3 @@ def test_folder_that_cannot_be_written_at_the_start_fails_its_run(settings, plac
     status = RunFolder(place).read_status()
     assert status["state"] == "failed"
     assert "cannot be written" in status["error"]
-
-
-def test_broken_config_of_a_done_run_is_told(settings, place):
-    execute(settings(), RunFolder(place))
-    RunFolder(place).config.write_text("!!python/object/apply:os.system ['touch executed']")
-    with pytest.raises(BadInput, match=r"config\.yaml cannot be read"):
-        execute(settings(), RunFolder(place))

@@ -52,12 +52,6 @@ def test_broken_configuration_is_named(settings, place, content):
         folder.holds(settings())
 
 
-def test_folder_that_cannot_be_written_is_named(settings, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match=r"file/runs cannot be written.*choose another folder with runs="):
-        RunFolder(tmp_path / "file" / "runs").begin(settings())
-
-
 def test_failure_is_kept(settings, place):
     folder = RunFolder(place)
     folder.begin(settings())

@@ -233,9 +233,7 @@ def test_run_whose_process_dies_is_launched_again_while_each_attempt_gets_furthe
     assert places.passes == [["seed=0", "seed=1", "seed=2"], ["seed=1"], ["seed=1"]]
     assert [job.folder.state() for job in places.jobs] == ["done", "failed", "done"]
     told = capsys.readouterr().err.splitlines()
-    assert (
-        told[0] == "seed=1: its process ended without a result (WorkerCrashedError) after epoch 3; it is launched again"
-    )
+    assert told[0] == f"seed=1: {ProcessDied('WorkerCrashedError')} after epoch 3; it is launched again"
 
 
 def test_runs_of_two_data_sets_that_share_a_name_are_told_apart(places, tmp_path):

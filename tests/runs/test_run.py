@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cut_off import contents, cut_off
 from PIL import Image
 
 from single_directions.ablation import AblationCurve
@@ -16,44 +17,18 @@ from single_directions.runs.identity import identity
 from single_directions.runs.run import execute
 from single_directions.training import Classifier, NonFiniteLoss
 
-REPEATED = ("metrics.csv", "curves.csv")
-
-
-class CutOff(RunFolder):
-    """A folder in which the run is interrupted once it has written so many epochs."""
-
-    epochs = 3
-
-    def write_frame(self, path, frame):
-        super().write_frame(path, frame)
-        if path == self.metrics and len(frame) == self.epochs:
-            raise KeyboardInterrupt
-
-
-def contents(folder):
-    return [(folder.path / name).read_bytes() for name in REPEATED]
-
 
 @pytest.fixture
 def folders(tmp_path):
-    def folder(name, kind=RunFolder):
-        return kind(tmp_path / "runs" / "single" / "demo-digits" / name)
-
-    return folder
+    """Folders of runs by their names."""
+    return lambda name: RunFolder(tmp_path / "runs" / "single" / "demo-digits" / name)
 
 
 def test_run_leaves_whole_files(settings, folders):
     folder, config = folders("one"), settings("data.corruption=0.5", "ablation.top_k=5")
     summary = execute(config, folder)
-    assert sorted(file.name for file in folder.path.iterdir()) == [
-        "config.yaml",
-        "curves.csv",
-        "last.ckpt",
-        "metrics.csv",
-        "run.json",
-        "status.json",
-        "summary.json",
-    ]
+    names = ["config.yaml", "curves.csv", "last.ckpt", "metrics.csv", "run.json", "status.json", "summary.json"]
+    assert sorted(file.name for file in folder.path.iterdir()) == names
     record = json.loads(folder.record.read_text())
     assert {key: summary[key] for key in record} == record
     assert record["identity"] == identity(config)
@@ -159,9 +134,7 @@ def test_run_that_was_cut_off_ends_like_one_that_was_not(settings, folders, monk
         *(["scheduler.milestones=[2,4]"] if scheduler == "steps" else []),
     )
     execute(config, folders("whole"))
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        execute(config, folders("cut", CutOff))
-    cut = folders("cut")
+    cut = cut_off(config, folders("cut").path)
     assert cut.state() == "cut off"
     assert not cut.summary.exists()
     execute(config, cut)
@@ -203,9 +176,8 @@ def test_run_that_is_cut_off_within_an_epoch_repeats_that_epoch_alone(settings, 
 def test_older_epoch_never_replaces_a_newer_checkpoint(settings, folders, monkeypatch):
     monkeypatch.setattr("single_directions.runs.checkpoint.PAUSE", 0)
     config = settings("trainer.max_epochs=6", "checkpoint.every_n_epochs=2")
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        execute(config, folders("cut", CutOff))  # within the third epoch
-    assert torch.load(folders("cut").checkpoint, weights_only=True)["epoch"] + 1 == 2
+    cut = cut_off(config, folders("cut").path)  # within the third epoch
+    assert torch.load(cut.checkpoint, weights_only=True)["epoch"] + 1 == 2
 
 
 @pytest.fixture
@@ -228,10 +200,9 @@ def test_augmentation_in_workers_follows_from_the_epoch(settings, folders, photo
         *streamed, *small, "batch_size=8", "trainer.max_epochs=4", "checkpoint.every_n_epochs=1", quick=False
     )
     execute(config, folders("whole"))
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        execute(config, folders("cut", CutOff))
-    execute(config, folders("cut"))
-    assert contents(folders("cut")) == contents(folders("whole"))
+    cut = cut_off(config, folders("cut").path)
+    execute(config, cut)
+    assert contents(cut) == contents(folders("whole"))
 
 
 def test_run_cut_off_while_measuring_does_not_train_on(settings, folders):
@@ -334,18 +305,15 @@ def test_early_stopping_keeps_the_best_epoch(settings, folders):
     best = int(auc.argmax()) + 1
     assert epochs == best + 2 < 60  # as many epochs as patience asks for have passed since
     assert torch.load(folder.best, weights_only=True)["epoch"] == best - 1
-    assert torch.load(folder.checkpoint, weights_only=True)["epoch"] in (
-        epochs - 1,
-        epochs,
-    )  # at the end of it, or after
+    # At the end of the last epoch, or after it.
+    assert torch.load(folder.checkpoint, weights_only=True)["epoch"] in (epochs - 1, epochs)
 
 
 def test_training_that_was_stopped_early_ends_the_same_when_it_is_cut_off(settings, folders):
     config = settings(*STOPPED, "checkpoint.every_n_epochs=1")
-    whole, cut = folders("whole"), folders("cut")
+    whole = folders("whole")
     execute(config, whole)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        execute(config, folders("cut", CutOff))
+    cut = cut_off(config, folders("cut").path)
     execute(config, cut)
     assert contents(cut) == contents(whole)
     assert cut.epoch_curves.read_bytes() == whole.epoch_curves.read_bytes()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from single_directions.data.images import DataSet, Images
-from single_directions.data.labels import check_corruption, class_balanced_subset, corrupt, label_hash
+from single_directions.data.labels import KINDS, class_balanced_subset, corrupt, label_hash
 from single_directions.errors import BadInput
 
 
@@ -63,7 +63,10 @@ class Selection:
     held_out: float = 0.0
 
     def __post_init__(self) -> None:
-        check_corruption(self.corruption, self.corruption_kind)
+        if not isinstance(self.corruption, (int, float)) or not 0 <= self.corruption <= 1:
+            raise BadInput(f"data.corruption must lie between 0 and 1, not {self.corruption}")
+        if self.corruption_kind not in KINDS:
+            raise BadInput(f"data.corruption_kind must be one of {', '.join(KINDS)}, not {self.corruption_kind}")
         for key, samples in (("train_samples", self.train_samples), ("test_samples", self.test_samples)):
             if samples is not None and (not isinstance(samples, int) or samples < 1):
                 raise BadInput(

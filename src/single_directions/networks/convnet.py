@@ -1,12 +1,11 @@
 """The 11-layer convolutional network of the paper's CIFAR-10 experiments."""
 
 from collections.abc import Sequence
-from math import isfinite
 
-from torch import Tensor, nn
+from torch import nn
 
 from single_directions.errors import BadInput
-from single_directions.networks.fit import check_fit
+from single_directions.networks.fit import check_fit, check_width
 
 # The paper says only "11-layer"; channels and strides are those of its later version.
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
@@ -16,7 +15,7 @@ HIDDEN = 256
 """Units of the hidden layer of `head="hidden"`, as in the paper's later version."""
 
 
-class ConvNet(nn.Module):
+class ConvNet(nn.Sequential):
     """Eleven 3 x 3 convolutions, each with batch norm and ReLU, and a linear head: conv1 bn1 relu1 ... relu11 head.
 
     Inputs are (N, C, H, W) with H and W of at least 8, outputs logits (N, classes). `width` multiplies every layer's
@@ -39,8 +38,7 @@ class ConvNet(nn.Module):
         super().__init__()
         # Three layers halve the image: below 8 pixels the last ones would see only padding around a single position.
         fan_in, height, breadth = check_fit("ConvNet", input_shape, classes, least=8)
-        if not isinstance(width, (int, float)) or not (width > 0 and isfinite(width)):
-            raise BadInput(f"network.width must be above 0, not {width}")
+        check_width(width)
         if head not in HEADS:
             raise BadInput(f"network.head must be one of {', '.join(HEADS)}, not {head}")
 
@@ -76,8 +74,3 @@ class ConvNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        for layer in self.children():
-            inputs = layer(inputs)
-        return inputs

@@ -1,6 +1,7 @@
 """Checks that a network fits its images and classes."""
 
 from collections.abc import Sequence
+from math import isfinite
 from numbers import Integral
 
 from single_directions.errors import BadInput
@@ -29,3 +30,9 @@ def check_fit(network: str, input_shape: Sequence[int], classes: int, least: int
     if not is_count(classes) or classes < 2:
         raise BadInput(f"{network}: a classifier needs at least 2 classes, not {classes}")
     return channels, height, width
+
+
+def check_width(width: object) -> None:
+    """Raises `BadInput` for a factor of the number of feature maps that is no finite number above 0."""
+    if not isinstance(width, (int, float)) or not (width > 0 and isfinite(width)):
+        raise BadInput(f"network.width must be above 0, not {width}")

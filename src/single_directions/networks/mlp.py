@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-from torch import Tensor, nn
+from torch import nn
 
 from single_directions.errors import BadInput
 from single_directions.networks.fit import check_fit, is_count
 
 
-class MLP(nn.Module):
+class MLP(nn.Sequential):
     """Dense layers with ReLU and a linear head: flatten fc1 relu1 (dropout1) fc2 relu2 (dropout2) ... head.
 
     Inputs are (N, C, H, W), outputs logits (N, classes). `hidden` is the width of each hidden layer. `dropout` is the
@@ -43,11 +43,6 @@ class MLP(nn.Module):
                 self.add_module(f"dropout{layer}", nn.Dropout(dropout))
         self.add_module("head", nn.Linear(widths[-1], classes))
         self.default_sites = tuple(f"relu{layer}" for layer in range(1, len(widths)))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        for layer in self.children():
-            inputs = layer(inputs)
-        return inputs
 
 
 def _widths(hidden: Sequence[int]) -> list[int]:

@@ -1,14 +1,13 @@
 """The 50-layer residual network of the paper's ImageNet experiments."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from single_directions.errors import BadInput
-from single_directions.networks.fit import check_fit
+from single_directions.networks.fit import check_fit, check_width
 
 # Least height and width: images are halved five times with the first stem, three times with the second.
 STEMS = {"imagenet": 32, "small": 8}
@@ -30,8 +29,7 @@ class ResNet50(ResNet):
         if stem not in STEMS:
             raise BadInput(f"network.stem must be one of {', '.join(STEMS)}, not {stem}")
         channels, _, _ = check_fit(f"ResNet50 with stem={stem}", input_shape, classes, least=STEMS[stem])
-        if not isinstance(width, (int, float)) or not (width > 0 and isfinite(width)):
-            raise BadInput(f"network.width must be above 0, not {width}")
+        check_width(width)
         self.width = width
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
         if width != 1:

@@ -17,9 +17,6 @@ from single_directions.runs.folder import replacing
 
 log = logging.getLogger(__name__)
 
-
-BROKEN = ".broken"
-"""What is added to the name of a checkpoint that cannot be read."""
 HELD = "held"
 """The storage option of a checkpoint that is to be held in memory."""
 PAUSE = 1.0
@@ -76,7 +73,7 @@ class BetweenCheckpoints(Checkpoint):
 def readable(path: Path) -> Path | None:
     """The path of a checkpoint to go on from; None where there is none, or it is broken.
 
-    A broken one gets the suffix `BROKEN`, and the run starts from the beginning with a warning: only a file system can
+    A broken one gets the suffix `.broken`, and the run starts from the beginning with a warning: only a file system can
     break a file that is written whole. One that cannot be read at the moment stays: it may hold days of work. No code
     in it is executed. Raises `BadInput` where the file system fails to read it, `MemoryError` where memory is too
     small.
@@ -102,7 +99,7 @@ def readable(path: Path) -> Path | None:
         if not missing:
             return path
         reason = f"it has no {', '.join(sorted(missing))}"
-    aside = path.with_name(path.name + BROKEN)
+    aside = path.with_name(f"{path.name}.broken")
     log.warning("%s cannot be read (%s): kept as %s, the run starts from the beginning", path, reason, aside.name)
     with suppress(FileNotFoundError):  # several processes may find it
         path.replace(aside)

@@ -59,20 +59,19 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
     Returns `UNDER_WAY` if another process works on the run.
     """
     hydra_config = HydraConfig.get()
-    sweep = hydra_config.mode == RunMode.MULTIRUN
+    sweep, overrides = hydra_config.mode == RunMode.MULTIRUN, list(hydra_config.overrides.task)
     os.chdir(hydra_config.runtime.cwd)  # a process on another host may have started in another folder
     try:
         check_keys(config, hydra_config)
         settings = resolved(config)
         if sweep:
             check_one_device(settings["trainer"])
-        folder = run_folder(settings, hydra_config.runtime.choices["data"], hydra_config.overrides.task)
+        folder = run_folder(settings, hydra_config.runtime.choices["data"], overrides)
         if settings["dry_run"] and not sweep:
-            preview([Job(list(hydra_config.overrides.task), settings, folder)])
+            preview([Job(overrides, settings, folder)])
             return None
     except BadInput as error:
         raise _end(str(error), sweep) from None
-    overrides = list(hydra_config.overrides.task)
     command = (listed_command(folder.path) if sweep else None) or command_line(sys.argv[1:])
     title = f"{_place(hydra_config)}{settings['experiment']} {folder.path.name}" if sweep else str(folder.path)
     if getattr(rank_zero_only, "rank", 0) > 0:  # one of several processes that Lightning started for a run

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from math import isfinite, isinf, isnan
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ _WHOLE = {
     "trainer.max_epochs": 1,
     "trainer.check_val_every_n_epoch": 1,
     "checkpoint.every_n_epochs": 1,
-    "data.seed": 0,
 }
-_WHOLE_OR_NULL = {"threads": 1, "data.train_samples": 1, "data.test_samples": 1}
+_WHOLE_OR_NULL = {"threads": 1, "data.seed": 0, "data.train_samples": 1, "data.test_samples": 1}
 
 _OF_THE_RUN = {
     "logger": "a run has its own; tracking= chooses it",
@@ -50,18 +48,14 @@ def at_scale(demo: Any, paper: Any, *, _root_: DictConfig) -> Any:
     return OmegaConf.create(value) if isinstance(value, list | dict) else value
 
 
-def within(folder: str, path: str) -> str:
-    """The resolver `${within:folder,path}`: a path that may be relative to a folder."""
-    return os.path.join(folder, path)
-
-
 def first(*values: Any) -> Any:
     """The resolver `${first:a,b}`: the first of some values that is not null."""
     return next((value for value in values if value is not None), None)
 
 
-for resolver in (at_scale, within, first):
-    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+OmegaConf.register_new_resolver("at_scale", at_scale, replace=True)
+OmegaConf.register_new_resolver("first", first, replace=True)
+OmegaConf.register_new_resolver("within", os.path.join, replace=True)  # ${within:folder,path}: relative to the folder
 
 
 def conf_folder() -> Path:
@@ -114,11 +108,9 @@ _ESTIMATED = ("auc", "auc_normalized", "auc_corrected", "accuracy")
 
 def check(config: dict[str, Any]) -> None:
     """Raises `BadInput` for the first key with an invalid value."""
+    values = flat(config)
     for key, least in {**_WHOLE, **_WHOLE_OR_NULL}.items():
-        value = flat(config).get(key)
-        if value is None and (key in _WHOLE_OR_NULL or key.startswith("data.")):
-            continue
-        _check_whole(key, value, least, " or null" if key in _WHOLE_OR_NULL else "")
+        _check_whole(key, values.get(key), least, null=key in _WHOLE_OR_NULL)
     check_resources(config)
     _check_number("data.corruption", config["data"].get("corruption", 0), 0, 1)
     held_out = config["data"].get("held_out", 0)
@@ -150,8 +142,7 @@ def check_ablation(keys: dict[str, Any]) -> None:
         raise BadInput(
             f"ablation.every_epoch must be null or have keys, as {{cost: 0.05}}, not {keys['every_epoch']!r}"
         )
-    if keys["samples"] is not None:
-        _check_whole("ablation.samples", keys["samples"], 1, " or null")
+    _check_whole("ablation.samples", keys["samples"], 1, null=True)
     if isinstance(keys["points"], str) and keys["points"] != "all":
         raise BadInput(f"ablation.points must be a number, a list, all or null, not {keys['points']!r}")
     if keys["clamp"] not in ("zero", "mean"):
@@ -193,7 +184,7 @@ def _check_batches(keys: dict[str, Any]) -> None:
     """Raises `BadInput` for trainer settings by which an epoch has no images."""
     for key, has in (("train", "each epoch trains"), ("val", "the last epoch has its test accuracy")):
         batches = keys.get(f"limit_{key}_batches")
-        if batches is not None and (not isinstance(batches, int | float) or isinstance(batches, bool) or batches <= 0):
+        if batches is not None and not (is_number(batches) and batches > 0):
             raise BadInput(f"trainer.limit_{key}_batches must be a number above 0, not {batches!r}: {has}")
 
 
@@ -239,8 +230,7 @@ def check_resources(config: dict[str, Any]) -> None:
     """Raises `BadInput` for invalid `gpus_per_run` or `cpus_per_run`."""
     if config["gpus_per_run"] is not None:
         _check_number("gpus_per_run", config["gpus_per_run"], 0, 1, "null or ")
-    if config["cpus_per_run"] is not None:
-        _check_whole("cpus_per_run", config["cpus_per_run"], 1, " or null")
+    _check_whole("cpus_per_run", config["cpus_per_run"], 1, null=True)
 
 
 @cache
@@ -266,20 +256,22 @@ def _check_finite(config: dict[str, Any]) -> None:
                 raise BadInput(f"{key} must be {'a finite number' if steps else 'a number'}, not {value}")
 
 
-def _check_whole(key: str, value: Any, least: int, null: str = "") -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise BadInput(f"{key} must be a whole number of at least {least}{null}, not {value!r}")
+def _check_whole(key: str, value: Any, least: int, null: bool = False) -> None:
+    if null and value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(f"{key} must be a whole number of at least {least}{' or null' if null else ''}, not {value!r}")
 
 
 def _check_number(key: str, value: Any, least: float, most: float, also: str = "") -> None:
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not isfinite(value)
-        or not least <= value <= most
-    ):
+    if not (is_number(value) and isfinite(value) and least <= value <= most):
         span = f"a number from {least} to {most}" if isfinite(least) else "a number"
         raise BadInput(f"{key} must be {also}{span}, not {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, which True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

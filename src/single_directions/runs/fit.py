@@ -21,14 +21,7 @@ from single_directions.runs.folder import RunFolder
 from single_directions.runs.lease import Lease, UnderLease
 from single_directions.runs.messages import in_keys
 from single_directions.runs.tracking import LogsAgain
-from single_directions.training import (
-    Classifier,
-    History,
-    Loaders,
-    Progress,
-    StopAtAccuracy,
-    quiet,
-)
+from single_directions.training import Classifier, History, Loaders, Progress, StopAtAccuracy, quiet
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     keys = [key for key in sorted(a | b) if key not in a or key not in b or not _same(a[key], b[key])]
     if all(key in written for key in keys):
         return keys
-    default = flat(_with_defaults({key: value for key, value in flat(new).items() if key in written}))
+    default = _with_defaults({key: value for key, value in flat(new).items() if key in written})
     return [key for key in keys if key in written or key not in default or not _same(default[key], b.get(key))]
 
 
@@ -241,14 +241,12 @@ def _commit(checkout: Path) -> str:
 
 
 def _with_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of some dotted keys and values; other keys are as `conf/` has them."""
+    """The dotted keys of a configuration and their values: some are given, the others are as `conf/` has them."""
     chosen = {key: choice for (key, target), choice in _files().items() if values.get(key) == target}
     config = copy.deepcopy(compose_config(*chosen.values()))
     for key, value in values.items():
         OmegaConf.update(config, key, value)
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return flat(OmegaConf.to_container(config, resolve=True))
 
 
 @cache

@@ -1,7 +1,7 @@
 """Refuses keys that would have no effect, and incomplete files of the user's, before a run begins."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,8 @@ def check_keys(config: DictConfig, hydra: Any) -> None:
     _check_experiment(config, choices)
     _check_trackers(hydra.overrides.task)
     check_known(config)
+    if not isinstance(config.dry_run, bool):
+        raise BadInput(f"dry_run must be true or false, not {config.dry_run!r}")
     _check_hydra(hydra, Path(config.runs) / config.experiment / f"{config.scale}-{choices['data']}")
 
 
@@ -94,7 +96,7 @@ def check_known(config: DictConfig) -> None:
             raise BadInput(f"{key} is no key of a run and would have no effect{_instead('', key, known)}")
     for group in _CLOSED:
         for key in _below(config.get(group)):
-            if not any(key == one or key.startswith(f"{one}.") or one.startswith(f"{key}.") for one in known[group]):
+            if key.partition(".")[0] not in known[group]:
                 instead = _instead(f"{group}.", key, known[group])
                 raise BadInput(f"{group}.{key} is no key of a run and would have no effect{instead}")
 
@@ -120,20 +122,7 @@ def _known() -> dict[str, list[str]]:
     """The keys that a run may have at the top, each with the dotted keys below it."""
     train: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"))
     chosen = [str(key) for one in train.pop("defaults") if isinstance(one, dict) for key in one]
-    known = {key: _below(train.get(key)) for key in [*train, *chosen] if " " not in key and key != "hydra"}
-    for group in _CLOSED:
-        known[group] = [*known[group], *_in_files(group)]
-    return known
-
-
-def _in_files(group: str) -> Iterator[str]:
-    """The dotted keys that the choices of a group have below it."""
-    for file in sorted((conf_folder() / group).glob("*.yaml")):
-        package = re.match(r"# @package (\S+)", file.read_text())
-        content: Any = OmegaConf.to_container(OmegaConf.load(file))
-        for part in reversed((package[1] if package else group).removeprefix("_global_").split(".")):
-            content = {part: content} if part else content
-        yield from _below(content.get(group))
+    return {key: _below(train.get(key)) for key in [*train, *chosen] if " " not in key and key != "hydra"}
 
 
 def _below(content: Any) -> list[str]:

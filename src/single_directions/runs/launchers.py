@@ -38,11 +38,8 @@ def prepare(config: DictConfig) -> None:
     check_place(config.runs)  # before Hydra makes a folder of that name
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     check_keys(own, config.hydra)
-    trainer = config.trainer
-    check_one_device(OmegaConf.to_container(trainer, resolve=True) if OmegaConf.is_config(trainer) else trainer)
+    check_one_device(OmegaConf.to_container(config.trainer, resolve=True))
     check_optimized(config)
-    if not isinstance(config.dry_run, bool):
-        raise BadInput(f"dry_run must be true or false, not {config.dry_run!r}")
     resources = {key: config[key] for key in ("gpus_per_run", "cpus_per_run")}
     check_resources(resources)
     if name not in _PACKAGES:

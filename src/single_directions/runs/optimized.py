@@ -17,7 +17,7 @@ NUMBERS = (
 
 def check_optimized(config: Any) -> None:
     """Raises `BadInput` if `optimized_metric` names a number that a run of this configuration does not have."""
-    for name in _names(config["optimized_metric"]):
+    for name in names(config["optimized_metric"]):
         if name not in (known := known_numbers(config)):
             raise BadInput(f"optimized_metric must be a number of summary.json ({', '.join(known)}), not {name!r}")
 
@@ -27,8 +27,8 @@ def optimized(config: dict[str, Any], summary: dict[str, Any]) -> float | list[f
 
     A number that is not defined, such as the normalized AUC of a network that gets nothing right, is NaN.
     """
-    metric = config["optimized_metric"]
-    numbers = [_number(flat(summary).get(name)) for name in _names(metric)]
+    metric, values = config["optimized_metric"], flat(summary)
+    numbers = [float("nan") if values.get(name) is None else float(values[name]) for name in names(metric)]
     return numbers if isinstance(metric, list) else numbers[0] if numbers else None
 
 
@@ -40,11 +40,8 @@ def known_numbers(config: Any) -> list[str]:
     return [*NUMBERS, *(f"{split}_{name}" for split in splits for name in measured)]
 
 
-def _names(metric: Any) -> list[Any]:
-    return (
-        [] if metric is None else [metric] if isinstance(metric, str) or not isinstance(metric, Sequence) else [*metric]
-    )
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def names(metric: Any) -> list[Any]:
+    """The numbers that `optimized_metric` names: none, one, or several."""
+    if isinstance(metric, Sequence) and not isinstance(metric, str):
+        return [*metric]
+    return [] if metric is None else [metric]

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
 
-import pandas as pd
 import torch
 from pytorch_lightning.loggers import Logger
 
@@ -23,7 +22,7 @@ from single_directions.runs.messages import CodeFailed, in_keys
 from single_directions.runs.precise import precise_auc
 from single_directions.runs.summary import summarize
 from single_directions.runs.tracking import log_results, tracked
-from single_directions.training import AblationAUC, NonFiniteLoss, measuring_loader
+from single_directions.training import NonFiniteLoss, measuring_loader
 
 
 def execute(config: dict[str, Any], folder: RunFolder, record: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -103,13 +102,6 @@ def measure(keys: dict[str, Any], parts: Parts, progress: bool) -> AblationCurve
         )
 
 
-def epoch_curves(during: AblationAUC) -> pd.DataFrame:
-    """The mean curves of a training as one table: `epoch` (1 is the first), `ordering` (0), then as `to_frame`."""
-    frame = during.to_frame()
-    frame.insert(1, "ordering", 0)
-    return frame
-
-
 def _trained_and_measured(
     config: dict[str, Any],
     parts: Parts,
@@ -126,7 +118,9 @@ def _trained_and_measured(
     precise = precise_auc(near.network, near.data, near.measured, keys, curve)
     measuring = perf_counter() - start
     summary = summarize(record, config, parts, training, curve, precise, measuring)
-    during = None if parts.every_epoch is None else epoch_curves(parts.every_epoch)
+    during = None if parts.every_epoch is None else parts.every_epoch.to_frame()
+    if during is not None:
+        during.insert(1, "ordering", 0)  # its mean curves have the columns of `curve`, after `epoch`
     log_results(config, loggers, summary, curve.to_frame(), during)
     if lease is not None:
         lease.check()

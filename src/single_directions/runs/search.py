@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from single_directions.errors import BadInput, first_line
 from single_directions.runs.folder import RunFolder
 from single_directions.runs.launchers import installing, launched
-from single_directions.runs.optimized import optimized
+from single_directions.runs.optimized import names, optimized
 from single_directions.runs.queue import SWEEP_SIZE, RunFailed, finish
 from single_directions.runs.sweep import Job, check_swept, jobs
 
@@ -41,8 +41,7 @@ def search(
     plugin.log.disabled = True  # runs that fail report it themselves
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     impl = plugin.OptunaSweeperImpl(**{**settings, "sampler": instantiate(settings["sampler"])})
-    metric = config.optimized_metric
-    directions, numbers = impl._get_directions(), [metric] if isinstance(metric, str) else [*metric]
+    directions, numbers = impl._get_directions(), names(config.optimized_metric)
     if len(directions) != len(numbers):
         raise BadInput(f"hydra.sweeper.direction={directions}: one is needed for each of optimized_metric={numbers}")
     impl.setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -79,13 +79,12 @@ def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str,
     try:
         changed = OmegaConf.create(config)
         OmegaConf.set_struct(changed, True)
-        merged = OmegaConf.to_container(OmegaConf.merge(changed, OmegaConf.from_dotlist(list(overrides))))
+        merged: Any = OmegaConf.to_container(OmegaConf.merge(changed, OmegaConf.from_dotlist(list(overrides))))
     except (ConfigAttributeError, ConfigKeyError) as error:
         raise BadInput(f"{' '.join(overrides)}: {folder.config} has no key {error.full_key}") from error
     except OmegaConfBaseException as error:
         raise BadInput(f"{' '.join(overrides)}: {one_line(error)}") from error
-    assert isinstance(merged, dict)
-    return {str(key): value for key, value in merged.items()}
+    return merged
 
 
 def _check_harmless(config: dict[str, Any], file: Path, trusted: set[str]) -> None:
@@ -124,9 +123,7 @@ def _is_known(name: str) -> bool:
     if package == "torch.nn":
         kind = getattr(nn, last, None)
         return isinstance(kind, type) and issubclass(kind, nn.Module)
-    return (package == data_sets.__name__ and last in data_sets.__all__) or (
-        package == networks.__name__ and last in networks.__all__
-    )
+    return any(package == ours.__name__ and last in ours.__all__ for ours in (data_sets, networks))
 
 
 def _ours(name: str, config: dict[str, Any], checkpoint: Path) -> Target:

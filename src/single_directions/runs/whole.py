@@ -6,6 +6,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from single_directions.runs.config import is_number
+
 CURVE = ("ordering", "units_ablated", "fraction_ablated", "accuracy")
 """The columns of `curves.csv`; those of `epoch_curves.csv` come after `epoch`."""
 NUMBERS = (
@@ -28,12 +30,12 @@ def broken_summary(summary: dict[str, Any]) -> str:
         if not isinstance(summary[key], int):
             return f"summary.json: {key} is no whole number"
     for key in NUMBERS:
-        if not (summary.get(key) is None or _is_number(summary[key])):
+        if not (summary.get(key) is None or is_number(summary[key])):
             return f"summary.json: {key} is no number"
     if key := broken_record(summary):
         return f"summary.json: {key} is not as a run writes it"
     seconds = summary["seconds"]
-    if not (isinstance(seconds, dict) and all(map(_is_number, seconds.values()))):
+    if not (isinstance(seconds, dict) and all(map(is_number, seconds.values()))):
         return "summary.json: seconds must have numbers below it"
     return ""
 
@@ -98,10 +100,6 @@ def _are_cells(values: Sequence[str], needed: bool) -> bool:
     except ValueError:
         return False
     return not needed or (len(numbers) == len(values) and all(map(isfinite, numbers)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _holes(curves: Path, orderings: int, points: int) -> str:
