@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from single_directions.experiments.claim import LEVEL
-from single_directions.experiments.statistics import least_decisive
+from single_directions.experiments.statistics import correlation, difference, least_decisive, partial_correlation
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -85,23 +85,26 @@ def test_the_table_has_each_main_claim_with_its_verdict_and_numbers(told, claims
         rest = re.sub(rf"{INTERVAL}|n = \d+", "", number)
         for needed in re.findall(r"at least (\d+) are needed", rest):
             assert int(needed) == least_decisive(LEVEL / claim["family"])
-        for least, most, first, last in re.findall(
-            rf"{NUMBER} to {NUMBER} more .* at fractions {NUMBER} to {NUMBER}; at the farthest", rest
+        for least, most, first, last, farthest in re.findall(
+            rf"{NUMBER} to {NUMBER} more .* at fractions {NUMBER} to {NUMBER}; at {NUMBER} it is", rest
         ):
             parts = claim["details"]["parts"]
             assert same(least, min(part["value"] for part in parts.values()))
             assert same(most, max(part["value"] for part in parts.values()))
             assert [next(iter(parts)), [*parts][-1]] == [f"dropout {first}", f"dropout {last}"]
-            assert claim["value"] == max(part["value"] for part in parts.values())
-        if "least clear of five levels" in rest:
+            assert (
+                claim["value"] == parts[f"dropout {farthest}"]["value"] == max(one["value"] for one in parts.values())
+            )
+        for level in re.findall(r"at (\d+) % corruption, the least clear of five levels", rest):
             assert claim["details"]["judged"] == 5
+            assert claim["details"]["weakest"] == f"corruption {int(level) / 100:g}"
         for p in re.findall(r"corrected p = (\d\.\d+)", rest):
             assert same(p, claim["p_corrected"])
         for margin in re.findall(r"substantially means (\d\.\d+)", rest):
             assert float(margin) == claim["details"]["margin"]
         checked = (
-            r"corrected p = \d\.\d+|substantially means \d\.\d+|at least \d+ are needed|"
-            rf"{NUMBER} to {NUMBER} more|at fractions {NUMBER} to {NUMBER}"
+            r"corrected p = \d\.\d+|substantially means \d\.\d+|at least \d+ are needed|at \d+ % corruption|"
+            rf"{NUMBER} to {NUMBER} more|at fractions {NUMBER} to {NUMBER}; at {NUMBER} it is"
         )
         assert not re.findall(r"\d", re.sub(checked, "", rest))
         assert [float(text.replace("−", "-")) for text in re.findall(NUMBER, said)] == (
@@ -157,23 +160,28 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
     long = {claim["id"]: claim for claim in json.loads((RESULTS / "figure_3_long" / "claims.json").read_text())}
     parts = long["early_stopping_grid.test_loss"]["details"]["parts"]
     epochs, value, n = prose.take(
-        rf"After (\d+) epochs of Adam, in an MLP of 2 x 512, the correlation of 3b is negative \({NUMBER}, n = (\d)\)"
+        rf"After (\d+) epochs in an MLP of 2 x 512 the correlation of 3b is negative with Adam \({NUMBER}, n = (\d)\)"
     )
     assert {int(epochs)} == set(pd.read_csv(RESULTS / "figure_3_long" / "runs.csv")["config.trainer.max_epochs"])
     assert same(value, parts[_ADAM]["value"])
     assert parts[_ADAM]["n"] == int(n)
     assert parts[_ADAM]["high"] < 0 < parts[_SGD]["value"]
+    assert long["early_stopping_grid.test_loss"]["verdict"] == "inconclusive"
+    [fixed] = prose.take(r"After (\d+) epochs 4a is still not reproduced")
+    dropout = {claim["id"]: claim for claim in json.loads((RESULTS / "dropout_500" / "claims.json").read_text())}
+    assert dropout["dropout.against_none"]["verdict"] == "not reproduced"
+    assert set(pd.read_csv(RESULTS / "dropout_500" / "runs.csv")["config.trainer.max_epochs"]) == {int(fixed)}
     check_reduction(prose, runs)
-    *interval, n = prose.take(rf"and so is 4b: {INTERVAL}, n = (\d+)\.")
+    *interval, n = prose.take(rf"and so is 4b \({INTERVAL}, n = (\d+)\), where networks without")
     [claim] = json.loads((RESULTS / "batch_norm_generalizing" / "claims.json").read_text())
     assert agrees(interval, claim)
     assert (claim["verdict"], claim["n"]) == ("reproduced", int(n))
-    *interval, networks = prose.take(rf"2b is reproduced:\s{INTERVAL} over (\d+) networks")
+    *interval, networks = prose.take(rf"2b is reproduced \({INTERVAL} over (\d+) networks\)")
     better = json.loads((RESULTS / "ensemble_generalizing" / "claims.json").read_text())
     [claim] = [one for one in better if one["id"] == "ensemble.generalization"]
     assert agrees(interval, claim)
     assert (claim["verdict"], claim["n"]) == ("reproduced", int(networks))
-    assert prose.numbers_left(r"Figure 1a|CIFAR-10") == []
+    assert prose.numbers_left(r"Figure 1a|CIFAR-10|3b is inconclusive|below 99 %") == []
 
 
 def test_every_number_of_the_guides_findings_is_that_of_the_results(claims):
@@ -271,14 +279,21 @@ def test_figure_3_at_length_has_the_numbers_of_its_runs(claims):
             [estimate] = [one for name, one in parts.items() if name.split(",")[0] == f"optimizer={optimizer}"]
             assert agrees(own, estimate)
             assert estimate["n"] == 4
-    [paper] = re.findall(rf"it has {NUMBER}", text)
+    [paper] = re.findall(rf"as in the paper \({NUMBER}\)", text)
     assert float(paper.replace("−", "-")) == claims["early_stopping.test_loss"]["paper_value"]
-    [short] = re.findall(rf"after 100 epochs they disagreed \({INTERVAL}\)", text)
+    [short] = re.findall(rf"after 100 epochs of Adam they disagreed \({INTERVAL}\)", text)
     assert agrees(short, claims["early_stopping_grid.test_loss"]["details"]["parts"][_ADAM])
     each = [one for one in long["early_stopping_grid.test_loss"]["details"]["trainings"] if one["condition"] == _ADAM]
     assert [one["correlation"] < 0 for one in each] == [True] * 4
     stopping = {kind: long[f"early_stopping_{kind}.stopping"]["details"]["parts"] for kind in ("grid", "corrupted")}
-    assert {name for parts in stopping.values() for name, part in parts.items() if part["low"] <= 0} == {_SGD}
+    assert {name for parts in stopping.values() for name, part in parts.items() if part["low"] <= 0 < part["high"]} == {
+        _SGD
+    }
+    assert long["early_stopping_grid.test_loss"]["verdict"] == "inconclusive"
+    means = {one["condition"]: one["means"] for one in long["early_stopping_grid.stopping"]["details"]["settings"]}
+    [costs] = re.findall(rf"{NUMBER} in place of {NUMBER} with Adam, {NUMBER} in place of {NUMBER} with SGD", text)
+    kept = [means[optimizer][by]["test_accuracy"] for optimizer in (_ADAM, _SGD) for by in ("auc", "nothing")]
+    assert all(map(same, costs, kept))
     [later] = re.findall(r"(\d+) to (\d+) epochs later, with shuffled", text)
     [before] = re.findall(r"with shuffled labels (\d+) to (\d+) epochs before", text)
     for kind, said, sign in (("grid", later, 1), ("corrupted", before, -1)):
@@ -329,17 +344,32 @@ def test_figure_2_at_length_has_the_numbers_of_its_runs():
     assert len(runs) == runs["config.seed"].nunique() == networks
     for column, number in (("train_images", images), ("config.trainer.max_epochs", epochs), ("test_images", tested)):
         assert set(runs[column]) == {number}
-    accuracy = [table["test_accuracy"].mean() for table in (runs, others[others["experiment"] == "ensemble"])]
-    assert all(map(same, prose.take(rf"test accuracy of {NUMBER} where that of the results has {NUMBER}"), accuracy))
+    first = others[others["experiment"] == "ensemble"]
+    assert prose.take(r"since (\d+) networks of the first setting left it") == (str(len(first)),)
+    accuracy = [table["test_accuracy"].mean() for table in (runs, first)]
+    assert all(map(same, prose.take(rf"test accuracy of {NUMBER} where the first setting has {NUMBER}"), accuracy))
     assert claims["ensemble.generalization"]["verdict"] == "reproduced"
     assert claims["ensemble.best_and_worst"]["verdict"] == "inconclusive"
-    *interval, p = prose.take(rf"Spearman {INTERVAL}, reproduced \(corrected p {NUMBER}\)")
+    *interval, p = prose.take(rf"Spearman {INTERVAL},\s+reproduced \(corrected p {NUMBER}\)")
     assert agrees(interval, claims["ensemble.generalization"])
     assert same(p, claims["ensemble.generalization"]["p_corrected"])
-    details = claims["ensemble.generalization"]["details"]
+    main = claims["ensemble.generalization"]
+    assert same(*prose.take(rf"twice as large it would be {NUMBER}"), 2 * main["p_corrected"])
+    error, tested = runs["generalization_error"], runs["test_accuracy"]
+    [orderings] = prose.take(r"By the mean over (\d+) orderings")
+    assert set(runs["orderings"]) == {int(orderings)}
+    by_curve = vars(correlation(error, runs["auc_normalized"]))
+    assert agrees(prose.take(rf"in place of the estimate, it is {INTERVAL}"), by_curve)
+    details = main["details"]
     assert agrees(prose.take(rf"given it the correlation is {INTERVAL}"), details["partial"]["training accuracy"])
-    assert agrees(prose.take(rf"does not show it \({INTERVAL}\)"), details["raw"])
+    given = vars(partial_correlation(error, runs["estimate_auc"], [runs["train_accuracy"]]))
+    assert agrees(prose.take(rf"shows it only so \({INTERVAL}"), given)
+    assert agrees(prose.take(rf"otherwise {INTERVAL}\)"), details["raw"])
+    with_accuracy = vars(correlation(tested, runs["estimate_auc_normalized"]))
+    assert agrees(prose.take(rf"goes hardly at all \({INTERVAL}\)"), with_accuracy)
     assert agrees(prose.take(rf"remain undecided: {INTERVAL}"), claims["ensemble.best_and_worst"])
+    sides = [tested[order].mean() for order in (error.argsort()[:5], error.argsort()[-5:])]
+    assert all(map(same, prose.take(rf"lower test accuracy \({NUMBER}\s+and {NUMBER}\)"), sides))
     below, all_of_them, share, least = prose.take(
         rf"(\d+) of the (\d+) have less than (\d+) % training accuracy, the least {NUMBER}"
     )
@@ -370,17 +400,37 @@ def test_figure_4b_at_length_has_the_numbers_of_its_runs(claims):
     assert agrees(interval, claim)
     assert same(p, claim["p_corrected"])
     assert claim["verdict"] == "reproduced"
-    assert same(
-        *prose.take(rf"At the setting of the results it was {NUMBER}, which left it"), claims["batch_norm.auc"]["value"]
+    by_seed = on.set_index("seed")["auc"] - off.set_index("seed")["auc"]
+    assert all(
+        map(same, prose.take(rf"each of the ten seeds \(by {NUMBER} to {NUMBER}\)"), (by_seed.min(), by_seed.max()))
     )
-    least, greatest, after, first, last = prose.take(
-        rf"none reaches 99 % \({NUMBER} to {NUMBER} after (\d+) epochs, where those with it take (\d+) to (\d+)\)"
+    assert same(*prose.take(rf"first setting the difference was {NUMBER}"), claims["batch_norm.auc"]["value"])
+    others = pd.read_csv(RESULTS / "runs.csv", low_memory=False)
+    first = (
+        others[others["experiment"] == "batch_norm"]
+        .groupby("config.network.batch_norm")[["auc", "test_accuracy"]]
+        .mean()
     )
-    assert all(map(same, (least, greatest), (off["train_accuracy"].min(), off["train_accuracy"].max())))
-    assert off["train_accuracy"].max() < 0.99
-    assert [int(after), int(first), int(last)] == [off["epochs"].max(), on["epochs"].min(), on["epochs"].max()]
-    tested = prose.take(rf"test accuracy is {NUMBER}, not {NUMBER}\.")
-    assert all(map(same, tested, (off["test_accuracy"].mean(), on["test_accuracy"].mean())))
+    now = runs.groupby("config.network.batch_norm")[["auc", "test_accuracy"]].mean()
+    changed = prose.take(rf"AUC from {NUMBER} to {NUMBER}, test\s+accuracy from {NUMBER} to {NUMBER}\.")
+    assert all(map(same, changed, (table[column][True] for column in now for table in (first, now))))
+    auc, *tested = prose.take(rf"both stayed \(AUC {NUMBER}, test accuracy {NUMBER} and {NUMBER}\)")
+    assert all(same(auc, table["auc"][False]) for table in (first, now))
+    assert all(map(same, tested, (first["test_accuracy"][False], now["test_accuracy"][False])))
+    percent, most, *accuracies, low, high = prose.take(
+        rf"none reaches (\d+) %\s+in (\d+) epochs \({NUMBER} to {NUMBER}\), where those with .* take (\d+) to (\d+)\."
+    )
+    assert off["train_accuracy"].max() < int(percent) / 100
+    assert [int(most), int(low), int(high)] == [off["epochs"].max(), on["epochs"].min(), on["epochs"].max()]
+    assert all(map(same, accuracies, (off["train_accuracy"].min(), off["train_accuracy"].max())))
+    alike = pd.read_csv(RESULTS / "ensemble_generalizing" / "runs.csv", low_memory=False)
+    alike = alike[alike["train_accuracy"] <= off["train_accuracy"].max()]
+    number, accuracy, *interval = prose.take(
+        rf"The (\d+) networks of Figure 2 .*\({NUMBER} in the mean\) have an AUC higher by {INTERVAL}\."
+    )
+    assert int(number) == len(alike)
+    assert all(same(accuracy, table["train_accuracy"].mean()) for table in (alike, off))
+    assert agrees(interval, vars(difference(alike.set_index(-alike["seed"] - 1)["auc"], off.set_index("seed")["auc"])))
     assert agrees(prose.take(rf"AUC is still higher by {INTERVAL}"), claim["details"]["normalized"])
-    assert prose.take(r"after 9 networks; (\d+) had been planned") == (str(len(runs)),)
+    assert prose.take(r"after 9 networks; (\d+)\s+had been planned") == (str(len(runs)),)
     assert prose.numbers_left(r"Figure 4b|2 cores|2026-11-29|results/batch_norm_generalizing") == []

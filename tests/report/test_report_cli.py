@@ -84,7 +84,9 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     command(made(corruption=1, seed=0), "--output", "one")
     reasons = tmp_path / "one" / "reasons.json"
     reasons.write_text('{"memorization.auc": "one seed is <too few>"}')
+    (tmp_path / "one" / "about.txt").write_text("Another\nsetting.\n")
     command("one", "--output", "two", "--markdown")
+    assert "\n\nAnother setting.\n\n" in (tmp_path / "two" / "README.md").read_text()
     assert "**Most likely reason**: one seed is &lt;too few>" in (tmp_path / "two" / "memorization.md").read_text()
     assert {claim["id"]: claim["reason"] for claim in claims_in(tmp_path / "two")} == {
         "memorization.auc": "one seed is <too few>",
@@ -94,7 +96,9 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
     command("two", "--output", "three", "--markdown")
     assert files(tmp_path / "two") == files(tmp_path / "three")
     command("two", "--output", "three")
-    assert "one seed is &lt;too few&gt;" in (tmp_path / "three" / "index.html").read_text()
+    page = (tmp_path / "three" / "index.html").read_text()
+    assert "one seed is &lt;too few&gt;" in page
+    assert "<p>Another setting.</p>" in page
     command("three", "--output", "three", "--markdown")
     assert not (tmp_path / "three" / "index.html").exists()
 
