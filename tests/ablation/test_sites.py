@@ -9,7 +9,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 
 from single_directions.ablation import Site, resolve_sites
 from single_directions.ablation.reference import Reference
-from single_directions.ablation.sites import clamp, undisturbed
+from single_directions.ablation.sites import undisturbed
 from single_directions.errors import BadInput
 
 
@@ -245,13 +245,14 @@ def test_an_unknown_site_of_what_cannot_be_traced_says_so() -> None:
 def test_clamp_by_hand() -> None:
     activation = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
     clamped, values = torch.tensor([False, True, False]), torch.tensor([7.0, 8.0, 9.0])
-    assert clamp(activation, clamped, values).tolist() == [[[1.0, 2.0], [8.0, 8.0], [5.0, 6.0]]]
+    assert Site("", 3).clamp(activation, clamped, values).tolist() == [[[1.0, 2.0], [8.0, 8.0], [5.0, 6.0]]]
     assert activation[0, 1].tolist() == [3.0, 4.0]  # it was not written to
-    assert clamp(activation[..., 0], clamped, values).tolist() == [[1.0, 8.0, 5.0]]
+    assert Site("", 3).clamp(activation[..., 0], clamped, values).tolist() == [[1.0, 8.0, 5.0]]
 
 
 def test_clamping_replaces_nan() -> None:
-    assert clamp(torch.tensor([[torch.nan, 1.0]]), torch.tensor([True, False]), torch.zeros(2)).tolist() == [[0.0, 1.0]]
+    activation, clamped = torch.tensor([[torch.nan, 1.0]]), torch.tensor([True, False])
+    assert Site("", 2).clamp(activation, clamped, torch.zeros(2)).tolist() == [[0.0, 1.0]]
 
 
 @pytest.mark.parametrize("make", [ThreeCalls, Untraceable])

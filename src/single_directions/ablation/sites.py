@@ -50,10 +50,22 @@ class Site:
     images: int = field(default=0, repr=False)
 
     def clamp(self, activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
-        """As the function `clamp`, for the units of this site."""
+        """Replace the activation of units that are clamped by their values.
+
+        Args:
+            activation: (images, ...), the output of this place.
+            clamped: bool, (units,), or (images, units) for a set of its own for each image.
+            values: (units,).
+        """
         if self.block > 1:
             clamped, values = (vector.repeat_interleave(self.block, dim=-1) for vector in (clamped, values))
-        return clamp(activation, clamped, values, self.dim, self.images)
+        shape = [1] * activation.dim()
+        shape[self.dim] = -1
+        constants = values.to(activation.dtype).view(shape)
+        if clamped.dim() == 1:
+            return torch.where(clamped.view(shape), constants, activation)
+        shape[self.images] = len(clamped)
+        return select(clamped.reshape(shape), constants, activation)
 
 
 def described(sites: Sequence[Site], shown: int = 4) -> str:
@@ -115,23 +127,6 @@ class SitedNetwork:
         other.network = copy.deepcopy(self.network).double()
         other.run = self.run.on(other.network)
         return other
-
-
-def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1, images: int = 0) -> Tensor:
-    """Replace the activation of units that are clamped by their values.
-
-    Args:
-        activation: (images, ...), with the units in dimension `dim`, behind the images in dimension `images`.
-        clamped: bool, (units,), or (images, units) for a set of its own for each image.
-        values: (units,).
-    """
-    shape = [1] * activation.dim()
-    shape[dim] = -1
-    constants = values.to(activation.dtype).view(shape)
-    if clamped.dim() == 1:
-        return torch.where(clamped.view(shape), constants, activation)
-    shape[images] = len(clamped)
-    return select(clamped.reshape(shape), constants, activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:
