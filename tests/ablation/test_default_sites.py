@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from torchvision.ops import SqueezeExcitation
 
 from single_directions import BadInput, Site, ablation_curve, resolve_sites
-from single_directions.ablation.record import record
+from single_directions.ablation.record import Recorder
 from single_directions.ablation.sites import described, locate, undisturbed
 
 
@@ -450,7 +450,7 @@ def test_a_record_has_the_names_of_torchvision(name: str) -> None:
     options = {"init_weights": False} if name == "googlenet" else {}
     network = torchvision.models.get_model(name, weights=None, num_classes=10, **options).eval()
     with torch.no_grad():
-        found = record(network, torch.randn(2, 3, 64, 64)).places
+        found = Recorder(network).run(torch.randn(2, 3, 64, 64)).places
     _, expected = get_graph_node_names(network, suppress_diff_warning=True)
     of_layers = [
         node for node in expected if dict(network.named_modules()).get(node) or "relu" in node or "gelu" in node

@@ -20,14 +20,7 @@ from single_directions.ablation.accuracy import correct
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.estimated import AblationEstimate
 from single_directions.ablation.masks import Block, Masks, draw_masks, symmetric
-from single_directions.ablation.measurement import (
-    MEMORY_BUDGET,
-    Batches,
-    Clamp,
-    Measurement,
-    counted,
-    measurement,
-)
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, Measurement, counted, measurement
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows

@@ -209,10 +209,8 @@ def measurement(
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        measured = Measurement(sited, batches, values, chosen, why, inputs)
-        if method == "auto":
-            measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
-        yield measured
+        fallback = (lambda: Prefix(sited, values, inputs, memory_budget)) if method == "auto" else None
+        yield Measurement(sited, batches, values, chosen, why, inputs, fallback)
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
