@@ -400,13 +400,8 @@ def _splits(network: SitedNetwork, flow: Dataflow, mirrored: bool) -> list[Split
 
 def is_cut(flow: Dataflow) -> bool:
     """Whether every way from the inputs to the logits leads through a site: all clamped, all images answer alike."""
-    found, waiting = {flow.output}, [flow.output]
-    while waiting:
-        node = waiting.pop()
-        if node in flow.site_of:
-            continue
-        if node.op == "placeholder":
-            return False
-        waiting += set(node.all_input_nodes) - found
-        found.update(node.all_input_nodes)
-    return True
+    around = set[fx.Node]()  # what the inputs reach without a site
+    for node in flow.needed:
+        if node not in flow.site_of and (node.op == "placeholder" or not around.isdisjoint(node.all_input_nodes)):
+            around.add(node)
+    return flow.output not in around
