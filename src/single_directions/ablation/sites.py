@@ -68,15 +68,15 @@ class Site:
         return select(clamped.reshape(shape), constants, activation)
 
 
-def described(sites: Sequence[Site], shown: int = 4) -> str:
+def described(sites: Sequence[Site]) -> str:
     """The sites in one line.
 
     >>> described([Site("relu", 64), Site("blocks.0.mlp.act", 192, dim=2)])
     '2 sites with 256 units: relu (64 units in dimension 1), blocks.0.mlp.act (192 units in dimension 2)'
     """
     each = [f"{site.name} ({site.units} units in dimension {site.dim})" for site in sites]
-    if len(each) > shown:
-        each[shown - 1 : -1] = ["..."]
+    if len(each) > 4:
+        each[3:-1] = ["..."]
     plural = "s" if len(sites) > 1 else ""
     return f"{len(sites)} site{plural} with {sum(site.units for site in sites)} units: {', '.join(each)}"
 
