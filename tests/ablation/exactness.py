@@ -74,6 +74,15 @@ def single(method, inputs: Tensor, units: Sequence[int]) -> Tensor:
     return torch.stack([logits[unit] for unit in units])
 
 
+def state(network: nn.Module) -> list:
+    """All that measuring might disturb."""
+    hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in network.modules()]
+    switches = [(module.training, getattr(module, "inplace", None)) for module in network.modules()]
+    tensors = [value.tolist() for value in network.state_dict().values()]
+    gradients = [(parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
+    return [hooks, switches, tensors, gradients, torch.get_rng_state().tolist(), torch.is_grad_enabled()]
+
+
 def drawn_values(sited: SitedNetwork, clamp: str | float, dtype: torch.dtype) -> Tensor:
     """What units are clamped to: "each" is another value for each unit, as with their means."""
     if clamp == "each":

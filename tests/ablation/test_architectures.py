@@ -1,7 +1,6 @@
 """Small members of common families with default sites, compared with forward passes under plain hooks."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from exactness import images
 from torch import Tensor, nn
 
-from single_directions import ablation_curve
 from single_directions.ablation.measurement import measurement
 from single_directions.ablation.sites import SitedNetwork, locate, undisturbed
 
@@ -125,19 +123,3 @@ def test_the_methods_equal_hooks_that_overwrite(name: str) -> None:
                 mask = ordering.argsort() < count
                 with masked(network, places, dict(zip(names, sited.split(mask), strict=True))):
                     torch.testing.assert_close(logits[point], network(inputs), rtol=1e-8, atol=1e-8)
-
-
-def test_an_activation_on_the_logits_is_left_out() -> None:
-    network = timm.create_model("lcnet_050", pretrained=False, num_classes=10).double()
-    with_relu = nn.Sequential(network, nn.ReLU())
-    with pytest.warns(UserWarning, match="no default site: 1, because no layer follows"):
-        curve = ablation_curve(with_relu, [(images(2, 3, 32, 32), torch.tensor([0, 1]))], orderings=1, points=2)
-    assert "1" not in [site.name for site in curve.sites]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # asked for, it is taken
-        assert (
-            ablation_curve(with_relu, [(images(2, 3, 32, 32), torch.tensor([0, 1]))], ["1"], orderings=1, points=2)
-            .sites[0]
-            .units
-            == 10
-        )

@@ -1,13 +1,14 @@
 import copy
 import io
 import logging
+import re
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 import torchvision
-from exactness import Function, images, seeded
+from exactness import Function, images, seeded, state
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -132,9 +133,9 @@ class Mixing(Untraceable):
         return self.inner(x - x.mean(0, keepdim=True))
 
 
-def batches(sizes=(5, 5, 2), seed: int = 0, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
-    inputs = images(sum(sizes), 2, 4, 4, seed=seed, dtype=dtype)
-    targets = torch.randint(4, (sum(sizes),), generator=torch.Generator().manual_seed(seed))
+def batches(sizes=(5, 5, 2), dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
+    inputs = images(sum(sizes), 2, 4, 4, dtype=dtype)
+    targets = torch.randint(4, (sum(sizes),), generator=torch.Generator().manual_seed(0))
     return list(zip(inputs.split(sizes), targets.split(sizes), strict=True))
 
 
@@ -157,18 +158,13 @@ def test_a_hand_computed_curve(method: str) -> None:
 @EACH_METHOD
 def test_a_hand_computed_clamp_to_a_constant_and_to_the_mean(method: str) -> None:
     data = [(TWO_UNITS[:1], TARGETS[:1]), (TWO_UNITS[1:], TARGETS[1:])]
-    by_clamp = {}
-    for clamp in (1.5, "mean"):
-        curve = ablation_curve(two_units(), data, clamp=clamp, method=method)
-        accuracy = {
-            ordering[0]: row for ordering, row in zip(curve.orderings.tolist(), curve.accuracy.tolist(), strict=True)
-        }
-        by_clamp[clamp] = accuracy
     # 1.5 for unit 0: (1.5, 1) right, (1.5, 2) right, (1.5, 0) right, (1.5, 3) wrong.
     # 1.5 for unit 1: (2, 1.5) right, (1, 1.5) right, (3, 1.5) right, (1, 1.5) wrong; both: a tie.
-    assert by_clamp[1.5] == {0: [0.75, 0.75, 0.75], 1: [0.75, 0.75, 0.75]}
     # Means over 4 images, not over 2 batches: 1.75 and 1.5; both: class 0.
-    assert by_clamp["mean"] == {0: [0.75, 0.75, 0.75], 1: [0.75, 0.75, 0.75]}
+    for clamp in (1.5, "mean"):
+        curve = ablation_curve(two_units(), data, clamp=clamp, method=method)
+        assert set(curve.orderings[:, 0].tolist()) == {0, 1}
+        assert curve.accuracy.tolist() == [[0.75, 0.75, 0.75]] * 10
 
 
 @EACH_METHOD
@@ -178,9 +174,8 @@ def test_the_mean_is_over_images_and_positions(method: str) -> None:
     network[3].weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]).double()
     inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
     for threshold, right in ((2 - 1e-9, 1.0), (2 + 1e-9, 0.0)):
-        network[3].bias.data = torch.tensor(
-            [threshold, 0.0], dtype=torch.float64
-        )  # class 1 where the mean of unit 0 is larger
+        # Class 1 where the mean of unit 0 is larger.
+        network[3].bias.data = torch.tensor([threshold, 0.0], dtype=torch.float64)
         data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
         curve = ablation_curve(network, data, ["1"], clamp="mean", method=method, points=[2])
         assert curve.accuracy.tolist() == [[right]] * 10
@@ -232,15 +227,6 @@ def test_a_mean_that_is_not_finite_is_refused() -> None:
     data[-1][0][-1] = torch.nan
     with pytest.raises(BadInput, match="mean of some unit is not finite"):
         ablation_curve(network, data, clamp="mean")
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [({"verify": -1}, "verify=-1"), ({"orderings": 1.5}, "orderings=1.5"), ({"memory_budget": 0}, "memory_budget=0")],
-)
-def test_numbers_that_cannot_be(asked: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
-        ablation_curve(seeded(chain), batches(), **asked)
 
 
 def test_batches_without_images() -> None:
@@ -362,13 +348,14 @@ def test_one_logit_without_a_dimension_of_classes_is_told_how_to_get_one() -> No
     assert found.accuracy[0, [0, -1]].tolist() == [0.5, 0.5]  # all are of class 1, then all of class 0
 
 
-@pytest.mark.parametrize("change", [Tensor.double, lambda targets: targets[:, None], lambda t: t.float()[:, None]])
-def test_targets_may_be_whole_floats_and_a_column(change) -> None:
+@pytest.mark.parametrize(
+    "change", [Tensor.double, Tensor.int, Tensor.byte, lambda targets: targets[:, None], lambda t: t.float()[:, None]]
+)
+def test_targets_may_be_of_any_integers_whole_floats_and_a_column(change) -> None:
     network = seeded(chain)
-    given = [(inputs, change(targets)) for inputs, targets in batches()]
-    assert ablation_curve(network, given, points=3).accuracy.equal(
-        ablation_curve(network, batches(), points=3).accuracy
-    )
+    given = [[inputs, change(targets)] for inputs, targets in batches()]  # a batch may be a list too
+    expected = ablation_curve(network, batches(), points=3).accuracy
+    assert ablation_curve(network, given, points=3).accuracy.equal(expected)
     assert unit_importance(network, given).equal(unit_importance(network, batches()))
 
 
@@ -406,9 +393,8 @@ def test_portions_of_a_hundred_thousand_bytes(method: str) -> None:
     network, data = seeded(chain), batches((40, 3, 50, 1, 13))
     curve = ablation_curve(network, data, method=method, memory_budget=200_000, orderings=2, points=5)
     assert curve.images == 107
-    assert torch.equal(
-        curve.accuracy, ablation_curve(network, data, method="reference", orderings=2, points=5).accuracy
-    )
+    expected = ablation_curve(network, data, method="reference", orderings=2, points=5)
+    assert torch.equal(curve.accuracy, expected.accuracy)
 
 
 def test_orderings_are_those_of_the_generator() -> None:
@@ -468,9 +454,8 @@ def test_to_a_table_and_back() -> None:
     read = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
     for table in (frame, frame.sample(frac=1, random_state=0), read):
         back = AblationCurve.from_frame(table)
-        torch.testing.assert_close(
-            back.accuracy, curve.accuracy, rtol=1e-14, atol=0
-        )  # older pandas read the last digit amiss
+        # Older pandas read the last digit amiss.
+        torch.testing.assert_close(back.accuracy, curve.accuracy, rtol=1e-14, atol=0)
         assert torch.equal(back.units_ablated, curve.units_ablated)
         assert back.units == 38
         torch.testing.assert_close(back.auc, curve.auc, rtol=1e-14, atol=0)
@@ -506,6 +491,8 @@ def test_a_broken_table(spoil, message: str) -> None:
         ({"clamp": float("inf")}, "clamp=inf"),
         ({"top_k": 0}, "top_k=0"),
         ({"orderings": 0}, "orderings=0"),
+        ({"orderings": 1.5}, "orderings=1.5"),
+        ({"verify": -1}, "verify=-1"),
         ({"points": 1}, "points=1"),
         ({"sites": ["nowhere"]}, "site 'nowhere'.*Closest of 8: "),
         ({"batches": []}, "batches: there is none"),
@@ -525,6 +512,7 @@ def test_a_broken_table(spoil, message: str) -> None:
             r"network Sequential: it cannot take float32 \(3, 2, 4, 4\): Input type \(float\) and .* the same",
         ),
         ({"memory_budget": "1G"}, "memory_budget='1G'"),
+        ({"memory_budget": 0}, "memory_budget=0"),
         ({"sites": [2]}, r"sites=\[2\]: a list of names is needed"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, 1, 4]))]}, "targets from 0 to 4"),
         ({"batches": [(torch.ones(3, 2, 4, 4).double(), torch.tensor([0, -1, 3]))]}, "targets from -1 to 3"),
@@ -534,20 +522,12 @@ def test_bad_input_is_one_line_and_leaves_the_network_as_it_was(wrong: dict, mes
     network = seeded(chain).train()
     before = state(network)
     for measure in (ablation_curve, unit_importance):
-        if measure is unit_importance and set(wrong) & {"orderings", "points"}:
+        if measure is unit_importance and set(wrong) & {"orderings", "points", "verify"}:
             continue
         with pytest.raises(BadInput, match=message) as error:
             measure(network, **{"batches": batches(), **wrong})
         assert "\n" not in str(error.value)
     assert state(network) == before
-
-
-def state(network: nn.Module) -> list:
-    hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in network.modules()]
-    switches = [(module.training, getattr(module, "inplace", None)) for module in network.modules()]
-    tensors = [value.tolist() for value in network.state_dict().values()]
-    gradients = [(parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
-    return [hooks, switches, tensors, gradients, torch.get_rng_state().tolist(), torch.is_grad_enabled()]
 
 
 MAKE = pytest.mark.parametrize("make", [lambda: seeded(chain), Untraceable, Mixing])
@@ -658,14 +638,6 @@ def test_batches_that_can_be_gone_over_only_once(method: str) -> None:
         ablation_curve(network, iter(batches()), method=method, clamp="mean")
 
 
-def test_batches_are_lists_too_and_may_have_targets_of_other_integers() -> None:
-    network = seeded(chain)
-    expected = ablation_curve(network, batches()).accuracy
-    for dtype in (torch.int32, torch.uint8):
-        listed = [[inputs, targets.to(dtype)] for inputs, targets in batches()]
-        assert torch.equal(ablation_curve(network, listed).accuracy, expected)
-
-
 def test_images_of_several_shapes() -> None:
     network = seeded(
         lambda: nn.Sequential(nn.Conv2d(2, 20, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 4))
@@ -673,8 +645,6 @@ def test_images_of_several_shapes() -> None:
     data = [batches((3,))[0], (images(4, 2, 6, 5), torch.tensor([0, 1, 2, 3]))]
     expected = ablation_curve(network, data, method="reference").accuracy
     assert torch.equal(ablation_curve(network, data, method="prefix").accuracy, expected)
-    with pytest.raises(BadInput, match=r"shapes \(2, 4, 4\) and \(2, 6, 5\).*prefix"):
-        ablation_curve(network, data, method="incremental")
 
 
 @EACH_METHOD
@@ -692,10 +662,8 @@ def test_an_image_that_is_not_finite_is_never_right(method: str) -> None:
 def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="single_directions")
     curve = ablation_curve(seeded(wide), [(images(200, 2, 4, 4), torch.arange(200) % 4)])
-    assert (curve.method, curve.why) == (
-        "incremental",
-        "2 of the 2 layers behind the first site are updated or sliced",
-    )
+    assert curve.method == "incremental"
+    assert curve.why == "2 of the 2 layers behind the first site are updated or sliced"
     assert [record.getMessage() for record in caplog.records] == [
         "ablation of 2 sites with 1024 units: 2 (512 units in dimension 1), 4 (512 units in dimension 1)",
         f"ablation by method incremental: {curve.why}",
@@ -720,7 +688,7 @@ def test_reference_where_nothing_else_is_exact(make, why: str) -> None:
     expected = ablation_curve(network, data, method="reference", sites=["inner.5"])
     curve = ablation_curve(network, data, sites=["inner.5"])
     assert curve.method == "reference"
-    assert pd.Series(curve.why).str.contains(why).item()
+    assert re.search(why, curve.why)
     assert torch.equal(curve.accuracy, expected.accuracy)
     for method in ("prefix", "incremental"):
         with pytest.warns(UserWarning, match=f"method='{method}' falls back to reference, since .*{why}"):
@@ -739,19 +707,9 @@ def test_batch_norm_without_running_statistics(sizes: tuple[int, ...]) -> None:
     )
     curve = ablation_curve(network, batches(sizes))
     assert curve.method == "reference"
-    inputs, targets = batches(sizes)[-1]
     with torch.no_grad():
-        right = (network(inputs).argmax(1) == targets).sum()
-        if len(sizes) > 1:
-            right += (network(batches(sizes)[0][0]).argmax(1) == batches(sizes)[0][1]).sum()
+        right = sum((network(inputs).argmax(1) == targets).sum() for inputs, targets in batches(sizes))
     assert curve.accuracy[:, 0].tolist() == [float(right) / 12] * 10
-
-
-@pytest.mark.parametrize("sizes", [(12,), (1, 11)])
-def test_images_that_depend_on_their_batch(sizes: tuple[int, ...]) -> None:
-    curve = ablation_curve(Mixing(), batches(sizes), points=2)
-    assert curve.method == "reference"
-    assert "other images of its batch" in curve.why
 
 
 class Overwriting(nn.Module):
@@ -817,24 +775,14 @@ def test_single_precision(method: str, clamp) -> None:
     assert (curve.accuracy - exact.accuracy).abs().max() <= 1 / 157  # one image may sit on a boundary
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["autocast", "network"])
 @pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
 @FAST
-def test_bfloat16_under_autocast(method: str, clamp) -> None:
-    network, data = seeded(chain, dtype=torch.float32), batches((100, 57), dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+def test_bfloat16(method: str, clamp, dtype: torch.dtype) -> None:
+    network, data = seeded(chain, dtype=dtype), batches((100, 57), dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.float32):
         exact = ablation_curve(network, data, clamp=clamp, method="reference", orderings=2)
         curve = ablation_curve(network, data, clamp=clamp, method=method, orderings=2, verify=10**6)
-    assert curve.method == method
-    assert (curve.accuracy - exact.accuracy).abs().max() < 0.05
-    assert (curve.auc - exact.auc).abs().max() < 0.02
-
-
-@pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
-@FAST
-def test_a_network_of_bfloat16(method: str, clamp) -> None:
-    network, data = seeded(chain, dtype=torch.bfloat16), batches((100, 57), dtype=torch.bfloat16)
-    exact = ablation_curve(network, data, clamp=clamp, method="reference", orderings=2)
-    curve = ablation_curve(network, data, clamp=clamp, method=method, orderings=2, verify=10**6)
     assert curve.method == method
     assert (curve.accuracy - exact.accuracy).abs().max() < 0.05
     assert (curve.auc - exact.auc).abs().max() < 0.02
@@ -865,9 +813,8 @@ def test_architectures_of_torchvision(name: str) -> None:
     cases = [(few, 4)] + [(None, [0, 20, 90])] * (name in ("resnet18", "squeezenet1_1"))
     for sites, points in cases:
         for method in ("prefix", "incremental"):
-            curve = ablation_curve(
-                network, data, sites, 1, points, 0.1, method=method, verify=100
-            )  # raises if it differs
+            # Raises if it differs.
+            curve = ablation_curve(network, data, sites, 1, points, 0.1, method=method, verify=100)
             assert curve.method == method
 
 

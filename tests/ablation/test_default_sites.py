@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from torchvision.ops import SqueezeExcitation
 
 from single_directions import BadInput, Site, ablation_curve, resolve_sites
-from single_directions.ablation.record import record
+from single_directions.ablation.record import Recorder
 from single_directions.ablation.sites import described, locate, undisturbed
 
 
@@ -47,17 +47,8 @@ class Untraceable(nn.Module):
 @pytest.mark.parametrize(
     "activation",
     [
-        nn.GELU,
-        nn.SiLU,
-        nn.Hardswish,
-        nn.LeakyReLU,
-        nn.Mish,
-        nn.ELU,
-        nn.PReLU,
-        nn.Tanh,
-        nn.Sigmoid,
-        nn.Softplus,
-        nn.ReLU6,
+        *(nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.ELU),
+        *(nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.ReLU6),
     ],
 )
 def test_every_activation_function(activation: type[nn.Module]) -> None:
@@ -70,6 +61,7 @@ def test_softmax_and_identity_are_none() -> None:
     network = dense(lambda self, x: self.head(self.same(self.layer(x)).softmax(1)), same=nn.Dropout())
     with pytest.raises(BadInput, match=r"no activation function to ablate; name the sites .*, such as layer, same$"):
         names(network, images(4, 8))
+    assert resolve_sites(network, ["same"], images(4, 8)) == (Site("same", 6),)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +239,7 @@ def test_an_activation_on_the_logits_is_no_default_site() -> None:
     network = seeded(lambda: nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3), nn.ReLU(), nn.Softmax(1)))
     with pytest.warns(UserWarning, match=r"no default site: 3, because no layer follows, so it acts on the logits"):
         assert names(network, images(4, 8)) == ["1"]
+    assert resolve_sites(network, ["3"], images(4, 8)) == (Site("3", 3),)  # asked for, it is taken without a warning
     with pytest.raises(BadInput, match=r"to ablate but on its logits \(1\); name the sites"):
         names(seeded(lambda: nn.Sequential(nn.Linear(8, 3), nn.ReLU())), images(4, 8))
 
@@ -317,12 +310,8 @@ def test_means_are_of_units_of_any_dimension() -> None:
 
 def test_unit_dim_overrides() -> None:
     network, inputs = seeded(Tokens), images(3, 3, 6, 6)
-    assert [site.units for site in resolve_sites(network, None, inputs, unit_dim={"act_2": 1, "relu_1": -1})] == [
-        4,
-        5,
-        5,
-        5,
-    ]
+    found = resolve_sites(network, None, inputs, unit_dim={"act_2": 1, "relu_1": -1})
+    assert [site.units for site in found] == [4, 5, 5, 5]
     assert resolve_sites(network, ["act_2"], inputs, unit_dim=1) == (Site("act_2", 5, 1),)
     curve = ablation_curve(network, [(inputs, torch.arange(3))], ["act_2"], 2, points="all", unit_dim=1, verify=100)
     assert curve.units == 5
@@ -450,12 +439,10 @@ def test_a_record_has_the_names_of_torchvision(name: str) -> None:
     options = {"init_weights": False} if name == "googlenet" else {}
     network = torchvision.models.get_model(name, weights=None, num_classes=10, **options).eval()
     with torch.no_grad():
-        found = record(network, torch.randn(2, 3, 64, 64)).places
+        found = Recorder(network).run(torch.randn(2, 3, 64, 64)).places
     _, expected = get_graph_node_names(network, suppress_diff_warning=True)
-    of_layers = [
-        node for node in expected if dict(network.named_modules()).get(node) or "relu" in node or "gelu" in node
-    ]
-    assert set(of_layers) <= set(found)
+    modules = dict(network.named_modules())
+    assert {node for node in expected if node in modules or "relu" in node or "gelu" in node} <= set(found)
 
 
 def test_names_that_other_modules_have() -> None:

@@ -15,13 +15,30 @@ IMAGES, UNITS, CLASSES = 60, 6, 3
 Batch = tuple[Tensor, Tensor]
 
 
-def dense(seed: int = 1) -> nn.Sequential:
+def dense() -> nn.Sequential:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(1)
         network = nn.Sequential(nn.Linear(4, UNITS), nn.ReLU(), nn.Linear(UNITS, CLASSES))
         for parameter in network.parameters():
             parameter.data.mul_(2)
     return network
+
+
+class Untraceable(nn.Module):
+    """The same network behind control flow. `seen` is how many images each pass took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.seen = dense(), []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen.append(len(inputs))
+        return self.network(inputs) if inputs.sum() > -1e9 else inputs
+
+
+def mixing() -> nn.Sequential:
+    """The answer to an image depends on the others of its batch."""
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +167,6 @@ def test_the_error_counts_what_the_masks_of_an_image_have_in_common(right, masks
 
 
 def test_all_methods_and_batches_give_the_same_answers(batch: Batch) -> None:
-    class Untraceable(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = dense()
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            return self.network(inputs) if inputs.sum() > -1e9 else inputs
-
     inputs, targets = batch
     expected = ablation_auc(dense(), [batch], masks=600, seed=3)
     assert expected.method == "prefix"
@@ -179,11 +188,9 @@ def test_all_methods_and_batches_give_the_same_answers(batch: Batch) -> None:
 @pytest.mark.parametrize("clamp", ["zero", "mean", 0.5])
 def test_agrees_with_curves_of_many_orderings(clamp: str | float) -> None:
     generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        network = nn.Sequential(
-            *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5))
-        )
+    torch.manual_seed(2)
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5)
+    network = nn.Sequential(*layers)
     inputs = torch.randn(64, 1, 5, 5, generator=generator)
     targets = torch.where(torch.arange(64) % 3 > 0, network(inputs).argmax(1), torch.arange(64) % 5)
     batches = [(inputs, targets)]
@@ -336,9 +343,7 @@ def test_a_change_is_measured_on_the_same_pairs(batch: Batch) -> None:
 
 
 def two_sites() -> nn.Sequential:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(4, 512), nn.ReLU(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+    return nn.Sequential(nn.Linear(4, 512), nn.ReLU(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, CLASSES))
 
 
 def test_what_is_kept_between_calls_changes_nothing(batch: Batch) -> None:
@@ -366,9 +371,7 @@ def test_a_network_that_changed_is_prepared_anew(batch: Batch) -> None:
             hidden = self.relu(self.first(inputs))
             return self.head(self.relu(self.second(hidden)) if self._deep else hidden)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Growing()
+    network = Growing()
     repeated = RepeatedEstimate(network, [batch], masks=600, points=5)
     assert [site.name for site in repeated().sites] == ["relu"]
     network._deep = True  # no attribute that `structure` sees: the logits tell
@@ -427,11 +430,7 @@ def test_parts_of_several_processes_are_one_estimate(batch: Batch) -> None:
 
 
 def test_images_that_depend_on_their_batch_share_its_masks() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(
-            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
-        )
+    network = mixing()
     inputs = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
     targets = network(inputs).argmax(1)
     batches = list(zip(inputs.split(6), targets.split(6), strict=True))
@@ -460,9 +459,7 @@ def test_a_stream_is_read_once_and_all_of_it_is_measured(batch: Batch) -> None:
 
 
 def test_one_unit_has_two_points_and_nothing_to_draw(batch: Batch) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 3))
+    network = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 3))
     targets = network(batch[0]).argmax(1)
     estimate = ablation_auc(network, [(batch[0], targets)])
     curve = ablation_curve(network, [(batch[0], targets)], orderings=1)
@@ -493,9 +490,7 @@ def test_a_network_with_a_bypass_is_run_with_all_units_clamped() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return self.inner(inputs) + self.around(inputs)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Bypassed()
+    network = Bypassed()
     inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     targets = network(inputs).argmax(1)
     estimate = ablation_auc(network, [(inputs, targets)], masks=600)
@@ -518,6 +513,7 @@ def test_as_a_table(batch: Batch) -> None:
         ({"masks": 10}, "masks=10: too few for 7 points; at least 20"),
         ({"masks_per_image": 0}, "masks_per_image=0"),
         ({"population": -1}, "population=-1: a number above 0"),
+        ({"population": 50}, "population=50: there are 60 images"),
         ({"seed": -1}, "seed=-1"),
         ({"method": "incremental"}, "method='incremental': one of auto, prefix, reference"),
         ({"points": [1, 2]}, "points: an area needs points from 0 to 6"),
@@ -531,11 +527,7 @@ def test_bad_input_is_refused_before_anything_is_measured(batch: Batch, settings
 
 def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
     """One batch whose images share 50 masks: the error is that between masks, as over many seeds."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(
-            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
-        )
+    network = mixing()
     inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     targets = network(inputs).argmax(1)
     for batches in ([(inputs, targets)], list(zip(inputs.split(30), targets.split(30), strict=True))):
@@ -550,11 +542,7 @@ def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:
 
 def test_the_error_of_one_batch_alone_counts_which_images_were_drawn() -> None:
     """Its images share their masks, so there is one cluster, whose variance from others cannot be seen."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(
-            *(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3))
-        )
+    network = mixing()
     estimates = []
     for seed in range(60):
         generator = torch.Generator().manual_seed(seed)
@@ -568,27 +556,11 @@ def test_the_error_of_one_batch_alone_counts_which_images_were_drawn() -> None:
 
 
 def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> None:
-    seen = []
-
-    class Untraceable(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = dense()
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            seen.append(len(inputs))
-            return self.network(inputs) if inputs.sum() > -1e9 else inputs
-
-    inputs, targets = batch
-    ablation_auc(Untraceable(), list(zip(inputs.split(4), targets.split(4), strict=True)), masks=600)
-    assert max(seen) <= 8  # 4 at a time, and the 8 on which sites are looked for
+    network, (inputs, targets) = Untraceable(), batch
+    ablation_auc(network, list(zip(inputs.split(4), targets.split(4), strict=True)), masks=600)
+    assert max(network.seen) <= 8  # 4 at a time, and the 8 on which sites are looked for
 
 
 def test_too_few_masks_for_known_images_are_refused_first(batch: Batch) -> None:
     with pytest.raises(BadInput, match=r"masks_per_image=1: 10 images .* too few for 7 points"):
         ablation_auc(dense(), [(batch[0][:10], batch[1][:10])], masks=100, masks_per_image=1)
-
-
-def test_a_population_of_fewer_images_than_there_are_is_refused(batch: Batch) -> None:
-    with pytest.raises(BadInput, match="population=50: there are 60 images"):
-        ablation_auc(dense(), [batch], masks=600, population=50)

@@ -62,13 +62,17 @@ def test_points_are_as_even_as_whole_numbers_can_be() -> None:
             assert (numbers - even).abs().max() <= 0.5 + 1e-9
 
 
-def test_a_hand_computed_grid() -> None:
-    assert grid(10, 5).tolist() == [0, 2, 5, 8, 10]
-    assert grid(1, 2).tolist() == [0, 1]
-
-
-def test_all_points() -> None:
-    assert grid(4, "all").tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize(
+    ("units", "points", "expected"),
+    [
+        (10, 5, [0, 2, 5, 8, 10]),
+        (1, 2, [0, 1]),
+        (4, "all", [0, 1, 2, 3, 4]),
+        (9, np.int64(4), [0, 3, 6, 9]),
+    ],
+)
+def test_a_hand_computed_grid(units: int, points: int | str, expected: list[int]) -> None:
+    assert grid(units, points).tolist() == expected
 
 
 def test_default_points_shrink_where_there_are_fewer_units() -> None:
@@ -77,17 +81,9 @@ def test_default_points_shrink_where_there_are_fewer_units() -> None:
     assert grid(3).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("listed", [[0, 3, 7], (0, 3, 7), torch.tensor([0, 3, 7]), np.array([0, 3, 7]), range(0, 8, 7)])
+@pytest.mark.parametrize("listed", [[4], (0, 3, 7), torch.tensor([0, 3, 7]), np.array([0, 3, 7]), range(0, 8, 7)])
 def test_listed_points(listed) -> None:
     assert grid(9, listed).tolist() == list(listed)
-
-
-def test_one_listed_point() -> None:
-    assert grid(9, [4]).tolist() == [4]
-
-
-def test_a_number_of_numpy() -> None:
-    assert grid(9, np.int64(4)).tolist() == [0, 3, 6, 9]
 
 
 def test_more_points_than_units_can_give() -> None:

@@ -53,12 +53,8 @@ class Normed(nn.Module):
 
     def __init__(self, skip: bool) -> None:
         super().__init__()
-        self.conv1, self.relu1, self.conv2, self.bn = (
-            nn.Conv2d(2, 5, 3),
-            nn.ReLU(),
-            nn.Conv2d(5, 4, 3),
-            nn.BatchNorm2d(4),
-        )
+        self.conv1, self.relu1 = nn.Conv2d(2, 5, 3), nn.ReLU()
+        self.conv2, self.bn = nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4)
         self.skip, self.head = skip, nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:

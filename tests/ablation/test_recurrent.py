@@ -96,9 +96,7 @@ def test_a_cell_is_one_site_at_all_of_its_steps() -> None:
                 hidden = hidden * ~clamped
         return self.head(hidden)
 
-    network = seeded(
-        lambda: Function(forward, cell=nn.RNNCell(3, 5, nonlinearity="relu"), head=nn.Linear(5, 3)),
-    )
+    network = seeded(lambda: Function(forward, cell=nn.RNNCell(3, 5, nonlinearity="relu"), head=nn.Linear(5, 3)))
     inputs = images(6, 4, 3)
     sited = located(network, None, inputs)
     assert sited.sites == (Site("cell.relu", 5),)
@@ -138,13 +136,8 @@ def test_hidden_states_that_are_the_logits_are_no_default_site() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         return self.rnn(torch.relu(self.first(x)))[0][:, -1]
 
-    network = seeded(
-        lambda: Function(
-            forward,
-            first=nn.Linear(3, 4),
-            rnn=nn.RNN(4, 5, num_layers=2, nonlinearity="relu", batch_first=True),
-        )
-    )
+    rnn = nn.RNN(4, 5, num_layers=2, nonlinearity="relu", batch_first=True)
+    network = seeded(lambda: Function(forward, first=nn.Linear(3, 4), rnn=rnn))
     with pytest.warns(UserWarning, match="no default site: rnn.relu_l1, because no layer follows"):
         found = resolve_sites(network, None, images(6, 7, 3))
     assert [site.name for site in found] == ["relu", "rnn.relu_l0"]

@@ -24,7 +24,6 @@ class TwoHeads(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*aux.*")
 def test_sites_that_do_not_lead_to_the_logits_are_left_alone() -> None:
-    torch.manual_seed(0)
     network, batches = TwoHeads(), [(torch.randn(200, 4), torch.randint(3, (200,)))]
     estimate = ablation_auc(network, batches, masks=20_000, output="logits")
     curve = ablation_curve(network, batches, orderings=300, points="all", output="logits")
@@ -35,7 +34,6 @@ def test_sites_that_do_not_lead_to_the_logits_are_left_alone() -> None:
 @pytest.mark.filterwarnings("ignore:.*aux.*")
 @pytest.mark.parametrize("own_forward", [False, True])
 def test_what_the_network_reads_of_itself_is_that_of_each_call(own_forward: bool) -> None:
-    torch.manual_seed(0)
     network, batches = TwoHeads(), [(torch.randn(200, 4), torch.randint(3, (200,)))]
     repeated = RepeatedEstimate(network, batches, masks=2000, output="logits")
     repeated()
@@ -62,7 +60,6 @@ def test_a_change_beside_huge_logits_is_seen(hidden_by: float) -> None:
             other = logits.new_full((len(logits), 1), hidden_by)
             return torch.cat([logits, other], 1) if hidden_by < 0 else logits + other
 
-    torch.manual_seed(0)
     network, batches = Scheduled(), [(torch.randn(200, 4), torch.randint(3, (200,)))]
     repeated = RepeatedEstimate(network, batches, masks=2000)
     repeated()
@@ -72,7 +69,6 @@ def test_a_change_beside_huge_logits_is_seen(hidden_by: float) -> None:
 
 
 def test_batches_are_read_at_each_call() -> None:
-    torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     first, second = ({"x": torch.randn(300, 4), "y": torch.randint(3, (300,))} for _ in range(2))
     batches, settings = [first], {"masks": 500, "batch_to_xy": lambda batch: (batch["x"], batch["y"])}
@@ -87,10 +83,8 @@ def test_batches_are_read_at_each_call() -> None:
 
 
 def test_changes_are_of_the_same_points_and_clamp() -> None:
-    network, batches = (
-        nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)),
-        [(torch.randn(100, 4), torch.randint(3, (100,)))],
-    )
+    network = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3))
+    batches = [(torch.randn(100, 4), torch.randint(3, (100,)))]
     one = ablation_auc(network, batches, masks=500, points=[0, 3, 12])
     for other in ({"points": [0, 9, 12]}, {"points": [0, 3, 12], "clamp": 1.0}):
         with pytest.raises(BadInput, match="change_from"):

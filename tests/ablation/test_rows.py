@@ -79,13 +79,9 @@ def test_stages_give_what_whole_passes_give(early_sites: int, value: float) -> N
 def test_a_node_runs_in_the_first_stage_that_it_can() -> None:
     sited = locate(network(), SITES, torch.zeros(2, 2, 3, 3) + torch.arange(3.0))
     runs, seen = stages(Dataflow(sited), early_sites=2)
-    by_name = {node.name: stage for node, stage in runs.items()}
-    assert {name: by_name[name] for name in ("first", "relu1", "second", "relu2", "relu3", "add", "add_1", "head")} == {
-        **{"first": 0, "relu1": 0, "second": 1, "relu2": 1, "relu3": 0, "add": 1, "add_1": 2, "head": 2}
-    }
-    assert {node.name: stage for node, stage in seen.items() if node.name.startswith("relu")} == {
-        **{"relu1": 1, "relu2": 1, "relu3": 2}
-    }
+    expected = {"first": 0, "relu1": 0, "second": 1, "relu2": 1, "relu3": 0, "add": 1, "add_1": 2, "head": 2}
+    assert expected.items() <= {node.name: stage for node, stage in runs.items()}.items()
+    assert {"relu1": 1, "relu2": 1, "relu3": 2}.items() <= {node.name: stage for node, stage in seen.items()}.items()
 
 
 @torch.no_grad()

@@ -36,10 +36,10 @@ class Augmented(Dataset):
 class Own(pl.LightningModule):
     """Functional ReLUs, a residual connection, batch norm, dropout."""
 
-    def __init__(self, width: int = 12, lr: float = 0.1) -> None:
+    def __init__(self, lr: float = 0.1) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(64, width), nn.Linear(width, width)
-        self.norm, self.dropout, self.head = nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, 10)
+        self.first, self.second = nn.Linear(64, 12), nn.Linear(12, 12)
+        self.norm, self.dropout, self.head = nn.BatchNorm1d(12), nn.Dropout(0.3), nn.Linear(12, 10)
         self.lr = lr
 
     def forward(self, images: Tensor) -> Tensor:
@@ -54,6 +54,17 @@ class Own(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
+
+
+class Stopped(Exception):
+    pass
+
+
+class Stop(pl.Callback):
+    """Ends a training before its first epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        raise Stopped
 
 
 def fit(

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from own_training import IMAGES, Augmented, Own, fit
+from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -47,17 +47,12 @@ class Noted(pl.Callback):
             self.seen[trainer.current_epoch - 1] = trainer.callback_metrics["ablation/auc"].item()
 
     def on_train_epoch_end(self, trainer, pl_module):
-        state = copy.deepcopy(pl_module.state_dict())
-        self.modules[trainer.current_epoch] = state
+        self.modules[trainer.current_epoch] = copy.deepcopy(pl_module.state_dict())
 
 
-def module(seed=0, **settings):
-    torch.manual_seed(seed)
+def module(**settings):
+    torch.manual_seed(0)
     return Own(**settings)
-
-
-def states(callback):
-    return callback.curves
 
 
 def same(curves, others):
@@ -147,12 +142,8 @@ def test_resumed_training_has_the_curves_of_an_uninterrupted_one(loop, every_n_e
     resumed = fit(module(), [rest, stopper], epochs=4, checkpoint=saver.best_model_path, **train, **loop)
     # Dropout is not seeded by epoch here, so only the epochs before the resume have to be equal.
     assert list(part.curves) == [0, 1]
-    assert (
-        list(rest.values)
-        == list(rest.curves)
-        == list(whole.curves)
-        == ([0, 1, 2, 3] if every_n_epochs == 1 else [0, 1, 3])
-    )
+    epochs = [0, 1, 2, 3] if every_n_epochs == 1 else [0, 1, 3]
+    assert list(rest.values) == list(rest.curves) == list(whole.curves) == epochs
     for epoch in (0, 1):
         assert rest.curves[epoch].equal(whole.curves[epoch])
         assert rest.values[epoch] == whole.values[epoch]
@@ -304,20 +295,11 @@ def test_images_are_a_fixed_part_of_the_train_data():
     for seed in (0, 0, 1):
         read.clear()
         measured = callback(samples=10, seed=seed)
-        with pytest.raises(StopEarly):
+        with pytest.raises(Stopped):
             fit(module(), [measured, Stop()], train=DataLoader(data, batch_size=16, shuffle=True))
         parts.append(list(read))
         assert len(set(read)) == 10
     assert parts[0] == parts[1] != parts[2]
-
-
-class StopEarly(Exception):
-    pass
-
-
-class Stop(pl.Callback):
-    def on_train_epoch_start(self, trainer, pl_module):
-        raise StopEarly
 
 
 def test_images_are_those_the_sampler_draws_from():
@@ -393,9 +375,9 @@ def test_several_callbacks_side_by_side(tmp_path):
     assert {"ablation/auc", "mean_ablation/auc"} <= trainer.callback_metrics.keys()
     again = callback(), callback(clamp="mean", name="mean_ablation")
     fit(module(), again, epochs=2, checkpoint=saver.best_model_path)
-    assert same(states(zero), states(again[0]))
-    assert same(states(mean), states(again[1]))
-    assert not same(states(zero), states(mean))
+    assert same(zero.curves, again[0].curves)
+    assert same(mean.curves, again[1].curves)
+    assert not same(zero.curves, mean.curves)
 
 
 def test_training_that_diverges_is_stopped_and_not_measured():
@@ -448,16 +430,11 @@ BAD = {
 
 @pytest.mark.parametrize(("make", "says"), BAD.values(), ids=BAD)
 def test_bad_input_is_told_before_the_first_epoch(make, says):
-    class Trained(pl.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            raise AssertionError("training began")
-
     own = module()
     own.loss = nn.CrossEntropyLoss()
     own.linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    own.tiny = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 10))
     with pytest.raises(BadInput, match=says):
-        fit(own, [make(), Trained()])
+        fit(own, [make(), Stop()])
 
 
 @pytest.mark.parametrize("key", ["every_n_epochs", "samples", "memory_budget"])
@@ -489,34 +466,16 @@ def test_data_without_index_ask_for_batches():
     assert measured.form["images"] == 32
 
 
-def test_module_without_forward_asks_for_its_network():
-    class Holder(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = Own()
-
-        def training_step(self, batch, batch_index):
-            return self.net.training_step(batch, batch_index)
-
-        def configure_optimizers(self):
-            return self.net.configure_optimizers()
-
-    with pytest.raises(BadInput, match=r"Holder has no forward\(\).*There are: net"):
-        fit(Holder(), [callback()])
-    measured = callback(network="net")
-    fit(Holder(), [measured], epochs=1)
-    assert [site.name for site in measured.latest.sites] == ["relu", "relu_1"]
-
-
 def test_monitor_that_takes_the_lowest_auc_is_warned_of(tmp_path):
     for monitor in (EarlyStopping("ablation/auc"), ModelCheckpoint(tmp_path, monitor="ablation/auc")):
         with pytest.warns(UserWarning, match=f'{type(monitor).__name__}: mode="min".*set mode="max"'):
             fit(module(), [callback(), monitor], epochs=1)
 
 
-def stoppers():
-    """(patience, epochs between measurements, between validations, patience to set or None where all is well)."""
-    return [
+@pytest.mark.parametrize(
+    # Epochs between measurements, between validations, and the patience to set, None where all is well.
+    ("patience", "every", "validation", "advice"),
+    [
         (3, 1, None, None),
         (3, 5, None, 15),
         (15, 5, None, None),
@@ -524,10 +483,8 @@ def stoppers():
         (3, 4, 4, None),
         (3, 4, 2, 6),
         (6, 4, 2, None),
-    ]
-
-
-@pytest.mark.parametrize(("patience", "every", "validation", "advice"), stoppers())
+    ],
+)
 def test_patience_that_counts_stale_values_is_warned_of(patience, every, validation, advice):
     loop = {} if validation is None else {"validation": True, "check_val_every_n_epoch": validation}
     callbacks = [callback(every_n_epochs=every), EarlyStopping("ablation/auc", mode="max", patience=patience)]
@@ -576,9 +533,8 @@ def test_validation_within_the_epoch_measures_for_each_check_and_is_warned_of():
 
 
 def test_the_patience_advised_waits_for_so_many_measurements():
-    stopper = EarlyStopping(
-        "ablation/auc", mode="max", patience=6, min_delta=2
-    )  # nothing improves by 2 after the first
+    # Nothing improves by 2 after the first.
+    stopper = EarlyStopping("ablation/auc", mode="max", patience=6, min_delta=2)
     measured = callback(every_n_epochs=3)
     fit(module(), [measured, stopper], epochs=30)
     assert list(itertools.islice(measured.curves, 3)) == [0, 2, 5]
@@ -641,7 +597,7 @@ def test_compiled_part_is_measured_as_it_was_written(network, site):
     compiled = holder.net
     fit(holder, [measured], epochs=2)
     fit(Holder(compiled=False), [plain], epochs=2)
-    assert same(states(measured), states(plain))
+    assert same(measured.curves, plain.curves)
     assert measured.latest.method == plain.latest.method
     assert measured.latest.sites[0].name == site
     assert holder.net is compiled

@@ -102,6 +102,7 @@ def test_a_module_without_forward_asks_for_its_network(framework):
     measured = AblationAUC(network="net")
     fit(framework, measured, module(framework, forward=False))
     assert list(measured.curves) == [0, 1]
+    assert [site.name for site in measured.latest.sites] == ["2"]
 
 
 @both

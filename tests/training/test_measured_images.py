@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.warnings import PossibleUserWarning
-from own_training import IMAGES, Augmented, Own, fit
+from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import (
     BatchSampler,
@@ -52,17 +52,6 @@ class Lists(Plain):
     def __getitem__(self, i):
         assert isinstance(i, list)
         return super().__getitem__(i)
-
-
-class Stopped(Exception):
-    pass
-
-
-class Stop(pl.Callback):
-    """Ends a training before its first epoch."""
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        raise Stopped
 
 
 def measured_indices(loader, samples=None, **settings):
@@ -129,10 +118,6 @@ def loaders(data):
 @pytest.mark.parametrize("kind", loaders(Plain()))
 def test_images_are_those_an_epoch_trains_on(kind):
     loader, settings, indices, said = loaders(Plain())[kind]
-    if kind == "lists of indices":
-        loader.dataset.__class__ = type(
-            "Lists", (Plain,), {"__getitem__": lambda self, i: (self.inputs[i], self.labels[i])}
-        )
     images = measured_indices(loader, **settings)
     assert sorted(set(images.indices.tolist())) == indices
     assert said in images.source
@@ -220,27 +205,22 @@ def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
     """Its generator is not in the checkpoint: without it the resumed training would measure other images."""
     weights = torch.arange(1, IMAGES + 1).double()
 
-    def loader(seed):
-        return DataLoader(
-            Augmented(noise=0),
-            16,
-            sampler=WeightedRandomSampler(weights, 40, generator=torch.Generator().manual_seed(seed)),
+    def drawn(seed, *callbacks, **settings):
+        sampler = WeightedRandomSampler(weights, 40, generator=torch.Generator().manual_seed(seed))
+        fit(
+            Own(),
+            [AblationAUC(), Kept(), *callbacks],
+            train=DataLoader(Augmented(noise=0), 16, sampler=sampler),
+            **settings,
         )
-
-    def callback():
-        return AblationAUC()
-
-    class Drawn(pl.Callback):
-        def on_train_start(self, trainer, pl_module):
-            images = next(c for c in trainer.callbacks if isinstance(c, AblationAUC))._images
-            seen.append(images.indices.tolist())
-            populations.append(images.population)
+        seen.append(Kept.images.indices.tolist())
+        populations.append(Kept.images.population)
 
     seen, populations = [], []
     saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
-    fit(Own(), [callback(), Drawn(), saver], epochs=1, train=loader(1))
-    fit(Own(), [callback(), Drawn()], epochs=2, train=loader(2), checkpoint=saver.best_model_path)
-    fit(Own(), [callback(), Drawn()], epochs=1, train=loader(2))
+    drawn(1, saver, epochs=1)
+    drawn(2, epochs=2, checkpoint=saver.best_model_path)
+    drawn(2, epochs=1)
     assert seen[0] == seen[1] != seen[2]
     assert populations[0].equal(populations[1])
     assert not populations[0].equal(populations[2])
@@ -250,7 +230,7 @@ def test_what_a_random_sampler_drew_first_is_measured_after_a_resume(tmp_path):
         for name in ("classes", "class_counts"):
             (callback_state.get("best") or {}).pop(name, None)
     torch.save(state, tmp_path / "old.ckpt")
-    fit(Own(), [callback(), Drawn()], epochs=2, train=loader(1), checkpoint=tmp_path / "old.ckpt")
+    drawn(1, epochs=2, checkpoint=tmp_path / "old.ckpt")
     assert seen[3] == seen[0]
     assert populations[3] == 40
 

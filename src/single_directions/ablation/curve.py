@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import tally
-from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
+from single_directions.ablation.adapting import BatchToXY, Output
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import Points, draw_orderings, grid
 from single_directions.ablation.places import UnitDim
-from single_directions.ablation.sites import Site, as_written
+from single_directions.ablation.sites import Site
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
 
@@ -177,9 +177,9 @@ def ablation_curve(
     """
     if not isinstance(verify, int) or verify < 0:
         raise BadInput(f"verify={verify!r}: a number of points to check, 0 or more, is needed")
-    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with measurement(
-        network, batches, sites, clamp, top_k, method, memory_budget, unit_dim, (orderings, points)
+        *(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim, batch_to_xy, output),
+        form=(orderings, points),
     ) as measured:
         units = measured.network.units
         ablated = grid(units, points)

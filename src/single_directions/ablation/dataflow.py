@@ -115,6 +115,17 @@ class Dataflow:
                         values.pop(source, None)
         return {node: values[node] for node in kept}
 
+    def run_in_portions(
+        self, keep: list[fx.Node], inputs: Tensor, images_at_once: int, joined: set[fx.Node]
+    ) -> dict[fx.Node, Any]:
+        """The values of the nodes to `keep`: of those in `joined` for all images, of others for the first portion."""
+        needed = ancestors(keep)
+        parts = [self.run(needed, some, keep) for some in inputs.split(images_at_once)]
+        return {
+            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in joined else value
+            for node, value in parts[0].items()
+        }
+
     def apply(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         """Run one node on the values of the nodes that it reads, none of which it overwrites."""
         if node.op != "call_module":

@@ -20,14 +20,7 @@ from single_directions.ablation.accuracy import correct
 from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.estimated import AblationEstimate
 from single_directions.ablation.masks import Block, Masks, draw_masks, symmetric
-from single_directions.ablation.measurement import (
-    MEMORY_BUDGET,
-    Batches,
-    Clamp,
-    Measurement,
-    counted,
-    measurement,
-)
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, Measurement, counted, measurement
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows
@@ -254,14 +247,15 @@ def _prepared(
     number, class_counts = _population(population)
     if method not in ROW_METHODS:
         raise BadInput(f"method={method!r}: one of {', '.join(ROW_METHODS)}")
-    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
-    with measurement(network, batches, sites, clamp, top_k, "reference", memory_budget, unit_dim) as measured:
+    with measurement(
+        network, batches, sites, clamp, top_k, "reference", memory_budget, unit_dim, batch_to_xy, output
+    ) as measured:
         units, device = measured.network.units, measured.values.device
         ablated = grid(units, points)
         if ablated[0] != 0 or ablated[-1] != units:
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, ablated, method, memory_budget)
-        available = counted(batches)
+        available = counted(measured.batches)
         if class_counts is not None:  # the last classes may have no image in it
             class_counts = pad(class_counts, (0, max(0, max(2, measured.network.logits) - len(class_counts))))
         if number is not None and available is not None and number < available:
@@ -270,7 +264,7 @@ def _prepared(
         images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
-            images = len(batches) if isinstance(batches, Sized) else None
+            images = len(measured.batches) if isinstance(measured.batches, Sized) else None
         drawn = draw_masks(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
@@ -311,7 +305,6 @@ def plan_auc(
     passes: float | None = None,
     least: int = 1,
     most: float = math.inf,
-    method: str = "auto",
     memory_budget: int = MEMORY_BUDGET,
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
 ) -> Plan:
@@ -324,7 +317,7 @@ def plan_auc(
     batch = (inputs, torch.zeros(len(inputs), dtype=torch.int64))
     with measurement(network, [batch], sites, "zero", 1, "reference", memory_budget, unit_dim) as measured:
         ablated = grid(measured.network.units, points)
-        rows, why = _rows(measured, ablated, method, memory_budget)
+        rows, why = _rows(measured, ablated, "auto", memory_budget)
         if passes is not None:
             masks = round(min(most, max(least, passes / min(1.0, rows.cost.mask))))
         own = rows.cost.masks_an_image(masks, _OF_PASSES * (passes or 0))

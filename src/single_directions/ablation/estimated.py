@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,7 +73,7 @@ class AblationEstimate:
     top_k: int = 1
     method: str = ""
     why: str = ""
-    passes: float = field(default=math.nan)
+    passes: float = math.nan
 
     @property
     def images(self) -> int:

@@ -5,8 +5,7 @@ modules. Calls inside a scripted module are not seen.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +54,7 @@ class Watch(TorchFunctionMode):
         """The answer to images; `run` runs the network in another way, such as node by node."""
         self.times: Counter[tuple[str, str | None]] = Counter()
         self.running: list[str] = [""]
-        with _global_hooks(self._enter, self._leave), self:
+        with register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave), self:
             return (run or self.network)(inputs)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
@@ -114,14 +113,3 @@ def operation(function: str) -> str:
 def _overwrites(func: Any, kwargs: dict[str, Any]) -> bool:
     name = getattr(func, "__name__", "")
     return kwargs.get("inplace") is True or (name.endswith("_") and not name.endswith("__"))
-
-
-@contextmanager
-def _global_hooks(enter: Callable[..., None], leave: Callable[..., Any]) -> Iterator[None]:
-    handles = [register_module_forward_pre_hook(enter)]
-    try:
-        handles.append(register_module_forward_hook(leave))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -47,13 +47,10 @@ def _without_gradient(network: SitedNetwork, inputs: Tensor) -> list[int]:
         with torch.enable_grad():
             logits = network.run(inputs, lambda site, activation: activation * factors[site])
             weights = torch.linspace(1, 2, logits.numel(), device=logits.device).view_as(logits)
-            gradients = torch.autograd.grad((logits * weights).sum(), factors, allow_unused=True)
+            slopes = torch.autograd.grad((logits * weights).sum(), factors, materialize_grads=True)
     except (RuntimeError, NotImplementedError):
         return list(range(len(factors)))
-    slopes = torch.stack(
-        [factor.new_zeros(()) if slope is None else slope for factor, slope in zip(factors, gradients, strict=True)]
-    )
-    return (slopes == 0).nonzero().flatten().tolist()
+    return (torch.stack(slopes) == 0).nonzero().flatten().tolist()
 
 
 def _cut(network: SitedNetwork, inputs: Tensor, sites: list[int]) -> Tensor:

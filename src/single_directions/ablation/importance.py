@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from single_directions.ablation.accuracy import correct, tally
-from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
+from single_directions.ablation.adapting import BatchToXY, Output
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.places import UnitDim
-from single_directions.ablation.sites import as_written
 
 
 def unit_importance(
@@ -40,8 +39,9 @@ def unit_importance(
     Raises:
         BadInput: an argument is wrong; raised before anything is measured.
     """
-    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
-    with measurement(network, batches, sites, clamp, top_k, method, memory_budget, unit_dim) as measured:
+    with measurement(
+        network, batches, sites, clamp, top_k, method, memory_budget, unit_dim, batch_to_xy, output
+    ) as measured:
         units = range(measured.network.units)
         alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)
         plain = torch.zeros((), dtype=torch.int64, device=measured.values.device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.adapting import described as kind_of
 from single_directions.ablation.cost import (
     OPERATIONS_A_BYTE,
@@ -170,6 +171,8 @@ def measurement(
     method: str,
     memory_budget: int,
     unit_dim: UnitDim | Mapping[str, UnitDim] | None = None,
+    batch_to_xy: BatchToXY | None = None,
+    output: Output | None = None,
     form: tuple[int, Points] | None = None,
 ) -> Iterator[Measurement]:
     """Prepare to measure; within it the network, as it was written, is undisturbed (see `sites.undisturbed`).
@@ -188,7 +191,7 @@ def measurement(
         raise BadInput(f"top_k={top_k}: a whole number of at least 1 is needed")
     if not isinstance(memory_budget, int | float) or memory_budget < 1:
         raise BadInput(f"memory_budget={memory_budget!r}: a number of bytes above 0 is needed")
-    network = as_written(network)
+    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with undisturbed(network):
         first, batches = _peek(batches, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
@@ -209,10 +212,8 @@ def measurement(
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
-        measured = Measurement(sited, batches, values, chosen, why, inputs)
-        if method == "auto":
-            measured.fallback = lambda: Prefix(sited, values, inputs, memory_budget)
-        yield measured
+        fallback = (lambda: Prefix(sited, values, inputs, memory_budget)) if method == "auto" else None
+        yield Measurement(sited, batches, values, chosen, why, inputs, fallback)
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:

@@ -57,9 +57,8 @@ def grid(units: int, points: Points = None) -> Tensor:
         if points != "all":
             raise BadInput(f'points={points!r}: a number, a list of numbers, or "all"')
         points = most
-    if isinstance(points, Integral):  # numpy's too
+    if isinstance(points, int | Integral):  # numpy's too
         points = int(points)
-    if isinstance(points, int):
         if points < 2:
             raise BadInput(f"points={points}: at least 2 are needed, none ablated and all ablated")
         if points > most:

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from single_directions.ablation.activations import ACTIVATIONS, Defaults, images_dim
 from single_directions.ablation.forward import Call
-from single_directions.ablation.record import Event, Record, Recorder, record
+from single_directions.ablation.record import Event, Record, Recorder
 from single_directions.ablation.runners import ATTENTION, AsItIs, Runner, Traced
 from single_directions.ablation.trace import out_of_place, trace
 from single_directions.errors import BadInput, one_line
@@ -94,8 +93,8 @@ class Places:
     def __init__(self, network: nn.Module, inputs: Tensor) -> None:
         self.network = network
         self.inputs = torch.cat([inputs] * _IMAGES)[:_IMAGES] if len(inputs) < _IMAGES else inputs[:_IMAGES]
-        self.record = record(network, self.inputs)
-        fewer = self.fewer = record(network, self.inputs[:_FEWER])
+        self.record = Recorder(network).run(self.inputs)
+        fewer = self.fewer = Recorder(network).run(self.inputs[:_FEWER])
         self.defaults = Defaults(self.record, fewer)
         whole, part = self.record.logits, fewer.logits
         if len(inputs) < _IMAGES:  # copies of images hide whether they depend on each other
@@ -122,12 +121,6 @@ class Places:
         self.nodes = {
             name: node for name, node in named.items() if node.op not in ("placeholder", "output", "get_attr")
         }
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Of all places that hold a tensor."""
-        nodes = [name for name, node in self.nodes.items() if self.seen[node].shape]
-        return list(dict.fromkeys([*nodes, *(name for name, place in self.record.places.items() if place.shape)]))
 
     def layers(self) -> list[str]:
         """Names of places that can be taken as sites."""
@@ -207,7 +200,8 @@ class Places:
         )
 
     def _unknown(self, name: str) -> str:
-        known = self.names
+        nodes = [name for name, node in self.nodes.items() if self.seen[node].shape]
+        known = dict.fromkeys([*nodes, *(name for name, place in self.record.places.items() if place.shape)])
         close = difflib.get_close_matches(name, known, n=_SHOWN, cutoff=0.0)
         return f"site {name!r}: the network has none of this name. Closest of {len(known)}: {', '.join(close)}" + (
             f" (the network cannot be traced: {self.untraced})" if self.untraced else ""

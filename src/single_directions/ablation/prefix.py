@@ -1,6 +1,7 @@
 """Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,12 +23,7 @@ class Prefix:
     name = "prefix"
 
     def __init__(
-        self,
-        network: SitedNetwork,
-        values: Tensor,
-        inputs: Tensor,
-        memory_budget: int,
-        flow: Dataflow | None = None,
+        self, network: SitedNetwork, values: Tensor, inputs: Tensor, memory_budget: int, flow: Dataflow | None = None
     ) -> None:
         self.network, self.values = network, network.split(values)
         flow = self.flow = flow or Dataflow(network)
@@ -47,11 +43,7 @@ class Prefix:
         self.images = len(inputs)
         self.inputs = inputs
         at_once = self.fixed_at_once if self.stackable else self.images
-        parts = [self.flow.run(ancestors(self.border), some, self.border) for some in inputs.split(at_once)]
-        self.cache = {
-            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.stacked_nodes else value
-            for node, value in parts[0].items()
-        }
+        self.cache = self.flow.run_in_portions(self.border, inputs, at_once, self.stacked_nodes)
         self.stacked = max(1, (self.images_at_once or 1) // self.images) if self.stackable else 1
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
@@ -64,19 +56,10 @@ class Prefix:
         every = torch.arange(self.network.units, device=self.inputs.device)
         yield from self._run((unit, every == unit) for unit in units)
 
-    def _run(self, masks: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        group: list[tuple[int, Tensor]] = []
-        for keyed in masks:
-            group.append(keyed)
-            if len(group) == self.stacked:
-                yield from self._stack(group)
-                group = []
-        if group:
-            yield from self._stack(group)
-
-    def _stack(self, group: list[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        masks = torch.stack([mask for _, mask in group])
-        yield from zip((key for key, _ in group), self.logits(masks), strict=True)
+    def _run(self, masks: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        while group := list(islice(masks, self.stacked)):
+            keys, stacked = zip(*group, strict=True)
+            yield from zip(keys, self.logits(torch.stack(stacked)), strict=True)
 
     def logits(self, masks: Tensor) -> Tensor:
         """Logits (masks, images, classes) for masks (masks, units)."""

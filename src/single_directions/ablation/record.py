@@ -17,17 +17,8 @@ from single_directions.ablation.recurrent import RECURRENT, states
 from single_directions.ablation.trace import Names, is_leaf
 
 _OF_LAST_DIMENSION = {
-    "linear",
-    "layer_norm",
-    "rms_norm",
-    "embedding",
-    "embedding_bag",
-    "bilinear",
-    "lstm",
-    "gru",
-    "lstm_cell",
-    "gru_cell",
-    *RECURRENT,
+    *("linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "bilinear"),
+    *("lstm", "gru", "lstm_cell", "gru_cell", *RECURRENT),
 }
 _OF_FIRST_DIMENSION = {
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "deform_conv2d"),
@@ -105,11 +96,6 @@ class Record:
         return number is not None and self.events[number].operation == operation
 
 
-def record(network: nn.Module, inputs: Tensor) -> Record:
-    """Run a network on images (images, ...) and record what it does."""
-    return Recorder(network).run(inputs)
-
-
 class Recorder:
     """Records one forward pass.
 
@@ -131,7 +117,7 @@ class Recorder:
         self._parts = WeakTensorKeyDictionary()  # the events that have overwritten parts of a tensor since it was read
 
     def run(self, inputs: Tensor, run: Callable[[Tensor], Any] | None = None) -> Record:
-        """As `record`; `run` as `Watch` takes it."""
+        """Run the network on images (images, ...) and record what it does; `run` as `Watch` takes it."""
         self.images = len(inputs)
         record = self.record
         record.events.append(Event("images", (), inputs.shape, 1 if inputs.dim() > 1 else None))

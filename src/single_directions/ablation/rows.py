@@ -211,12 +211,7 @@ class Stages:
     def start(self, inputs: Tensor) -> None:
         """As `Rows.start`: runs the first stage."""
         self.images = len(inputs)
-        needed = ancestors(self.fixed_nodes)
-        parts = [self.flow.run(needed, some, self.fixed_nodes) for some in inputs.split(self.fixed_at_once)]
-        self.fixed = {
-            node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in self.rows else value
-            for node, value in parts[0].items()
-        }
+        self.fixed = self.flow.run_in_portions(self.fixed_nodes, inputs, self.fixed_at_once, self.rows)
         self.sums: dict[fx.Node, Tensor] = {}
         self.halved: set[fx.Node] = set()
 
@@ -390,15 +385,8 @@ def _splits(network: SitedNetwork, flow: Dataflow, mirrored: bool) -> list[Split
         why = f"since {cost[0]:.0%} of a forward pass lies before the first site"
         if variants > 1:
             why += f", and {cost[2]:.1%} behind {network.sites[early_sites].name}"
-        return Split(
-            early_sites,
-            variants,
-            cost[2],
-            Cost(image, mask, _MASKS_TO_IMAGES * variance),
-            variance * mask,
-            why,
-            halved,
-        )
+        measured = Cost(image, mask, _MASKS_TO_IMAGES * variance)
+        return Split(early_sites, variants, cost[2], measured, variance * mask, why, halved)
 
     plain = best = parted(len(units))
     varying = (whole - sum(each[node] for node in flow.fixed) + sum(clamps.values())) / whole
@@ -412,13 +400,8 @@ def _splits(network: SitedNetwork, flow: Dataflow, mirrored: bool) -> list[Split
 
 def is_cut(flow: Dataflow) -> bool:
     """Whether every way from the inputs to the logits leads through a site: all clamped, all images answer alike."""
-    found, waiting = {flow.output}, [flow.output]
-    while waiting:
-        node = waiting.pop()
-        if node in flow.site_of:
-            continue
-        if node.op == "placeholder":
-            return False
-        waiting += set(node.all_input_nodes) - found
-        found.update(node.all_input_nodes)
-    return True
+    around = set[fx.Node]()  # what the inputs reach without a site
+    for node in flow.needed:
+        if node not in flow.site_of and (node.op == "placeholder" or not around.isdisjoint(node.all_input_nodes)):
+            around.add(node)
+    return flow.output not in around

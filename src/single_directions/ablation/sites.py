@@ -50,21 +50,33 @@ class Site:
     images: int = field(default=0, repr=False)
 
     def clamp(self, activation: Tensor, clamped: Tensor, values: Tensor) -> Tensor:
-        """As the function `clamp`, for the units of this site."""
+        """Replace the activation of units that are clamped by their values.
+
+        Args:
+            activation: (images, ...), the output of this place.
+            clamped: bool, (units,), or (images, units) for a set of its own for each image.
+            values: (units,).
+        """
         if self.block > 1:
             clamped, values = (vector.repeat_interleave(self.block, dim=-1) for vector in (clamped, values))
-        return clamp(activation, clamped, values, self.dim, self.images)
+        shape = [1] * activation.dim()
+        shape[self.dim] = -1
+        constants = values.to(activation.dtype).view(shape)
+        if clamped.dim() == 1:
+            return torch.where(clamped.view(shape), constants, activation)
+        shape[self.images] = len(clamped)
+        return select(clamped.reshape(shape), constants, activation)
 
 
-def described(sites: Sequence[Site], shown: int = 4) -> str:
+def described(sites: Sequence[Site]) -> str:
     """The sites in one line.
 
     >>> described([Site("relu", 64), Site("blocks.0.mlp.act", 192, dim=2)])
     '2 sites with 256 units: relu (64 units in dimension 1), blocks.0.mlp.act (192 units in dimension 2)'
     """
     each = [f"{site.name} ({site.units} units in dimension {site.dim})" for site in sites]
-    if len(each) > shown:
-        each[shown - 1 : -1] = ["..."]
+    if len(each) > 4:
+        each[3:-1] = ["..."]
     plural = "s" if len(sites) > 1 else ""
     return f"{len(sites)} site{plural} with {sum(site.units for site in sites)} units: {', '.join(each)}"
 
@@ -115,23 +127,6 @@ class SitedNetwork:
         other.network = copy.deepcopy(self.network).double()
         other.run = self.run.on(other.network)
         return other
-
-
-def clamp(activation: Tensor, clamped: Tensor, values: Tensor, dim: int = 1, images: int = 0) -> Tensor:
-    """Replace the activation of units that are clamped by their values.
-
-    Args:
-        activation: (images, ...), with the units in dimension `dim`, behind the images in dimension `images`.
-        clamped: bool, (units,), or (images, units) for a set of its own for each image.
-        values: (units,).
-    """
-    shape = [1] * activation.dim()
-    shape[dim] = -1
-    constants = values.to(activation.dtype).view(shape)
-    if clamped.dim() == 1:
-        return torch.where(clamped.view(shape), constants, activation)
-    shape[images] = len(clamped)
-    return select(clamped.reshape(shape), constants, activation)
 
 
 def as_written(network: nn.Module) -> nn.Module:

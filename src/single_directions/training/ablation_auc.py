@@ -137,13 +137,8 @@ class AblationAUC(Callback):
         if signal not in SIGNALS:
             raise BadInput(f"signal={signal!r}: one of {', '.join(SIGNALS)}")
         self.sites, self.clamp, self.top_k, self.cost, self.seed = sites, clamp, top_k, cost, seed
-        self.unit_dim, self.output = unit_dim, output
-        self.every_n_epochs, self.samples, self.batches, self.memory_budget = (
-            every_n_epochs,
-            samples,
-            batches,
-            memory_budget,
-        )
+        self.unit_dim, self.output, self.memory_budget = unit_dim, output, memory_budget
+        self.every_n_epochs, self.samples, self.batches = every_n_epochs, samples, batches
         self.network, self.batch_to_xy, self.signal, self.name = network, batch_to_xy, signal, name
         self._forget()
 
@@ -278,10 +273,8 @@ class AblationAUC(Callback):
         return 1 if self.clamp == "mean" else trainer.world_size
 
     def _read(self, trainer: "pl.Trainer", network: nn.Module) -> Images:
-        processes = trainer.world_size
-
         def enough(inputs: Tensor, available: int, epoch: int) -> int:
-            return self._planned(network, inputs, available, epoch, processes).images
+            return self._planned(network, inputs, available, epoch, trainer.world_size).images
 
         before = (self._known.get(name) for name in ("indices", "population"))
         wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, *before)
@@ -294,10 +287,8 @@ class AblationAUC(Callback):
 
     def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         """Measures a few images at two points, for the errors that it meets and for what it warns of."""
-        ablation_auc(
-            *(network, [(inputs, targets)], self.sites, 1, 2, self.clamp, self.top_k, self.seed),
-            unit_dim=self.unit_dim,
-        )
+        settings = self.sites, 1, 2, self.clamp, self.top_k, self.seed
+        ablation_auc(network, [(inputs, targets)], *settings, unit_dim=self.unit_dim)
 
     def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
         """Says what is measured, and what its user may not expect."""

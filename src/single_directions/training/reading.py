@@ -90,10 +90,8 @@ def in_worker(batches: Iterable[Any], loaders: Iterable[Any]) -> Iterable[Any]:
         if isinstance(loader, DataLoader) and loader.num_workers and _share(own, _sources(loader)):
             reader = copy(batches)
             reader.num_workers, reader.prefetch_factor = 1, 2
-            reader.multiprocessing_context, reader.worker_init_fn = (
-                loader.multiprocessing_context,
-                loader.worker_init_fn,
-            )
+            reader.multiprocessing_context = loader.multiprocessing_context
+            reader.worker_init_fn = loader.worker_init_fn
             return reader
     return batches
 
