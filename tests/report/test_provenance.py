@@ -22,7 +22,9 @@ def test_the_page_says_what_to_put_for_the_place_of_images():
     assert "FOLDER" not in facts_of(whole)["Commands"]
     command = "python scripts/train.py -m experiment=ensemble data=image_folder data.root=FOLDER/cats seed=0,1"
     told = facts_of(whole, data="image_folder", command=command)["Commands"]
-    assert "`FOLDER` stands for the place of that folder of images" in told
+    assert told.startswith("`FOLDER` stands for the place of that folder of images")
+    told = facts_of(whole, command=[command, "python scripts/train.py -m experiment=ensemble seed=1"])["Commands"]
+    assert told.startswith("Each made a part of these runs. `FOLDER` stands")
 
 
 def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_was_used():

@@ -29,7 +29,9 @@ class Verification:
         fewer_bits = torch.is_autocast_enabled(values.device.type) or (
             values.is_cuda and torch.get_float32_matmul_precision() != "highest"
         )
-        self.tolerance = ({} if fewer_bits else _TOLERANCE).get(values.dtype, _TOLERANCE_OF_FEWER_BITS)
+        self.tolerance = (
+            _TOLERANCE_OF_FEWER_BITS if fewer_bits else _TOLERANCE.get(values.dtype, _TOLERANCE_OF_FEWER_BITS)
+        )
 
     def watch(
         self, stream: Iterator[tuple[int, Tensor]], inputs: Tensor, ordering: int

@@ -78,7 +78,7 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
     if papers:
         yield Fact(
             "How are several claims judged at once?",
-            "Each of the paper's nine panels (1a to 4b) has one main claim. Their p values are corrected for nine claims "
+            "Each of the paper's nine panels has one main claim. Their p values are corrected for nine claims "
             "(Bonferroni), whether or not all were run, so that no verdict depends on what else was run. An experiment "
             "beyond the paper is corrected for its own claims, and so are the further claims of an experiment. What a "
             "figure takes for granted, such as that networks know their training images, is checked but is no claim.",

@@ -26,8 +26,10 @@ def provenance(section: Section) -> Iterator[Fact]:
     """How a section's runs were made."""
     runs = section.runs
     lines = commands(runs)
-    where = f"`{IMAGES_FOLDER}` stands for the place of that folder of images on your machine."
-    yield Fact("Commands", where if any(f"={IMAGES_FOLDER}/" in line for line in lines) else "", tuple(lines))
+    told = ["Each made a part of these runs."] if len(lines) > 1 else []
+    if any(f"={IMAGES_FOLDER}/" in line for line in lines):
+        told.append(f"`{IMAGES_FOLDER}` stands for the place of that folder of images on your machine.")
+    yield Fact("Commands", " ".join(told), tuple(lines))
     yield Fact("Figures", f"`{called('report')} runs` draws them from these runs.")
     yield Fact("Run folders", f"{len(runs)} in `runs/{section.experiment.name}/{section.scale}-{section.data}/`")
     yield Fact("Data", _data(section))
