@@ -300,8 +300,9 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
     condition = conditions(tables.runs)
     sizes, of_them = Counter(condition), Counter(condition[below.index])
     whole = [one for one, size in of_them.items() if one and size == sizes[one] > 1]
-    others = below[~condition[below.index].isin(whole)]
-    names = [f"all of {one}" for one in whole] + _swept_parts(others.to_dict("records"), swept_keys(experiment.name))
+    others = below.index[~condition[below.index].isin(whole)]
+    parts = pd.Series(_swept_parts(tables.runs.to_dict("records"), swept_keys(experiment.name)), tables.runs.index)
+    names = [f"all of {one}" for one in whole] + list(parts[others])
     named = f" ({some(names)})" if len(below) < len(tables.runs) else ""
     caveat = f"{len(below)} of {len(tables.runs)} networks are below 99 % training accuracy{named}: {text}"
     without = Part(**{one.name: getattr(result, one.name) for one in fields(Part)})
