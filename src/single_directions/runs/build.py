@@ -10,12 +10,12 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, Subset
 
-from single_directions.ablation import Site, resolve_sites
+from single_directions.ablation import Site, ablation_auc, resolve_sites
 from single_directions.ablation.measurement import METHODS
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.sites import ForwardFailed
@@ -80,11 +80,12 @@ def build(config: dict[str, Any]) -> Parts:
         raise BadInput(f"ablation.top_k must be below the number of classes, {data.classes}, not {ablation['top_k']}")
     if ablation["method"] not in METHODS:
         raise BadInput(f"ablation.method must be one of {', '.join(METHODS)}, not {ablation['method']!r}")
-    sites = _sites(network, ablation["sites"], data)
+    few = _few(data)
+    sites = _sites(network, ablation["sites"], few[0])
     _check_points(sum(site.units for site in sites), ablation["points"])
     optimizer, scheduler = _try_steps(config, network)
     measured = _measured(data, ablation["samples"], ablation["seed"])
-    every_epoch, stopper = _every_epoch(ablation), _stopper(config["early_stopping"])
+    every_epoch, stopper = _every_epoch(ablation, network, few), _stopper(config["early_stopping"])
     return Parts(data, network, optimizer, scheduler, sites, measured, every_epoch, stopper)
 
 
@@ -124,20 +125,25 @@ def made(group: str, config: dict[str, Any], **given: Any) -> Any:
     return thing
 
 
-def _every_epoch(keys: dict[str, Any]) -> AblationAUC | None:
-    """The measurement during training that the configuration's `ablation` keys ask for."""
-    if keys["every_epoch"] is None:
+def _every_epoch(keys: dict[str, Any], network: nn.Module, few: Batch) -> AblationAUC | None:
+    """The measurement during training that the configuration's `ablation` keys ask for, tried on a few images."""
+    own = keys["every_epoch"]
+    if own is None:
         return None
-    for old in sorted({"orderings", "points", "method"} & keys["every_epoch"].keys()):
+    for old in sorted({"orderings", "points", "method"} & own.keys()):
         raise BadInput(
             f"ablation.every_epoch.{old} is no key any more: during training each image has masks of its own; leave it "
             "out, and say by ablation.every_epoch.cost=0.05 what share of an epoch's arithmetic to spend"
         )
-    shared = {key: keys[key] for key in ("sites", "clamp", "top_k", "seed")}
+    shared = {key: own.get(key, keys[key]) for key in ("sites", "clamp", "top_k", "seed")}
     try:
-        return AblationAUC(network="network", name="ablation", **{**shared, **keys["every_epoch"]})
+        callback = AblationAUC(network="network", name="ablation", **{**own, **shared})
     except (TypeError, BadInput) as error:
         raise BadInput(f"ablation.every_epoch: {error}") from error
+    if own.keys() & shared.keys():  # else as the final curve, whose keys are checked already
+        with in_keys(own):
+            ablation_auc(network, [few], points=2, **shared)
+    return callback
 
 
 def _stopper(keys: dict[str, Any] | None) -> StayStopped | None:
@@ -150,15 +156,19 @@ def _stopper(keys: dict[str, Any] | None) -> StayStopped | None:
         raise BadInput(f"early_stopping: {one_line(error)}") from error
 
 
-def _sites(network: nn.Module, names: list[str] | None, data: DataSet) -> tuple[Site, ...]:
-    """The sites to be ablated, found by passing a few images through the network."""
+def _few(data: DataSet) -> Batch:
+    """A few training images, to try the network and its measurement on."""
     images = range(min(IMAGES_TO_TRY, len(data.train_plain)))
     try:
-        inputs, _ = collate([data.train_plain[i] for i in images])
+        return collate([data.train_plain[i] for i in images])
     except BadInput:
         raise
     except Exception as error:  # the user's data set
         raise failed(f"data: its first {len(images)} training images cannot be read", error) from error
+
+
+def _sites(network: nn.Module, names: list[str] | None, inputs: Tensor) -> tuple[Site, ...]:
+    """The sites to be ablated, found by passing a few images through the network."""
     try:
         with in_keys():
             return resolve_sites(network, names, inputs)
