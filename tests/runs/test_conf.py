@@ -21,7 +21,7 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
-@pytest.mark.parametrize(("data", "network"), itertools.product(options("data"), options("network")))
+@pytest.mark.parametrize(("data", "network"), [*itertools.product(options("data"), options("network"))])
 def test_data_and_network_compose(settings, data, network):
     root = ["data.root=x"] if data in ("imagenet", "image_folder") else []
     config = settings(f"data={data}", f"network={network}", *root, quick=False)
@@ -33,7 +33,7 @@ def test_data_and_network_compose(settings, data, network):
     assert instantiate(network, input_shape=shape, classes=classes).default_sites
 
 
-@pytest.mark.parametrize(("experiment", "scale"), itertools.product(options("experiment"), options("scale")))
+@pytest.mark.parametrize(("experiment", "scale"), [*itertools.product(options("experiment"), options("scale"))])
 def test_experiment_composes_at_both_scales(settings, experiment, scale):
     root = ["data.root=x"] if (experiment, scale) == ("memorization_imagenet", "paper") else []
     config = settings(f"experiment={experiment}", f"scale={scale}", *root, quick=False)
@@ -42,7 +42,7 @@ def test_experiment_composes_at_both_scales(settings, experiment, scale):
     assert ("digits" in config["data"]["_target_"]) == (scale == "demo")
 
 
-@pytest.mark.parametrize(("optimizer", "scheduler"), itertools.product(options("optimizer"), options("scheduler")))
+@pytest.mark.parametrize(("optimizer", "scheduler"), [*itertools.product(options("optimizer"), options("scheduler"))])
 def test_optimizer_and_scheduler_are_built(settings, optimizer, scheduler):
     parts = build(settings(f"optimizer={optimizer}", f"scheduler={scheduler}"))
     made = parts.optimizer(parts.network.parameters())
