@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationEstimate, BadInput, ablation_auc, ablation_curve
 from single_directions.ablation.accuracy import correct
@@ -523,6 +524,20 @@ def test_bad_input_is_refused_before_anything_is_measured(batch: Batch, settings
     with pytest.raises(BadInput, match=message) as error:
         ablation_auc(dense(), [batch], **settings)
     assert "\n" not in str(error.value)
+
+
+def test_images_of_a_loader_that_can_be_read_once_are_counted(batch: Batch) -> None:
+    class Stream(DataLoader):
+        def __iter__(self):
+            self.left = self.left if hasattr(self, "left") else super().__iter__()
+            return self
+
+        def __next__(self):
+            return next(self.left)
+
+    loader = Stream(TensorDataset(*batch), batch_size=7)
+    with pytest.raises(BadInput, match="population=50: there are 60 images"):
+        ablation_auc(dense(), loader, population=50)
 
 
 def test_the_error_of_shared_masks_is_that_of_few_masks(batch: Batch) -> None:

@@ -101,6 +101,17 @@ def test_runs_of_other_defaults_are_kept_apart(made):
     assert list(runs["variant"]) == [f"ablation.orderings={orderings}" for orderings in (10, 3, 10, 10)]
 
 
+def test_runs_whose_images_follow_their_seed_are_one_sweep(made):
+    for seed in (0, 1):
+        for corruption in (0, 1):
+            made(corruption, seed, variant=f"data.seed={seed}", config={"data": {"seed": seed}})
+            root = made(corruption, seed, config={"data": {"seed": 0}})
+    variants = read_tables([root]).runs["variant"]
+    assert variants.value_counts().to_dict() == {"": 4, "data.seed=${seed}": 4}
+    root = made(seed=3, variant="data.seed=1", config={"data": {"seed": 1}})  # given, but not as the seed
+    assert set(read_tables([root]).runs["variant"]) == {"", "data.seed=0", "data.seed=1"}
+
+
 def test_conditions_are_what_is_swept_but_the_seed(made):
     made(corruption=0.5)
     runs = read_tables([made(seed=1)]).runs

@@ -93,7 +93,7 @@ def test_reasons_stand_beside_their_claims_and_go_with_the_tables(command, made,
         "memorization.train_accuracy": None,
         "memorization.test_accuracy": None,
     }
-    command("two", "--output", "three", "--markdown")
+    command("two", "one", "--output", "three", "--markdown")
     assert files(tmp_path / "two") == files(tmp_path / "three")
     command("two", "--output", "three")
     page = (tmp_path / "three" / "index.html").read_text()

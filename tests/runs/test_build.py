@@ -69,7 +69,9 @@ def test_initialization_follows_from_seed_alone(settings):
         (["optimizer.lr=null"], r"optimizer: .*; it was given .*optimizer\.lr=None"),
         (["ablation.every_epoch=5"], r"ablation\.every_epoch must be null or have keys, .* not 5"),
         (["ablation.every_epoch=[a]"], r"ablation\.every_epoch must be null or have keys, .* not \['a'\]"),
-        (["ablation.every_epoch={sites: [x]}"], "^ablation.*sites.* site 'x'"),
+        (["ablation.every_epoch={sites: [x]}"], "^ablation.every_epoch.sites: site 'x'"),
+        (["ablation.every_epoch={sites: 5}"], "^ablation.every_epoch.sites=5: a list of names is needed"),
+        (["ablation.sites=5"], "^ablation.sites=5: a list of names is needed"),
         (["ablation.every_epoch={clamp: x}"], "^ablation.every_epoch.clamp='x'"),
         (["ablation.every_epoch={top_k: 10}"], "^ablation.every_epoch.top_k=10"),
         (["+optimizer.momentun=0.9"], "optimizer: .*momentun"),
@@ -80,6 +82,25 @@ def test_bad_input_is_told_in_one_line(settings, overrides, told):
     with pytest.raises(BadInput, match=told) as caught:
         build(settings(*overrides))
     assert "\n" not in str(caught.value)
+
+
+def test_measurement_during_training_is_tried_with_all_its_keys(settings, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "rows_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    default_sites = ('relu',)\n"
+        "    def __init__(self, input_shape, classes):\n"
+        "        super().__init__()\n"
+        "        self.relu, self.rows, self.head = nn.ReLU(), nn.Identity(), nn.Linear(64, classes)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.rows(self.relu(x.flatten(1)).view(len(x), 4, 16)).flatten(1))\n"
+    )
+    net = ("network._target_=rows_net.Net", "~network.hidden", "~network.dropout")
+    with pytest.raises(BadInput, match=r"^ablation\.every_epoch\.sites: site 'rows': .* cannot be told"):
+        build(settings(*net, "ablation.every_epoch={sites: [rows]}"))
+    parts = build(settings(*net, "ablation.every_epoch={sites: [rows], unit_dim: 1}"))
+    assert parts.every_epoch.unit_dim == 1
 
 
 ONE_CYCLE = ("+scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "+scheduler.max_lr=0.1")

@@ -373,3 +373,10 @@ def test_folder_that_cannot_be_written_at_the_start_fails_its_run(settings, plac
     status = RunFolder(place).read_status()
     assert status["state"] == "failed"
     assert "cannot be written" in status["error"]
+
+
+def test_broken_config_of_a_done_run_is_told(settings, place):
+    execute(settings(), RunFolder(place))
+    RunFolder(place).config.write_text("!!python/object/apply:os.system ['touch executed']")
+    with pytest.raises(BadInput, match=r"config\.yaml cannot be read"):
+        execute(settings(), RunFolder(place))

@@ -30,6 +30,10 @@ def test_what_is_done_is_said(command, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_run_that_is_named_twice_is_counted_once(command):
+    assert ": 1 run: 1 missing\n" in command("-m", *QUICK, "seed=0,0", "dry_run=true")[1]
+
+
 def test_options_may_stand_anywhere(command):
     shown = [command(*order, "dry_run=true") for order in (("-m", *QUICK, "seed=0,1"), (*QUICK, "-m", "seed=0,1"))]
     assert shown[0] == shown[1]

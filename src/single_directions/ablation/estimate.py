@@ -255,7 +255,7 @@ def _prepared(
         if ablated[0] != 0 or ablated[-1] != units:
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, ablated, method, memory_budget)
-        available = counted(measured.batches)
+        available = counted(measured.given)
         if class_counts is not None:  # the last classes may have no image in it
             class_counts = pad(class_counts, (0, max(0, max(2, measured.network.logits) - len(class_counts))))
         if number is not None and available is not None and number < available:
@@ -264,7 +264,7 @@ def _prepared(
         images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
-            images = len(measured.batches) if isinstance(measured.batches, Sized) else None
+            images = len(measured.given) if isinstance(measured.given, Sized) else None
         drawn = draw_masks(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )

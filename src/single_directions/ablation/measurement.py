@@ -79,6 +79,7 @@ class Measurement:
 
     Attributes:
         network: with its sites.
+        given: the batches as they were before the first was read, which a stream's are no more.
         values: (units,), what each unit is clamped to.
         method: the method chosen; `why` says why.
         first: the inputs of the first batch.
@@ -86,6 +87,7 @@ class Measurement:
     """
 
     network: SitedNetwork
+    given: Batches
     batches: Batches
     values: Tensor
     method: Method
@@ -191,9 +193,9 @@ def measurement(
         raise BadInput(f"top_k={top_k}: a whole number of at least 1 is needed")
     if not isinstance(memory_budget, int | float) or memory_budget < 1:
         raise BadInput(f"memory_budget={memory_budget!r}: a number of bytes above 0 is needed")
-    network, batches = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
+    network, given = with_logits(as_written(network), output), as_pairs(batches, batch_to_xy)
     with undisturbed(network):
-        first, batches = _peek(batches, again=clamp == "mean")
+        first, batches = _peek(given, again=clamp == "mean")
         parameter = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0))
         inputs, _ = _to_device(first, parameter.device)
         if not len(inputs):
@@ -213,7 +215,7 @@ def measurement(
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
         fallback = (lambda: Prefix(sited, values, inputs, memory_budget)) if method == "auto" else None
-        yield Measurement(sited, batches, values, chosen, why, inputs, fallback)
+        yield Measurement(sited, given, batches, values, chosen, why, inputs, fallback)
 
 
 def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:

@@ -3,7 +3,7 @@
 import copy
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -302,8 +302,9 @@ def _own_sites(network: nn.Module) -> Sequence[str] | None:
 
 def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, ...]:
     """The names asked for, or the default."""
-    if isinstance(sites, str):
-        raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{sites!r}]")
+    if isinstance(sites, str) or not isinstance(sites, Iterable):
+        example = sites if isinstance(sites, str) else "relu"
+        raise BadInput(f"sites={sites!r}: a list of names is needed, as in [{example!r}]")
     names, on_logits = tuple(sites), ", ".join(places.defaults.on_logits)
     if not all(isinstance(name, str) for name in names):
         raise BadInput(f"sites={list(names)}: a list of names is needed, as in ['relu']")

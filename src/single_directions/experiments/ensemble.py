@@ -51,7 +51,8 @@ def networks(runs: pd.DataFrame) -> pd.DataFrame:
 
     `auc` and `auc_normalized` are the estimates if all networks have one. `auc_normalized_se` is the standard error.
     """
-    known = runs.reindex(columns=["auc_normalized_std", "orderings", "estimate_auc_normalized_se"]).apply(pd.to_numeric)
+    known = runs.reindex(columns=["auc_normalized_std", "orderings", "estimate_auc_normalized_se"])
+    known = known.apply(pd.to_numeric, errors="coerce")
     errors = known["auc_normalized_std"] / known["orderings"] ** 0.5
     if estimated(runs):
         runs = runs.assign(**{column: runs[estimate] for column, estimate in ESTIMATES.items()})

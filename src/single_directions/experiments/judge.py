@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import compress
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from single_directions.experiments.copies import first_of
 from single_directions.experiments.departures import departures, reductions
 from single_directions.experiments.experiment import EXPERIMENTS, Experiment, papers
 from single_directions.experiments.statistics import LEAST_NETWORKS, least_decisive
-from single_directions.experiments.sweeps import Sweep, conditions, not_done, overrides_of, sweeps, swept_keys
+from single_directions.experiments.sweeps import Sweep, not_done, overrides_of, sweeps, swept_keys
 from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import count, interval, some
 from single_directions.runs.folder import write_json
@@ -193,7 +194,7 @@ def plain(value: Any) -> Any:
 def family_size(claim: Claim, experiment: Experiment) -> int:
     """For how many claims a p value is corrected: as many as the code has, so that it is the same in any folder.
 
-    The main claims of the paper's own experiments are one family, one for each of its nine figures. Every other
+    The main claims of the paper's own experiments are one family, one for each of its nine panels. Every other
     experiment is a family of its own, and so are an experiment's further claims. Bonferroni's correction is used:
     Holm's depends on the p values of the other claims, and so on what else lies in the folder.
     """
@@ -289,29 +290,29 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
     column = accuracy_column(tables.runs, "train")
     if not claim.trained_to_the_end or column not in tables.runs:
         return [], None, []
-    below = tables.runs[pd.to_numeric(tables.runs[column]) < LEAST_TRAIN_ACCURACY]
-    if below.empty:
+    below = pd.to_numeric(tables.runs[column]) < LEAST_TRAIN_ACCURACY
+    if not below.any():
         return [], None, []
-    result = outcome(_found(experiment, claim, tables.of(tables.runs.drop(below.index))), claim)
+    result = outcome(_found(experiment, claim, tables.of(tables.runs[~below])), claim)
     text = "without them there is no number to judge"
     if isfinite(result.value):
         words = {True: "which is as claimed", False: "which is against the claim", None: "which is undecided"}
         text = f"without them the number is {interval(result)} from {result.n}, {words[result.holds]}"
-    condition = conditions(tables.runs)
-    sizes, of_them = Counter(condition), Counter(condition[below.index])
-    whole = [one for one, size in of_them.items() if one and size == sizes[one] > 1]
-    others = below.index[~condition[below.index].isin(whole)]
-    parts = pd.Series(_swept_parts(tables.runs.to_dict("records"), swept_keys(experiment.name)), tables.runs.index)
-    names = [f"all of {one}" for one in whole] + list(parts[others])
-    named = f" ({some(names)})" if len(below) < len(tables.runs) else ""
-    caveat = f"{len(below)} of {len(tables.runs)} networks are below 99 % training accuracy{named}: {text}"
+    named = "" if below.all() else f" ({some(_named(tables.runs, list(below), swept_keys(experiment.name)))})"
+    caveat = f"{below.sum()} of {len(below)} networks are below 99 % training accuracy{named}: {text}"
     without = Part(**{one.name: getattr(result, one.name) for one in fields(Part)})
-    return list(below["run"]), without, [caveat]
+    return list(tables.runs.loc[below, "run"]), without, [caveat]
 
 
-def _swept_parts(runs: Sequence[Mapping[Any, Any]], swept: Sequence[str]) -> list[str]:
-    """The part of each run's name that tells it from the others."""
-    each = [overrides_of(run) for run in runs]
+def _named(runs: pd.DataFrame, chosen: Sequence[bool], swept: Sequence[str]) -> list[str]:
+    """Some runs by what tells each from the others; a condition all of whose networks are chosen is named once."""
+    each = [overrides_of(run) for run in runs.to_dict("records")]
     keys = {key for one in each for key in one if key in swept or len({str(other.get(key)) for other in each}) > 1}
-    parts = [",".join(f"{key}={value}" for key, value in one.items() if key in keys) for one in each]
-    return [part or str(run["run"]).rpartition("/")[2] for part, run in zip(parts, runs, strict=True)]
+    parts = [[f"{key}={value}" for key, value in one.items() if key in keys] for one in each]
+    conditions = [",".join(part for part in own if not part.startswith("seed=")) for own in parts]
+    sizes, of_them = Counter(conditions), Counter(compress(conditions, chosen))
+    names: dict[str, None] = {}
+    for own, condition, run in compress(zip(parts, conditions, runs["run"], strict=True), chosen):
+        whole = condition and of_them[condition] == sizes[condition] > 1
+        names[f"all of {condition}" if whole else ",".join(own) or run.rpartition("/")[2]] = None
+    return list(names)

@@ -112,22 +112,39 @@ def variants(runs: pd.DataFrame) -> pd.Series:
     """The settings that only some runs of an experiment have, at one scale on one data set; "" for most runs.
 
     These are the overrides that the experiment does not sweep. Runs with the same overrides can still differ, if a
-    default has changed between them: the keys that differ are added. A user's experiment has variants only if it
-    declares conditions: the keys that differ and are neither conditions nor seeds.
+    default has changed between them: the keys that differ are added. Where `data.seed` follows `seed` it is named as
+    `data.seed=${seed}`, so that all seeds are one sweep. A user's experiment has variants only if it declares
+    conditions: the keys that differ and are neither conditions nor seeds.
     """
     variant: dict[str, str] = {}
+    following = _following(runs)
     for row in runs.to_dict("records"):
         swept = swept_keys(row["experiment"])
         others = {} if is_own(row["experiment"]) else overrides_of(row)
+        if row["run"] in following:
+            others["data.seed"] = "${seed}"
         named = [f"{key}={value}" if value else key for key, value in sorted(others.items()) if key not in swept]
         variant[row["run"]] = ",".join(named)
     for (experiment, *_), sweep in runs.assign(variant=runs["run"].map(variant)).groupby([*Sweep._fields]):
         if is_own(str(experiment)) and not _declared(str(experiment)):
             continue
         for key in _differing(sweep, str(experiment)):
+            if key == "data.seed" and set(sweep["run"]) <= following:
+                continue
             for run, value in zip(sweep["run"], sweep[f"config.{key}"], strict=True):
                 variant[run] = ",".join(filter(None, (variant[run], f"{key}={shown(default(value, key))}")))
     return runs["run"].map(variant)
+
+
+def _following(runs: pd.DataFrame) -> set[str]:
+    """The runs whose `data.seed` is their `seed`, in experiments where that is so of all runs that were given one."""
+    found: set[str] = set()
+    for _, own in runs.groupby(["experiment", "scale", "data"]):
+        given = {row["run"]: overrides_of(row) for row in own.to_dict("records") if "data.seed" in overrides_of(row)}
+        alike = all(one["data.seed"] == one.get("seed") for one in given.values())
+        if alike and len({one["data.seed"] for one in given.values()}) > 1:
+            found |= given.keys()
+    return found
 
 
 def sweeps(runs: pd.DataFrame) -> Iterable[tuple[Sweep, pd.DataFrame]]:

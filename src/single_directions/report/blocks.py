@@ -54,7 +54,7 @@ def conditions(section: Section) -> Block:
 def _loss(runs: pd.DataFrame, split: str) -> str:
     """The mean loss to two digits, since training losses range over orders of magnitude."""
     mean = runs.get(f"{split}_loss", pd.Series(dtype=float)).mean()
-    return f"{mean:#.2g}".rstrip(".").replace("nan", "–")
+    return f"{mean:#.2g}" if mean < 9.95 else number(mean, 0)
 
 
 def _mean(values: pd.Series) -> Cell:

@@ -29,7 +29,7 @@ def report() -> None:
         description="Write the report of runs: every figure, and every claim judged, on one page.",
         epilog=f"An earlier report's folder may hold {REASONS}, an object of texts by the ids in its claims.json: why "
         f"a claim holds or not, most likely. It may also hold {HISTORY}: what was changed about a claim after its "
-        "outcome was seen. Both are copied into the new report and shown beside the claims.",
+        f"outcome was seen. {ABOUT} says what the results are. All are copied into the new report and shown in it.",
     )
     parser.add_argument("inputs", type=Path, nargs="*", default=[Path("runs")], metavar="INPUT",
                         help="a folder of runs or of an earlier report; default: runs")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the authors of some results say beside their claims: why one holds or not, and how its rule changed."""
+"""What the authors of some results say: what they are, why a claim holds or not, and how its rule changed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,12 +47,14 @@ def read_notes(inputs: Sequence[Path], name: str) -> dict[str, Any]:
 
 
 def read_about(inputs: Sequence[Path]) -> str:
-    """What some folders' files `ABOUT` say. Raises `BadInput` for a file that cannot be read."""
-    try:
-        texts = [(folder / ABOUT).read_text() for folder in inputs if (folder / ABOUT).is_file()]
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{ABOUT}: cannot be read ({one_line(error)}); mend or remove it") from error
-    return " ".join(" ".join(texts).split())
+    """What some folders' files `ABOUT` say, each once. Raises `BadInput` for a file that cannot be read."""
+    texts: dict[str, None] = {}
+    for file in (folder / ABOUT for folder in inputs if (folder / ABOUT).is_file()):
+        try:
+            texts[" ".join(file.read_text().split())] = None
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
+    return " ".join(texts)
 
 
 def with_notes(

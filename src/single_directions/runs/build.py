@@ -28,6 +28,7 @@ from single_directions.runs.messages import cause_of, failed, in_keys
 from single_directions.runs.optimized import check_optimized
 from single_directions.runs.tracking import check_tracking
 from single_directions.training import AblationAUC, StayStopped
+from single_directions.training.quiet import unwarned
 from single_directions.training.seeds import derived_seed
 
 IMAGES_TO_TRY = 8
@@ -135,14 +136,15 @@ def _every_epoch(keys: dict[str, Any], network: nn.Module, few: Batch) -> Ablati
             f"ablation.every_epoch.{old} is no key any more: during training each image has masks of its own; leave it "
             "out, and say by ablation.every_epoch.cost=0.05 what share of an epoch's arithmetic to spend"
         )
-    shared = {key: own.get(key, keys[key]) for key in ("sites", "clamp", "top_k", "seed")}
+    shared = {key: keys[key] for key in ("sites", "clamp", "top_k")}
     try:
-        callback = AblationAUC(network="network", name="ablation", **{**own, **shared})
+        callback = AblationAUC(network="network", name="ablation", **{**shared, "seed": keys["seed"], **own})
     except (TypeError, BadInput) as error:
         raise BadInput(f"ablation.every_epoch: {error}") from error
-    if own.keys() & shared.keys():  # else as the final curve, whose keys are checked already
-        with in_keys(own):
-            ablation_auc(network, [few], points=2, **shared)
+    tried = {key: own[key] for key in (*shared, "unit_dim", "output") if key in own}
+    if tried:  # else as the final curve, whose keys are checked already
+        with in_keys(own), unwarned():
+            ablation_auc(network, [few], points=2, **{**shared, **tried})
     return callback
 
 

@@ -99,4 +99,4 @@ def _in_keys(message: str, prefixes: dict[str, str]) -> str:
     message = re.sub(r"^(\w+)(?=: )", lambda key: f"{prefixes.get(key[0], '')}{key[0]}", message)
     message = re.sub(r"^batches: ", "data: ", message)
     message = message.replace('="all"', "=all").replace(", or None for", ", or null for")
-    return f"ablation.sites: {message}" if message.startswith("site ") else message
+    return f"{prefixes['sites']}sites: {message}" if message.startswith("site ") else message
