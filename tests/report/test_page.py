@@ -261,7 +261,7 @@ def test_by_condition_is_what_was_worked_out_by_hand():
     assert cells[:3] == ["with batch norm", "2", "0.950"]
     assert cells[4:6] == ["0.00020", "12"]
     # The mean of 0.5 and 0.7; t with one degree of freedom is 12.706, times the standard error of 0.1.
-    assert cells[6] == "0.600 [\N{MINUS SIGN}0.671, 1.871]"
+    assert cells[6] == "0.600 [0.000, 1.000]"  # from -0.671 to 1.871, but an area lies between 0 and 1
     assert cells[8:] == ["0.354", "0.141"]  # the root mean square of 0.3 and 0.4; the deviation of 0.5 and 0.7
 
 

@@ -434,3 +434,27 @@ def test_figure_4b_at_length_has_the_numbers_of_its_runs(claims):
     assert agrees(prose.take(rf"AUC is still higher by {INTERVAL}"), claim["details"]["normalized"])
     assert prose.take(r"after 9 networks; (\d+)\s+had been planned") == (str(len(runs)),)
     assert prose.numbers_left(r"Figure 4b|2 cores|2026-11-29|results/batch_norm_generalizing") == []
+
+
+def test_figure_1b_at_length_has_the_numbers_of_its_runs():
+    runs = pd.read_csv(RESULTS / "memorization_generalizing" / "runs.csv", low_memory=False)
+    prose = Prose(part("docs/findings.md", "figure 1b at length"))
+    done, planned = prose.take(r"(\d+) of (\d+) networks, too few")
+    assert (len(runs), 6 * 8) == (int(done), int(planned))
+    groups = runs.groupby("corruption")
+    *areas, n = prose.take(
+        rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and\s{NUMBER} with 20, 40 and 60 % sh.*, n = (\d)"
+    )
+    assert all(map(same, areas, groups["auc"].mean()))
+    assert set(groups.size()[:0.6]) == {int(n)}
+    assert same(*prose.take(rf"With 60 % it is {NUMBER} in the mean"), groups["train_accuracy"].mean()[0.6])
+    assert [int(level) for level in prose.take(r"With (\d+) and (\d+) % there is nothing")] == [80, 100]
+    most, nothing, fourth = prose.take(
+        rf"three do not train at all\s+in (\d+) epochs \(training accuracy {NUMBER}\), the fourth reaches {NUMBER}"
+    )
+    *dead, other = sorted(runs.loc[runs["corruption"] >= 0.8, "train_accuracy"])
+    assert len(dead) == 3
+    assert all(same(nothing, accuracy) for accuracy in dead)
+    assert same(fourth, other)
+    assert set(runs["config.trainer.max_epochs"]) == {int(most)}
+    assert prose.numbers_left(r"Figure 1b|2 cores|2026-11-29|results/memorization_generalizing") == []

@@ -1,6 +1,7 @@
 """The tables of a section that stand beside its claims."""
 
 from collections.abc import Iterator
+from math import inf
 
 import pandas as pd
 
@@ -42,7 +43,8 @@ def conditions(section: Section) -> Block:
             len(one.runs),
             *(number(one.runs[accuracy_column(one.runs, split)].mean()) for split in ("train", "test")),
             *(_loss(one.runs, split) for split in ("train", "test")),
-            *(_mean(one.runs[column]) for column in ("auc", "auc_normalized")),
+            _mean(one.runs["auc"], (0, 1)),
+            _mean(one.runs["auc_normalized"], (0, inf)),
             number((one.runs["auc_std"].astype(float) ** 2).mean() ** 0.5),
             number(one.runs["auc"].astype(float).std()),
         )
@@ -57,8 +59,8 @@ def _loss(runs: pd.DataFrame, split: str) -> str:
     return f"{mean:#.2g}" if mean < 9.95 else number(mean, 0)
 
 
-def _mean(values: pd.Series) -> Cell:
-    return interval_cell(mean_interval(values.astype(float)))
+def _mean(values: pd.Series, bounds: tuple[float, float] = (-inf, inf)) -> Cell:
+    return interval_cell(mean_interval(values.astype(float), bounds))
 
 
 def equal_loss(matched: Matched) -> Block:
