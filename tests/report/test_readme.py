@@ -181,7 +181,10 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
     [claim] = [one for one in better if one["id"] == "ensemble.generalization"]
     assert agrees(interval, claim)
     assert (claim["verdict"], claim["n"]) == ("reproduced", int(networks))
-    assert prose.numbers_left(r"Figure 1a|CIFAR-10|3b comes out as inconclusive|below 99 %|of 1a and 1b are under way") == []
+    assert (
+        prose.numbers_left(r"Figure 1a|CIFAR-10|3b comes out as inconclusive|below 99 %|of 1a and 1b are under way")
+        == []
+    )
 
 
 def test_every_number_of_the_guides_findings_is_that_of_the_results(claims):
