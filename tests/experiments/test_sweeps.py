@@ -85,6 +85,24 @@ def test_of_a_search_with_a_huge_grid_a_few_missing_runs_are_named(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("swept", "left", "first"), [
+    ("seed=range(0,3) data.corruption=0,0.40", 4, "data.corruption=0,seed=1"),  # 0.40 is what the run recorded as 0.4
+    ("seed=0 data.corruption=0,.4,1", 1, "data.corruption=1,seed=0"),
+    ("seed=0,1", 10, "data.corruption=0,seed=1"),  # the experiment's own six levels
+    ("seed=0 data.corruption=0,0.4", 0, ""),
+])  # fmt: skip
+def test_runs_that_an_interrupted_sweep_had_not_begun_are_missing(made, swept, left, first):
+    command = f"python scripts/train.py -m experiment=memorization network.width=8 {swept}"
+    for corruption in (0, 0.4):
+        root = made(corruption, variant="network.width=8")
+    for file in root.rglob("summary.json"):
+        write_json(file, {**json.loads(file.read_text()), "command": command})
+    runs = read_tables([root]).runs
+    told = not_done(runs, Sweep("memorization", "demo", "digits", "network.width=8"))
+    planned = f"{left} of {left + 2} runs of this sweep are not done ({left} missing): {first}"
+    assert [one[: len(planned)] for one in told] == [planned] * bool(left)
+
+
 def test_runs_on_several_devices_are_kept_apart(made):
     made(seed=0, config={"trainer": {"devices": 1}})
     made(seed=1, config={"trainer": {"devices": [3]}})

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from single_directions.errors import BadInput
 from single_directions.runs import sweep
 from single_directions.runs.config import conf_folder
-from single_directions.runs.sweep import check_swept, jobs, sweep_size
+from single_directions.runs.sweep import check_swept, jobs, swept_values
 
 
 @pytest.fixture
@@ -63,9 +63,11 @@ def test_sweep_over_sweeps_is_refused(swept):
     check_swept(parse(["experiment=memorization", "scale=paper", "seed=0,1", "network=mlp,convnet"]))
 
 
-def test_size_of_a_sweep():
-    assert sweep_size([]) == 1
-    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "tracking=off"]) == 6
-    assert sweep_size(["seed=0,1,2", "data.corruption=0,0.5", "seed=7"]) == 2
-    assert sweep_size(["seed=range(0,200)"]) == 200
-    assert sweep_size(["network.hidden=[8,8],[4]"]) == 2
+def test_values_of_a_sweep():
+    assert swept_values([]) == {}
+    assert swept_values(["seed=0,1,2", "data.corruption=0,.5", "tracking=off", "seed=7"]) == {
+        "seed": ["7"], "data.corruption": ["0", "0.5"], "tracking": ["off"],
+    }  # fmt: skip
+    assert len(swept_values(["seed=range(0,200)"])["seed"]) == 200
+    assert swept_values(["network.hidden=[8,8],[4]"]) == {"network.hidden": ["[8,8]", "[4]"]}
+    assert swept_values(["optimizer.lr=tag(log,interval(0.1,1))", "+a.b=x"]) == {"optimizer.lr": [], "a.b": ["x"]}

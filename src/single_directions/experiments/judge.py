@@ -23,6 +23,7 @@ from single_directions.runs.folder import write_json
 
 LEAST_TRAIN_ACCURACY = 0.99
 """A network below it has not learned all training images, and is named."""
+_ALL = "all of "
 REDUCED = "reduced: not the paper's data, network or training in full"
 """The caveat of claims at the paper's scale that were judged by less."""
 
@@ -210,7 +211,7 @@ def _judgement(experiment: Experiment, sweep: Sweep, tables: Tables, claim: Clai
     family = family_size(claim, experiment)
     p_corrected = min(1.0, family * result.p) if result.n >= LEAST_NETWORKS else nan
     not_significant = claim.role != "check" and p_corrected >= LEVEL
-    below_99, without, below_99_caveats = _below_99(experiment, claim, tables)
+    below_99, without, below_99_caveats = _below_99(experiment, claim, tables, len(result.parts))
     caveats = [
         *caveats,
         *([REDUCED] if sweep.scale == "paper" and reductions(tables.runs) else []),
@@ -285,8 +286,13 @@ def _caveats(result: Outcome, claim: Claim, family: int) -> Iterator[str]:
             yield f"{needed}, {to_refute} of one setting for one that it does not"
 
 
-def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[list[str], Part | None, list[str]]:
-    """The networks below 99 % training accuracy, the claim's number without them, and both as a caveat."""
+def _below_99(
+    experiment: Experiment, claim: Claim, tables: Tables, parts: int
+) -> tuple[list[str], Part | None, list[str]]:
+    """The networks below 99 % training accuracy, the claim's number without them, and both as a caveat.
+
+    The caveat also says where that number is over fewer than all `parts` of the claim.
+    """
     column = accuracy_column(tables.runs, "train")
     if not claim.trained_to_the_end or column not in tables.runs:
         return [], None, []
@@ -297,7 +303,9 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
     text = "without them there is no number to judge"
     if isfinite(result.value):
         words = {True: "which is as claimed", False: "which is against the claim", None: "which is undecided"}
-        text = f"without them the number is {interval(result)} from {result.n}, {words[result.holds]}"
+        left = len(result.parts) - len(result.left_out)
+        over = f", over {left} of the {parts} {claim.several}" if left < parts else ""
+        text = f"without them the number is {interval(result)} from {result.n}{over}, {words[result.holds]}"
     named = "" if below.all() else f" ({some(_named(tables.runs, list(below), swept_keys(experiment.name)))})"
     caveat = f"{below.sum()} of {len(below)} networks are below 99 % training accuracy{named}: {text}"
     without = Part(**{one.name: getattr(result, one.name) for one in fields(Part)})
@@ -305,7 +313,7 @@ def _below_99(experiment: Experiment, claim: Claim, tables: Tables) -> tuple[lis
 
 
 def _named(runs: pd.DataFrame, chosen: Sequence[bool], swept: Sequence[str]) -> list[str]:
-    """Some runs by what tells each from the others; a condition all of whose networks are chosen is named once."""
+    """Some runs by what tells each from the others; a condition all of whose networks are chosen is named once, first."""
     each = [overrides_of(run) for run in runs.to_dict("records")]
     keys = {key for one in each for key in one if key in swept or len({str(other.get(key)) for other in each}) > 1}
     parts = [[f"{key}={value}" for key, value in one.items() if key in keys] for one in each]
@@ -314,5 +322,5 @@ def _named(runs: pd.DataFrame, chosen: Sequence[bool], swept: Sequence[str]) -> 
     names: dict[str, None] = {}
     for own, condition, run in compress(zip(parts, conditions, runs["run"], strict=True), chosen):
         whole = condition and of_them[condition] == sizes[condition] > 1
-        names[f"all of {condition}" if whole else ",".join(own) or run.rpartition("/")[2]] = None
-    return list(names)
+        names[f"{_ALL}{condition}" if whole else ",".join(own) or run.rpartition("/")[2]] = None
+    return sorted(names, key=lambda name: not name.startswith(_ALL))

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import islice, product
 from math import prod
@@ -16,7 +17,7 @@ from single_directions.experiments.experiment import EXPERIMENTS, OWN_FILES
 from single_directions.experiments.wording import MOST, count, shown, some
 from single_directions.runs.config import conf_folder, flat
 from single_directions.runs.identity import is_neutral
-from single_directions.runs.sweep import sweep_size
+from single_directions.runs.sweep import swept_values
 
 
 class Sweep(NamedTuple):
@@ -54,29 +55,38 @@ def swept_keys(experiment: str) -> tuple[str, ...]:
 
 def planned_runs(experiment: str, scale: str) -> int | None:
     """How many runs the experiment's own sweep has, or None where it has none or where that is not known."""
-    params = swept_params(experiment)
-    if not params:
-        return None
-    resolved: Any = OmegaConf.create({"scale": scale, "params": params})
+    planned = _planned(experiment, scale)
+    return prod(map(len, planned.values())) if planned else None
+
+
+def _planned(experiment: str, scale: str, command: str = "") -> dict[str, list[str]]:
+    """The values of each key in an experiment's own sweep, or in that of a command; {} where they are not known."""
+    resolved: Any = OmegaConf.create({"scale": scale, "params": swept_params(experiment)})
     try:
-        return sweep_size(f"{key}={value}" for key, value in resolved.params.items())
+        own = [f"{key}={value}" for key, value in resolved.params.items()]
+        given = [word for word in shlex.split(command) if "=" in word and not word.startswith("-")]
+        return swept_values([*own, *given])
     except Exception:  # as for a user's values that refer to other keys
-        if experiment not in OWN_FILES:
-            raise
-        return None
+        return {}
 
 
 def not_done(runs: pd.DataFrame, sweep: Sweep) -> list[str]:
     """A sentence on the runs of one sweep that are not done, if there are any.
 
     The sweep of an experiment's YAML file has a known number of runs. Of a sweep with other settings, every combination
-    of the values that occur in it is expected, such as each seed at each level of corruption.
+    of the values that its runs have, or that the commands which made them name, is expected: such as each seed at each
+    level of corruption.
     """
     own = runs[(runs[[*Sweep._fields]] == list(sweep)).all(axis=1)]
     others = own[own["state"] != "done"]
     keys = swept_keys(sweep.experiment)
-    made = {tuple(overrides_of(row).get(key, "") for key in keys): None for row in own.to_dict("records")}
-    values = [list(dict.fromkeys(run[place] for run in made)) for place in range(len(keys))]
+    made = {tuple(_alike(overrides_of(row).get(key, "")) for key in keys): None for row in own.to_dict("records")}
+    commands = own.get("command", pd.Series(dtype=str)).dropna().unique()
+    swept = [_swept_by(str(command), sweep) for command in commands]
+    values = [
+        list(dict.fromkeys([*(run[place] for run in made), *(_alike(one) for of in swept for one in of.get(key, ()))]))
+        for place, key in enumerate(keys)
+    ]
     planned = len(own) + prod(map(len, values)) - len(made)
     if not sweep.variant:
         planned = max(planned, planned_runs(sweep.experiment, sweep.scale) or 0)
@@ -91,6 +101,20 @@ def not_done(runs: pd.DataFrame, sweep: Sweep) -> list[str]:
     names += [",".join(f"{key}={value}" for key, value in zip(keys, one, strict=True) if value) for one in missing]
     which = f": {some(names, left)}" if names else ""
     return [f"{left} of {count(planned, 'run')} of this sweep are not done ({', '.join(states)}){which}"]
+
+
+def _swept_by(command: str, sweep: Sweep) -> dict[str, list[str]]:
+    """The values of each key in the sweep that a command starts; {} where it starts a single run."""
+    multirun = re.search(r" (-m|--multirun) ", command)
+    return _planned(sweep.experiment, sweep.scale, command) if multirun else {}
+
+
+def _alike(value: str) -> str:
+    """A value as text that is the same however it was written: 0.0 is 0, True is true."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value.lower() if value in ("True", "False") else value
 
 
 def overrides_of(run: Mapping[Any, Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +109,18 @@ def check_swept(overrides: Iterable[Override], grid: bool = True) -> None:
             raise BadInput(f"{override.input_line}: it has no values")
 
 
-def sweep_size(overrides: Iterable[str]) -> int:
-    """How many runs a sweep over these overrides has. A later override of a key replaces an earlier one."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    values = {
-        override.get_key_element(): len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1
-        for override in parsed
-    }
-    return prod(values.values())
+def swept_values(overrides: Iterable[str]) -> dict[str, list[str]]:
+    """The values that a sweep over these overrides gives each key. A later override of a key replaces an earlier one.
+
+    Of an interval, as a search has them, no values are known, so there are none.
+    """
+    values = {}
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        if one.is_discrete_sweep():
+            values[one.key_or_group] = [str(value) for value in one.sweep_string_iterator()]
+        else:
+            values[one.key_or_group] = [] if one.is_sweep_override() else [one.get_value_element_as_str()]
+    return values
 
 
 def run_folder(config: dict[str, Any], data: str, overrides: Sequence[str]) -> RunFolder:
