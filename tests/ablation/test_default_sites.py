@@ -319,12 +319,12 @@ def test_unit_dim_overrides() -> None:
 
 @pytest.mark.parametrize("dim", [0, 3, -3, -4, "heads"])
 def test_a_dimension_that_cannot_be(dim) -> None:
-    with pytest.raises(BadInput, match=r"unit_dim=.*site 'act_2' has the dimensions 1 to 2 behind the images"):
+    with pytest.raises(BadInput, match=r"unit_dim=.*site 'act_2' has the dimensions 1 to 2 after the images"):
         resolve_sites(seeded(Tokens), ["act_2"], images(3, 3, 6, 6), unit_dim=dim)
 
 
 def test_a_dimension_of_no_site() -> None:
-    with pytest.raises(BadInput, match="unit_dim: 'act' is none of the sites, which are relu"):
+    with pytest.raises(BadInput, match="unit_dim: 'act' is not one of the sites, which are relu"):
         resolve_sites(seeded(Tokens), ["relu"], images(3, 3, 6, 6), unit_dim={"act": 1})
 
 
@@ -495,7 +495,7 @@ def test_normalization_optional_arguments_and_wrappers_are_traced() -> None:
     assert_exact(network, inputs)
     for wrapped in (nn.DataParallel(network), AveragedModel(network)):
         assert assert_exact(wrapped, inputs).sites == (Site("module.relu", 6),)
-        with pytest.raises(BadInput, match="site '1': the network has none"):
+        with pytest.raises(BadInput, match="site '1': the network has no site of this name"):
             resolve_sites(wrapped, ["1"], inputs)
         wrapped.module.default_sites = ("layer",)
         assert names(wrapped, inputs) == ["module.layer"]
