@@ -331,7 +331,7 @@ def test_a_dimension_of_no_site() -> None:
 def test_a_dimension_that_must_be_told() -> None:
     network = dense(lambda self, x: self.head(self.layer(x).reshape(len(x), 2, 5, 3).reshape(len(x), 5, 6).mean(1)))
     with pytest.raises(
-        BadInput, match=r"site 'reshape': in which dimension of its output \(images, 2, 5, 3\) .*unit_dim="
+        BadInput, match=r"site 'reshape': cannot tell in which dimension of its output \(images, 2, 5, 3\) .*unit_dim="
     ):
         resolve_sites(network, ["reshape"], images(4, 5, 8))
     assert resolve_sites(network, ["reshape"], images(4, 5, 8), unit_dim=3) == (Site("reshape", 3, 3),)
