@@ -164,7 +164,7 @@ def row(name: str, size: int, make: Callable[..., nn.Module]) -> str:
 
 
 def by_overwriting(sited: SitedNetwork, inputs: Tensor) -> str:
-    """The largest difference, of the largest logit, to the network whose activations are overwritten from outside.
+    """The largest difference to the network with its activations overwritten from outside, by the largest logit.
 
     A forward hook overwrites what a module returns. A mode that sees function calls overwrites the results of those
     that the network's own `forward` makes. "-" where a site is neither.
@@ -241,8 +241,9 @@ def end(networks: int) -> str:
     )
     return (
         f"\n*`python scripts/architectures.py`: {networks} networks with random weights, 2 images, float32, {used}. "
-        "`difference`: of the logits with 30 % of all units clamped to those of the same network whose activations are "
-        'overwritten from outside, of the largest logit; "-" where that cannot reach each site alone.*\n'
+        "`difference`: between the logits with 30 % of all units clamped and those of the same network with its "
+        'activations overwritten from outside, as a part of the largest logit; "-" where that cannot reach each site '
+        "alone.*\n"
     )
 
 

@@ -104,7 +104,7 @@ RULES: dict[str, Rule] = {
 
 
 def read_runs(runs: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A row an epoch of the trainings that are done with and without held-out images, and where they come from.
+    """One row per epoch of the trainings that are done with and without held-out images, and where they come from.
 
     Raises `BadInput` where there is none in some condition.
     """
@@ -168,7 +168,7 @@ def _processor() -> str:
 
 
 def stopped(epochs: pd.DataFrame) -> pd.DataFrame:
-    """A row a training and rule: the epochs `kept`, `ended` and `best`, test accuracy at the first and last, `loss`."""
+    """One row per training and rule: epochs `kept`, `ended` and `best`, test accuracy at the first and last, `loss`."""
     rows = []
     for training, both in epochs.groupby(TRAINING):
         whole, part = (both[both["held_out"] == fraction] for fraction in sorted(both["held_out"].unique()))
@@ -185,7 +185,7 @@ def stopped(epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_seed(table: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """A rule's losses, a row a condition and a column a seed; NaN where that was not trained."""
+    """A rule's losses, one row per condition and one column per seed; NaN where that was not trained."""
     return table[table["rule"] == rule].pivot(index=CONDITION, columns="seed", values="loss")
 
 

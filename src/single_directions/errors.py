@@ -1,8 +1,8 @@
-"""The one exception for input that a user can mend, and one way to tell any exception in one line."""
+"""The one exception for input that a user can fix, and one way to report any exception in one line."""
 
 
 class BadInput(ValueError):
-    """Bad input, told in one line: the key or file at fault, and what to do about it."""
+    """Bad input, reported in one line: the key or file at fault, and what to do about it."""
 
 
 def one_line(error: BaseException) -> str:

@@ -77,12 +77,16 @@ def test_own_method_of_an_instance_is_the_one_that_answers(networks, pairs):
 @pytest.mark.parametrize(
     ("form", "output", "told"),
     [
-        ("key", None, r"its output must be logits .* it is dict; name them in it, as output=\"logits\""),
-        ("key", "logit", r"^output='logit': there is none in what the network gives, dict of logits, loss$"),
-        ("place", 2, r"^output=2: there is none in what the network gives, tuple of 2$"),
+        ("key", None, r"its output must be logits .* it is dict; say where they are, as in output=\"logits\""),
+        ("key", "logit", r"^output='logit': not found in what the network returns, dict of logits, loss$"),
+        ("place", 2, r"^output=2: not found in what the network returns, tuple of 2$"),
         ("key", "loss", r"its output must be logits .* it is NoneType"),
-        ("key", 1.5, r"^output=1.5: the name or place of the logits"),
-        ("key", lambda answer: answer.logits, r"^output: it cannot take what the network gives, dict .*AttributeError"),
+        ("key", 1.5, r"^output=1.5: must be the name or position of the logits"),
+        (
+            "key",
+            lambda answer: answer.logits,
+            r"^output: the function fails on what the network returns, dict .*AttributeError",
+        ),
     ],
 )
 @pytest.mark.parametrize("measured", [ablation_curve, unit_importance])
@@ -127,7 +131,10 @@ def test_batches_of_another_form_are_measured(networks, pairs, kind, clamp):
     [
         (None, r"not dict of pixels, labels; say how to make one: batch_to_xy=lambda batch"),
         ("labels", r"^batch_to_xy='labels': a function is needed"),
-        (lambda batch: batch["pixel"], r"^batch_to_xy: it cannot take a batch, .* dict of pixels, labels \(KeyError"),
+        (
+            lambda batch: batch["pixel"],
+            r"^batch_to_xy: the function fails on a batch, .* dict of pixels, labels \(KeyError",
+        ),
         (lambda batch: batch["pixels"], r"^batch_to_xy: it must make \(inputs, targets\) of a batch, not Tensor"),
         (lambda batch: (batch, batch["labels"]), r"^batch_to_xy: the inputs must be one tensor, not dict of pixels"),
         (lambda batch: (batch["pixels"], [1]), r"^batch_to_xy: the targets must be one tensor, not list of 1"),

@@ -663,7 +663,7 @@ def test_the_method_chosen_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="single_directions")
     curve = ablation_curve(seeded(wide), [(images(200, 2, 4, 4), torch.arange(200) % 4)])
     assert curve.method == "incremental"
-    assert curve.why == "2 of the 2 layers behind the first site are updated or sliced"
+    assert curve.why == "2 of the 2 layers after the first site are updated or sliced"
     assert [record.getMessage() for record in caplog.records] == [
         "ablation of 2 sites with 1024 units: 2 (512 units in dimension 1), 4 (512 units in dimension 1)",
         f"ablation by method incremental: {curve.why}",

@@ -319,19 +319,19 @@ def test_unit_dim_overrides() -> None:
 
 @pytest.mark.parametrize("dim", [0, 3, -3, -4, "heads"])
 def test_a_dimension_that_cannot_be(dim) -> None:
-    with pytest.raises(BadInput, match=r"unit_dim=.*site 'act_2' has the dimensions 1 to 2 behind the images"):
+    with pytest.raises(BadInput, match=r"unit_dim=.*site 'act_2' has the dimensions 1 to 2 after the images"):
         resolve_sites(seeded(Tokens), ["act_2"], images(3, 3, 6, 6), unit_dim=dim)
 
 
 def test_a_dimension_of_no_site() -> None:
-    with pytest.raises(BadInput, match="unit_dim: 'act' is none of the sites, which are relu"):
+    with pytest.raises(BadInput, match="unit_dim: 'act' is not one of the sites, which are relu"):
         resolve_sites(seeded(Tokens), ["relu"], images(3, 3, 6, 6), unit_dim={"act": 1})
 
 
 def test_a_dimension_that_must_be_told() -> None:
     network = dense(lambda self, x: self.head(self.layer(x).reshape(len(x), 2, 5, 3).reshape(len(x), 5, 6).mean(1)))
     with pytest.raises(
-        BadInput, match=r"site 'reshape': in which dimension of its output \(images, 2, 5, 3\) .*unit_dim="
+        BadInput, match=r"site 'reshape': cannot tell in which dimension of its output \(images, 2, 5, 3\) .*unit_dim="
     ):
         resolve_sites(network, ["reshape"], images(4, 5, 8))
     assert resolve_sites(network, ["reshape"], images(4, 5, 8), unit_dim=3) == (Site("reshape", 3, 3),)
@@ -495,7 +495,7 @@ def test_normalization_optional_arguments_and_wrappers_are_traced() -> None:
     assert_exact(network, inputs)
     for wrapped in (nn.DataParallel(network), AveragedModel(network)):
         assert assert_exact(wrapped, inputs).sites == (Site("module.relu", 6),)
-        with pytest.raises(BadInput, match="site '1': the network has none"):
+        with pytest.raises(BadInput, match="site '1': the network has no site of this name"):
             resolve_sites(wrapped, ["1"], inputs)
         wrapped.module.default_sites = ("layer",)
         assert names(wrapped, inputs) == ["module.layer"]

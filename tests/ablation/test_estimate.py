@@ -514,7 +514,7 @@ def test_as_a_table(batch: Batch) -> None:
         ({"masks": 10}, "masks=10: too few for 7 points; at least 20"),
         ({"masks_per_image": 0}, "masks_per_image=0"),
         ({"population": -1}, "population=-1: a number above 0"),
-        ({"population": 50}, "population=50: there are 60 images"),
+        ({"population": 50}, "population=50: must be at least the number of images in batches, 60"),
         ({"seed": -1}, "seed=-1"),
         ({"method": "incremental"}, "method='incremental': one of auto, prefix, reference"),
         ({"points": [1, 2]}, "points: an area needs points from 0 to 6"),
@@ -536,7 +536,7 @@ def test_images_of_a_loader_that_can_be_read_once_are_counted(batch: Batch) -> N
             return next(self.left)
 
     loader = Stream(TensorDataset(*batch), batch_size=7)
-    with pytest.raises(BadInput, match="population=50: there are 60 images"):
+    with pytest.raises(BadInput, match="population=50: must be at least the number of images in batches, 60"):
         ablation_auc(dense(), loader, population=50)
 
 

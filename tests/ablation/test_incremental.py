@@ -495,8 +495,8 @@ def test_a_norm_of_another_precision_than_its_layer() -> None:
 def test_it_says_what_it_gains() -> None:
     inputs = images(3, 3, 5, 5)
     for sites, gains in (
-        (["relu", "last"], "2 of the 2 layers behind the first site are updated or sliced"),
-        (["last"], "1 of the 1 layers behind the first site are updated or sliced"),
+        (["relu", "last"], "2 of the 2 layers after the first site are updated or sliced"),
+        (["last"], "1 of the 1 layers after the first site are updated or sliced"),
         (["head"], ""),
     ):
         network = seeded(Tail)

@@ -90,7 +90,7 @@ def test_a_cheap_last_site_has_variants() -> None:
     sited = locate(MLP((1, 28, 28), 10).eval(), None, inputs)
     rows, why = choose_rows(sited, torch.zeros(sited.units), inputs, "auto", 2**30, mirrored=True)
     assert (rows.late, rows.variants) == (512, 4)
-    assert "behind relu2" in why
+    assert "after relu2" in why
     one_site = locate(MLP((1, 28, 28), 10, hidden=(512,)).eval(), None, inputs)
     rows, _ = choose_rows(one_site, torch.zeros(512), inputs, "auto", 2**30)
     assert (rows.late, rows.variants) == (0, 1)

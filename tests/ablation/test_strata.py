@@ -223,7 +223,7 @@ def test_images_that_share_masks_have_no_strata() -> None:
         (torch.tensor([0, 0]), "how many images each class has"),
         (torch.tensor(-3), "how many images each class has"),
         ("many", "how many images each class has"),
-        (torch.tensor([1, 30, 20]), "population=51: there are 60 images"),
+        (torch.tensor([1, 30, 20]), "population=51: must be at least the number of images in batches, 60"),
         (torch.tensor([1000, 0, 1]), "population: class 1 has 0 images in it, but"),
         (torch.tensor([60, 60, 60, 120]), "population: batches have hardly any image of some classes"),
     ],

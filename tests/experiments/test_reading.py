@@ -149,15 +149,15 @@ def test_no_path_of_the_machine_is_kept(made, tmp_path):
         ("curves", f"{CURVE}0,0,0,1\n1,4,1,0\n", "curves.csv: it has 2 rows, not the 4 of summary.json"),
         ("curves", f"{CURVE}0,0,0,1\n0,0,0,1\n1,0,0,1\n1,4,1,0\n", "some of the 2 orderings have a point missing"),
         ("curves", f"{CURVE}0,0,0\n0,4,1,0,1\n1,0,0,1\n1,4,1,0\n", "curves.csv: row 1 has 3 cells, not the 4"),
-        ("curves", f"{CURVE}0,0.5,0,1\n0,4,1,0\n1,0,0,1\n1,4,1,0\n", "some ordering or units_ablated is no"),
-        ("curves", f"{CURVE}0,0,0,1\n0,4,1,\n1,0,0,1\n1,4,1,0\n", "curves.csv: some cell is no number"),
+        ("curves", f"{CURVE}0,0.5,0,1\n0,4,1,0\n1,0,0,1\n1,4,1,0\n", "an ordering or units_ablated is not a"),
+        ("curves", f"{CURVE}0,0,0,1\n0,4,1,\n1,0,0,1\n1,4,1,0\n", "curves.csv: a cell is not a number"),
         ("epoch_curves", "epoch\n1\n", "epoch_curves.csv: it has no column accuracy"),
-        ("curves", f"{CURVE}0,0,0,x\n0,4,1,y\n1,0,0,x\n1,4,1,y\n", "curves.csv: some cell is no number"),
+        ("curves", f"{CURVE}0,0,0,x\n0,4,1,y\n1,0,0,x\n1,4,1,y\n", "curves.csv: a cell is not a number"),
         ("metrics", "a\n1\n2\n", "metrics.csv: it has no column epoch"),
-        ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "metrics.csv: some cell is no number"),
-        ("metrics", "epoch,test/loss\n1,0.5\n2,1.2.3\n", "metrics.csv: some cell is no number: row 2 has '1.2.3'"),
-        ("metrics", "epoch,test/loss\n1,0.5\n2,1_0\n", "metrics.csv: some cell is no number: row 2 has '1_0'"),
-        ("metrics", "epoch\n1\n\n", "metrics.csv: some cell is no number: row 2 has '' as epoch"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,low\n", "metrics.csv: a cell is not a number"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,1.2.3\n", "metrics.csv: a cell is not a number: row 2 has '1.2.3'"),
+        ("metrics", "epoch,test/loss\n1,0.5\n2,1_0\n", "metrics.csv: a cell is not a number: row 2 has '1_0'"),
+        ("metrics", "epoch\n1\n\n", "metrics.csv: a cell is not a number: row 2 has '' as epoch"),
         ("config", "[", "config.yaml cannot be read"),
         ("status", "", "status.json is missing or cannot be read"),
         ("status", "[]", "status.json is missing or cannot be read"),
@@ -191,7 +191,7 @@ def test_text_in_place_of_a_number_makes_a_run_broken(made, key):
         summary.write_text(json.dumps({**json.loads(summary.read_text()), key: "much"}))
     tables = read_tables([root])
     assert list(tables.runs["state"]) == ["broken"]
-    told = f"{key} is no number" if dot else f"summary.json: {key} is no number: the same command makes it again"
+    told = f"{key} is not a number" if dot else f"summary.json: {key} is not a number: the same command makes it again"
     assert list(tables.runs["reason"]) == [told]
 
 

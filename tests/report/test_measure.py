@@ -140,7 +140,7 @@ def test_a_network_of_torchvisions(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nothing"], "nothing is no run's folder, no checkpoint file and no network"),
+        (["nothing"], "nothing is not a run's folder, a checkpoint file or a torchvision network"),
         (["resnet18"], r"resnet18: name the file with its weights \(--weights FILE\)"),
         (["{run}", "data.colour=red"], "data.colour=red: .*config.yaml has no key data.colour"),
         (["{run}", "--sites", "relu3"], "site 'relu3': .*Closest of 6: relu2, relu1"),
@@ -151,7 +151,7 @@ def test_a_network_of_torchvisions(call, tmp_path):
         (["{run}", "network.hidden=[16]"], "does not hold the weights of this MLP"),
         (
             ["{checkpoint}", "network.hidden=[16,9]"],
-            "weights of another MLP: .*; name the network that was trained, as netw",
+            "weights of another MLP: .*; name the network that was trained, such as netw",
         ),
         (["{checkpoint}", "network=vgg"], "network=vgg: .*vgg"),
         (["{config}"], "cannot be read as a checkpoint"),

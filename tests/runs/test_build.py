@@ -97,7 +97,7 @@ def test_measurement_during_training_is_tried_with_all_its_keys(settings, monkey
         "        return self.head(self.rows(self.relu(x.flatten(1)).view(len(x), 4, 16)).flatten(1))\n"
     )
     net = ("network._target_=rows_net.Net", "~network.hidden", "~network.dropout")
-    with pytest.raises(BadInput, match=r"^ablation\.every_epoch\.sites: site 'rows': .* cannot be told"):
+    with pytest.raises(BadInput, match=r"^ablation\.every_epoch\.sites: site 'rows': cannot tell in which dimension "):
         build(settings(*net, "ablation.every_epoch={sites: [rows]}"))
     parts = build(settings(*net, "ablation.every_epoch={sites: [rows], unit_dim: 1}"))
     assert parts.every_epoch.unit_dim == 1

@@ -101,11 +101,11 @@ def test_refused_run_of_a_sweep_leaves_its_reason_and_is_tried_again(command, tm
         (["seed=0,1,"], "^seed=0,1, cannot be read: write key=value, or with -m key=value1,value2"),
         (["seed=-1,-2,-3,-4,0"], "seed=-1,.*; .*seed=-2,.*; .*seed=-3,.*; and 1 more$"),
         (["data=digits,imagenet"], "data=imagenet: data.root: .*; set it with data.root=..."),
-        (["+foo=1,2"], r"^foo is no key of a run and would have no effect: .* \(the same for all 2 runs\)$"),
-        (["seed=0", "+ablation.order=1,2"], r"^ablation.order is no key of a run .* \(the same for all 2 runs\)$"),
+        (["+foo=1,2"], r"^foo is not a key of a run and would have no effect: .* \(the same for all 2 runs\)$"),
+        (["seed=0", "+ablation.order=1,2"], r"^ablation.order is not a key of a run .* \(the same for all 2 runs\)$"),
         (["ablation=3,4"], "ablation=3: ablation is 3: it must have keys, .*; .*ablation=4: "),
         (["trainer.devices=1,2"], "trainer.devices=2: trainer.devices=2: a run of a sweep uses one device"),
-        (["tracking=[csv],[csv,off]"], r"^tracking=\[csv\],\[csv,off\]: off stands alone"),
+        (["tracking=[csv],[csv,off]"], r"^tracking=\[csv\],\[csv,off\]: off cannot be combined with others"),
     ],
 )
 def test_sweep_with_a_run_that_cannot_work_does_not_begin(refused, swept, told):
@@ -178,7 +178,7 @@ def test_failure_of_a_run_is_one_line(command, tmp_path, argument, told):
         (["scale=large"], "Could not find 'scale/large'"),
         (["seed=1", "network=null"], "seed=1 network=null: ValueError: Config group override must be a string"),
         (["-m", "data=null"], "-m data=null: ValueError: Config group override must be a string"),
-        (["-m", "trainer=null"], "trainer is None: it must have keys, as trainer.max_epochs"),
+        (["-m", "trainer=null"], "trainer is None: it must have keys, such as trainer.max_epochs"),
         (["scale=demo", "~tracking"], "Could not delete 'tracking'. No match in the defaults list"),
         (["~ablation.orderings"], "ablation.orderings is missing, which a run needs"),
         (["-m", "~trainer.devices"], "trainer.devices=None: a run of a sweep uses one device"),
@@ -202,7 +202,7 @@ def test_interrupted_run_says_how_to_go_on(command, monkeypatch):
     code, out, err = command("-m", *QUICK, "seed=4,5")
     assert (code, out) == (130, "")
     assert err.startswith("[1/2] ")
-    assert err.endswith(": cut off; the same command goes on from its last checkpoint\n")
+    assert err.endswith(": cut off; the same command continues from its last checkpoint\n")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -94,7 +94,7 @@ def test_interrupt_marks_the_run_cut_off(tmp_path, undisturbed):
     process = started(tmp_path, tmp_path / "log", LONG)
     until(lambda: list(tmp_path.glob("runs/*/*/*/metrics.csv")))
     assert killed(process, signal.SIGINT) == 130
-    assert "cut off; the same command goes on" in (tmp_path / "log").read_text()
+    assert "cut off; the same command continues" in (tmp_path / "log").read_text()
     states = [json.loads(file.read_text())["state"] for file in tmp_path.glob("runs/*/*/*/status.json")]
     assert states.count("cut off") == 1
     assert set(states) <= {"cut off", "done"}

@@ -82,7 +82,7 @@ def test_trials_that_cannot_be_are_left_out_and_those_chosen_twice_run_once(comm
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["optimizer.lr=0.1"], "hydra/sweeper=optuna: nothing to choose; add such as"),
+        (["optimizer.lr=0.1"], "hydra/sweeper=optuna: nothing to choose; add a range, such as"),
         (["optimizer.lr=0.1,0.2", "optimized_metric=null"], "hydra/sweeper=optuna needs a number to optimize"),
         (["optimizer.lr=0.1,0.2", "optimized_metric=[auc,test_loss]"], "one is needed for each of optimized_metric"),
         (["experiment=single,tuning"], "each has a sweep of its own"),

@@ -339,9 +339,9 @@ def test_empty_id_of_a_run_is_as_none(settings, place, content):
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (["+tracking.projct=x"], "tracking.projct is no key of tracking: there are project, entity, group, tags"),
+        (["+tracking.projct=x"], "tracking.projct is not a key of tracking: there are project, entity, group, tags"),
         (["tracking.mode=of"], "tracking.mode must be null, offline, online, disabled or shared, not 'of'"),
-        (["tracking.tags=a"], r"tracking.tags must be null or a list of texts, as \[first,second\], not 'a'"),
+        (["tracking.tags=a"], r"tracking.tags must be null or a list of texts, such as \[first,second\], not 'a'"),
         (["tracking.group=3"], "tracking.group must be null or a text, not 3"),
         (["+tracking.loggers.csv={_target_: 5}"], "tracking.loggers.csv must name a logger of Lightning's as its "),
         (["+tracking.loggers.csv=x"], "tracking.loggers.csv must name a logger of Lightning's as its _target_"),

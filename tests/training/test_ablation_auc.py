@@ -218,7 +218,7 @@ def test_a_forward_that_logs_and_counts_does_so_in_training_alone(validation):
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused():
-    with pytest.raises(BadInput, match=r"the checkpoint is of an earlier version, .* train anew"):
+    with pytest.raises(BadInput, match=r"the checkpoint is of an earlier version, .* train again"):
         callback().load_state_dict({"curves": {}, "seconds": 0.0})
 
 
@@ -418,7 +418,7 @@ BAD = {
     "no batches": (lambda: callback(batches=[]), "batches: there are no images"),
     "batch_to_xy that fails": (
         lambda: callback(batch_to_xy=lambda batch: batch["x"]),
-        r"batch_to_xy: it cannot take a batch, which is list of 2 \(TypeError: list indices must be",
+        r"batch_to_xy: the function fails on a batch, which is list of 2 \(TypeError: list indices must be",
     ),
     "a list of targets": (
         lambda: callback(batch_to_xy=lambda batch: (batch[0], batch[1].tolist())),

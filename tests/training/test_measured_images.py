@@ -105,7 +105,7 @@ def loaders(data):
         "overfit": (DataLoader(data, 16, shuffle=True), {"overfit_batches": 2}, first, ""),
         "limited, shuffled": (
             DataLoader(data, 16, shuffle=True), {"limit_train_batches": 2}, list(range(IMAGES)),
-            "an epoch trains on 32 of these 96, others each time",
+            "an epoch trains on 32 of these 96, different ones each time",
         ),
         "not copied": (
             DataLoader(data, 16, sampler=Uncopied(data)), {}, list(range(IMAGES)),

@@ -132,7 +132,7 @@ def images_dim(shape: Size | None, other: Size | None, images: tuple[int, int]) 
 
 
 def _has_units(name: str, record: Record, other: Record) -> bool:
-    """Whether a place holds one row an image, and it can be told in which dimension behind it its units lie."""
+    """Whether a place holds one row per image, and the dimension of its units, after that of the images, is known."""
     one, two = record.places[name], other.places.get(name)
     if two is None or one.event is None:
         return False

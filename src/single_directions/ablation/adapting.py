@@ -1,4 +1,4 @@
-"""Adapts networks that give more than logits, and batches that are no pairs (inputs, targets)."""
+"""Adapts networks that give more than logits, and batches that are not pairs (inputs, targets)."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,12 +32,12 @@ class _Pairs:
 def as_pairs(batches: Iterable[Any], batch_to_xy: BatchToXY | None) -> Iterable[Any]:
     """Batches as pairs (inputs, targets), by a function that makes one of each; streams stay streams.
 
-    Raises `BadInput` if `batch_to_xy` is no function, and later if it does not make a pair of tensors of a batch.
+    Raises `BadInput` if `batch_to_xy` is not a function, and later if it does not make a pair of tensors of a batch.
     """
     if batch_to_xy is None:
         return batches
     if not callable(batch_to_xy):
-        raise BadInput(f"batch_to_xy={batch_to_xy!r}: a function is needed, as lambda batch: (inputs, targets)")
+        raise BadInput(f"batch_to_xy={batch_to_xy!r}: a function is needed, such as lambda batch: (inputs, targets)")
     if isinstance(batches, Sequence):
         return [pair(batch, batch_to_xy) for batch in batches]
     if isinstance(batches, Iterator):
@@ -51,7 +51,7 @@ def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
         xy = batch_to_xy(batch)
     except Exception as error:  # somebody's own function
         cause = f"{type(error).__name__}: {one_line(error)}"
-        raise BadInput(f"batch_to_xy: it cannot take a batch, which is {described(batch)} ({cause})") from error
+        raise BadInput(f"batch_to_xy: the function fails on a batch, which is {described(batch)} ({cause})") from error
     if not (isinstance(xy, tuple | list) and len(xy) == 2):
         raise BadInput(f"batch_to_xy: it must make (inputs, targets) of a batch, not {described(xy)}")
     for name, part in zip(("inputs", "targets"), xy, strict=True):
@@ -64,16 +64,18 @@ def pair(batch: Any, batch_to_xy: BatchToXY) -> tuple[Tensor, Tensor]:
 
 
 def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
-    """A network whose answer is the logits: those that `output` names in, or makes of, the answer of `network`.
+    """A network that returns the logits that `output` finds in what `network` returns.
 
-    It shares all attributes with `network`, also those set later, so sites have the same names. Only if `network` has a
-    `forward` of its own, apart from its class's, are they those of now. Raises `BadInput` if `output` is of another
+    It shares all attributes with `network`, also those set later, so sites have the same names. If `network` has a
+    `forward` of its own, apart from its class's, they are the current ones. Raises `BadInput` if `output` is of another
     kind, or later if it finds no logits.
     """
     if output is None:
         return network
     if not (callable(output) or isinstance(output, str | int)) or isinstance(output, bool):
-        raise BadInput(f"output={output!r}: the name or place of the logits in what the network gives, or a function")
+        raise BadInput(
+            f"output={output!r}: must be the name or position of the logits in what the network returns, or a function"
+        )
     if isinstance(network, torch.jit.ScriptModule):
         raise BadInput("output: a scripted network cannot be given another answer; give it as it was written")
     kind: type[nn.Module] = type(network)
@@ -98,13 +100,15 @@ def logits_of(answer: Any, output: Output) -> Any:
             return output(answer)
         except Exception as error:  # somebody's own function
             cause = f"{type(error).__name__}: {one_line(error)}"
-            raise BadInput(f"output: it cannot take what the network gives, {described(answer)} ({cause})") from error
+            raise BadInput(
+                f"output: the function fails on what the network returns, {described(answer)} ({cause})"
+            ) from error
     if isinstance(output, str) and hasattr(answer, output):
         return getattr(answer, output)
     try:
         return answer[output]
     except (KeyError, IndexError, TypeError) as error:
-        raise BadInput(f"output={output!r}: there is none in what the network gives, {described(answer)}") from error
+        raise BadInput(f"output={output!r}: not found in what the network returns, {described(answer)}") from error
 
 
 def described(thing: Any) -> str:

@@ -161,7 +161,7 @@ def ablation_curve(
         method: ``"incremental"``, ``"prefix"``, ``"reference"`` (the definition), or ``"auto"``, the fastest that is
             exact for this network.
         progress: show a bar.
-        verify: check so many random (ordering, point) pairs against the definition, on all images.
+        verify: how many random (ordering, point) pairs to check against the definition, on all images.
         memory_budget: bytes that the fast methods may use beyond the network and a batch.
         unit_dim: the dimension of the sites' outputs in which units lie, for all sites or by name; ``None`` is that of
             the outputs of the layer that computed it: neurons, feature maps, or channels of a token model. ``"head"``

@@ -61,9 +61,9 @@ def ablation_auc(
 ) -> AblationEstimate:
     """Estimate the area under the ablation curve, with its standard error (section 3.2; Figures 2b and 3).
 
-    The mean over all orderings of what `ablation_curve` measures, without bias. Each image is answered with a few
-    random sets of units clamped, independent of those of other images. Each size of set has its share of the area. The
-    network is treated as by `ablation_curve`. The same seed gives the same images and masks.
+    An unbiased estimate of the mean over all orderings of what `ablation_curve` measures. Each image is evaluated with
+    a few random sets of clamped units, independent of those of other images. Each size of set has its share of the
+    area. The network is treated as by `ablation_curve`. The same seed gives the same images and masks.
 
     >>> import torch
     >>> from single_directions import ablation_auc
@@ -76,18 +76,19 @@ def ablation_auc(
     Args:
         network, sites, points, clamp, top_k, memory_budget, batch_to_xy, output, unit_dim: as `ablation_curve`.
         batches: pairs (inputs (images, ...), targets (images,)), a list or a DataLoader. If there are more images than
-            are needed, some are drawn at random; all are read. What cannot be traced takes them batch by batch.
+            are needed, some are drawn at random; all are read. A network that cannot be traced takes them batch by
+            batch.
         masks: how many pairs of an image and a mask to measure; up to a quarter more if this measures all images. If
             the number of images is not known before they are read, as in a stream, all are measured, with
             `masks_per_image` masks each.
         seed: draws images and masks.
         masks_per_image: ``None``: as many as make the error smallest for what the network costs.
-        population: how many images those in `batches` were drawn from at random, or better, how many of each class,
-            int64 (classes,), as ``torch.bincount(targets)`` of them all: standard errors are smaller then. ``None``:
-            the AUC is about the images in `batches` alone. ``math.inf`` for images in general. If most of a population
-            is measured with one or two masks an image, or with points that are not symmetric, the standard error may be
+        population: how many images those in `batches` were drawn from at random. Better: how many of each class, int64
+            (classes,), as ``torch.bincount(targets)`` of them all; this makes standard errors smaller. ``None``: the
+            AUC is about the images in `batches` alone. ``math.inf`` for images in general. If most of a population is
+            measured with one or two masks per image, or with points that are not symmetric, the standard error may be
             twice too large or more.
-        method: ``"prefix"`` (what lies before the first site is run once an image), ``"reference"`` (whole passes), or
+        method: ``"prefix"`` (what lies before the first site is run once per image), ``"reference"`` (whole passes), or
             ``"auto"``, the cheaper one.
         progress: show a bar.
 
@@ -95,7 +96,7 @@ def ablation_auc(
         An `AblationEstimate`: `auc`, `auc_normalized`, `auc_corrected`, `accuracy`, each with its `_se`.
 
     Raises:
-        BadInput: something asked for cannot be; before anything is measured.
+        BadInput: an argument is wrong; raised before anything is measured.
     """
     with _prepared(
         *(network, batches, sites, masks, points, clamp, top_k, seed, masks_per_image, population, method),
@@ -112,7 +113,7 @@ def ablation_auc(
 class RepeatedEstimate:
     """`ablation_auc` of one network again and again. Everything that does not depend on the weights is kept.
 
-    Kept are the sites, the traced graph, the way to run it and the masks. They are made anew if the `structure` of the
+    The sites, the traced graph, the way to run it and the masks are kept. They are made again if the `structure` of the
     network or the number of images has changed, if a few images get other logits than the graph gives, and always for
     a network that cannot be traced. A change that only other images show, or that adds a site without a change of the
     logits, is not seen.
@@ -138,7 +139,7 @@ class RepeatedEstimate:
         self._kept: Prepared | None = None
 
     def __call__(self) -> AblationEstimate:
-        """The estimate with the weights of now; errors as `ablation_auc`."""
+        """The estimate with the current weights; errors as `ablation_auc`."""
         if "forward" in vars(self.original):
             self.network = with_logits(self.original, self.output)
         network = as_written(self.network)
@@ -259,7 +260,7 @@ def _prepared(
         if class_counts is not None:  # the last classes may have no image in it
             class_counts = pad(class_counts, (0, max(0, max(2, measured.network.logits) - len(class_counts))))
         if number is not None and available is not None and number < available:
-            raise BadInput(f"population={number}: there are {available} images; at least as many are needed")
+            raise BadInput(f"population={number}: must be at least the number of images in batches, {available}")
         own = rows.cost.masks_an_image()
         images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
@@ -279,7 +280,7 @@ class Plan:
     """What an estimate of a network will measure.
 
     Attributes:
-        images, masks_per_image: so many images get so many masks each.
+        images, masks_per_image: how many images are measured, and how many masks each gets.
         passes: what that costs, in forward passes of the whole network for one image.
         method, why: how the network will be run, and why so.
         sites: names and unit counts.

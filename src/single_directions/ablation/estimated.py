@@ -47,8 +47,8 @@ class AblationEstimate:
         cluster: int64, (images,). Images with the same number share their masks. Usually each image has its own.
         units_ablated: int64, (points,), how many units are clamped.
         units: of all sites together.
-        population: how many images the AUC is about. Those measured were drawn from them. If they are all of them, the
-            standard error counts the masks alone; else it counts which images were drawn too.
+        population: how many images the AUC is about. Those measured were drawn from them. If all of them were measured,
+            the standard error is that of the masks alone; otherwise it includes which images were drawn.
         classes: int64, (images,), the class of each image; None if images share masks.
         class_counts: int64, (classes,), how many images of the population each class has; None if that is not known.
             If it is, each class counts as in the population, which makes the standard errors smaller.

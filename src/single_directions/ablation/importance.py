@@ -24,7 +24,7 @@ def unit_importance(
     batch_to_xy: BatchToXY | None = None,
     output: Output | None = None,
 ) -> Tensor:
-    """What accuracy loses if one unit alone is clamped, for each unit (section 2, "Ablations").
+    """How much accuracy falls if one unit alone is clamped, for each unit (section 2, "Ablations").
 
     >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> unit_importance(network, [(torch.randn(100, 4), torch.randint(3, (100,)))]).shape

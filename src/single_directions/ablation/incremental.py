@@ -6,11 +6,11 @@ almost all of it unnecessary.
 1. What lies before the first site is the same at every point. It is run once for each portion of images.
 2. A layer that reads a site directly is linear in it. Points are visited from the last, where everything is clamped, to
    the first. So units come back to life, and each adds its contribution once: over a whole ordering such a layer costs
-   one pass in all, not one a point. (Growing a sum is also numerically better than subtracting from one: at every point
-   it is a plain partial sum.)
+   one pass in all, not one per point. (Growing a sum is also numerically better than subtracting from one: at every
+   point it is a plain partial sum.)
 3. The input of a clamped unit need not be computed. The units of each site are put into *slots*, those clamped last
-   first. Then the living units are always the first so many, every tensor is a slice, and a layer between two sites
-   multiplies the living rows of its weight with the living columns.
+   first. Then the living units always come first, every tensor is a slice, and a layer between two sites uses only
+   the living rows and columns of its weight.
 
 Clamping to a value c other than zero costs little more: a layer computes W x + b = W (x - c) + (W c + b), where x - c
 is zero for clamped units and the second term is a constant. (If c is far larger than the activations, digits are lost.)
@@ -38,7 +38,7 @@ from single_directions.ablation.operations import NARROW, Add, Affine, Flatten, 
 from single_directions.ablation.sites import SitedNetwork
 
 _ROUND_TO = 32
-"""Slices hold a multiple of so many channels: convolutions of other widths run at two thirds of the speed."""
+"""Slices hold a multiple of this many channels: convolutions of other widths run at two thirds of the speed."""
 
 Layout = int | None
 """The order of a tensor's channels: the number of the site in whose slots they are, or ``None``: the network's own."""
@@ -54,7 +54,7 @@ class _Value:
         site: the number of the site at it.
         aside: it is a site whose units are not the channels of dimension 1. It is computed whole and then clamped.
         layout: the order of its channels.
-        constant: for a value behind a site and in its layout, what dead units give there: (1, features, ...), in the
+        constant: for a value after a site and in its layout, what dead units give there: (1, features, ...), in the
             network's own order.
         shifted: whether that is not all zero.
         block: how many of its features belong to one unit: more than one once feature maps are flattened.
@@ -84,13 +84,13 @@ class Incremental:
     A tensor in the layout of a site holds only its first slots, those of the living units (rounded up to `_ROUND_TO`).
     Before the site, the rest is not needed. Behind it, the rest is known: the constant that clamped units give there.
 
-    Memory, beside the network and the inputs: the weights behind the first site once more; and for each of the
+    Memory, beside the network and the inputs: the weights after the first site once more; and for each of the
     `images_at_once`, four times (cached, in slots, as a growing sum, in use) the outputs of the nodes that vary.
 
     Attributes:
         values: those that the output depends on, in the order in which they are computed.
         steps: those of them that are computed at each point.
-        gains: in what way this beats running all layers behind the first site at each point; "" if in none.
+        gains: in what way this beats running all layers after the first site at each point; "" if in none.
     """
 
     name = "incremental"
@@ -221,9 +221,7 @@ class Incremental:
     def _gains(self) -> str:
         linear = [value for value in self.steps if isinstance(value.operation, Linear)]
         helped = [v for v in linear if v.layout is not None or v.sources[0].constant is not None]
-        return (
-            f"{len(helped)} of the {len(linear)} layers behind the first site are updated or sliced" if helped else ""
-        )
+        return f"{len(helped)} of the {len(linear)} layers after the first site are updated or sliced" if helped else ""
 
     def cost(self, each: dict[fx.Node, float], curve: Curve) -> float:
         """What a curve costs if each site has its share of the clamped units; `each` is what each node costs."""

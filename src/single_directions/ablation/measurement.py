@@ -294,7 +294,7 @@ def _to_device(batch: Any, device: torch.device | None, logits: int | None = Non
     if targets.dim() != 1 or len(targets) != len(inputs) or not whole:
         one_hot = "; if they are one-hot, give batch_to_xy=lambda batch: (batch[0], batch[1].argmax(1))"
         raise BadInput(
-            f"batches: targets must be classes, one whole number an image; they are {targets.dtype} "
+            f"batches: targets must be classes, one whole number per image; they are {targets.dtype} "
             f"{tuple(targets.shape)} for {len(inputs)} images{one_hot if targets.dim() == 2 else ''}"
         )
     if logits is not None and len(targets):

@@ -21,7 +21,7 @@ UnitDim = int | str
 """The dimension of an output in which its units lie, or ``"head"``: they are attention heads."""
 
 _IMAGES, _FEWER = 3, 2
-"""A place has a row an image if its size follows these numbers of images."""
+"""A place has one row per image if its size follows these numbers of images."""
 _TOLERANCE = 1e-3
 _SHOWN = 5
 
@@ -157,13 +157,13 @@ class Places:
         dim = event.units if unit_dim is None else unit_dim
         if dim is None:
             raise BadInput(
-                f"site {name!r}: in which dimension of its output {_of(shape)} its units lie cannot be told; "
-                f"say so (unit_dim={{{name!r}: {len(shape) - 1}}})"
+                f"site {name!r}: cannot tell in which dimension of its output {_of(shape)} its units lie; "
+                f"name it, as in unit_dim={{{name!r}: {len(shape) - 1}}}"
             )
         if not isinstance(dim, int) or not dim % len(shape) > images or not -len(shape) <= dim < len(shape):
             raise BadInput(
-                f"unit_dim={unit_dim!r}: site {name!r} has the dimensions {images + 1} to {len(shape) - 1} behind the "
-                f'images, its output is {_of(shape)}; or "head" for attention heads'
+                f"unit_dim={unit_dim!r}: site {name!r} has the dimensions {images + 1} to {len(shape) - 1} after the "
+                f'images, its output is {_of(shape)}; name one of them, or "head" for attention heads'
             )
         return Spot(name, call, node, shape[dim], dim % len(shape), 1, images)
 
@@ -195,7 +195,7 @@ class Places:
             if isinstance(heads, int) and event.shape[dim] % heads == 0:
                 return heads, dim, event.shape[dim] // heads
         raise BadInput(
-            f"site {name!r}: how many attention heads its output {_of(event.shape)} holds cannot be told; name an "
+            f"site {name!r}: cannot tell how many attention heads its output {_of(event.shape)} holds; name an "
             "nn.MultiheadAttention, or what the projection of an attention with the attribute num_heads reads"
         )
 
@@ -203,7 +203,7 @@ class Places:
         nodes = [name for name, node in self.nodes.items() if self.seen[node].shape]
         known = dict.fromkeys([*nodes, *(name for name, place in self.record.places.items() if place.shape)])
         close = difflib.get_close_matches(name, known, n=_SHOWN, cutoff=0.0)
-        return f"site {name!r}: the network has none of this name. Closest of {len(known)}: {', '.join(close)}" + (
+        return f"site {name!r}: the network has no site of this name. Closest of {len(known)}: {', '.join(close)}" + (
             f" (the network cannot be traced: {self.untraced})" if self.untraced else ""
         )
 

@@ -1,4 +1,4 @@
-"""Prefix cache: what lies before the first site is run once a batch, the rest once a point. For any traced network."""
+"""Prefix cache: what lies before the first site is run once per batch, the rest once per point. For traced networks."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,7 +13,7 @@ from single_directions.ablation.trace import out_of_place
 
 
 class Prefix:
-    """The fixed part of the network once a batch; several points in one forward pass of the rest.
+    """The fixed part of the network once per batch; several points in one forward pass of the rest.
 
     Batch norm that follows a layer is folded into it. Points are stacked along the dimension of images, as many as the
     memory budget allows, so a small batch still fills the machine: `images_at_once` images times the outputs of all
@@ -32,7 +32,7 @@ class Prefix:
             for node in flow.needed
             if node in flow.fixed and (node in flow.site_of or any(user not in flow.fixed for user in node.users))
         ]
-        # Only what has one row an image can be stacked; a parameter is shared, and a size is a size.
+        # Only what has one row per image can be stacked; a parameter is shared, and a size is a size.
         self.stacked_nodes = {node for node in self.border if any(n.op == "placeholder" for n in ancestors([node]))}
         self.stackable = flow.one_row_an_image(self.stacked_nodes, inputs)
         self.images_at_once: int | None = flow.images_at_once(flow.varying, inputs.device, memory_budget)

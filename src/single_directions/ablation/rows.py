@@ -47,7 +47,7 @@ class Cost:
     masks_to_images: float = _MASKS_TO_IMAGES
 
     def masks_an_image(self, masks: int = 1, passes: float = 0) -> int:
-        """How many masks an image make the standard error smallest for a given cost.
+        """How many masks per image make the standard error smallest for a given cost.
 
         Fewer, as long as `masks` of them, on correspondingly more images, cost at most `passes`.
         """
@@ -159,7 +159,7 @@ class WholePasses:
 
 
 class Stages:
-    """A traced network in three stages: once an image, once a mask, once a variant of a mask.
+    """A traced network in three stages: once per image, once per mask, once per variant of a mask.
 
     A node runs in the first stage that it can: in the first if no clamp changes what it reads, in the second if no
     clamp of a late site does, else in the third. Batch norm that follows a layer is folded into it.
@@ -384,7 +384,7 @@ def _splits(network: SitedNetwork, flow: Dataflow, mirrored: bool) -> list[Split
         variance = 1 - share + share / variants
         why = f"since {cost[0]:.0%} of a forward pass lies before the first site"
         if variants > 1:
-            why += f", and {cost[2]:.1%} behind {network.sites[early_sites].name}"
+            why += f", and {cost[2]:.1%} after {network.sites[early_sites].name}"
         measured = Cost(image, mask, _MASKS_TO_IMAGES * variance)
         return Split(early_sites, variants, cost[2], measured, variance * mask, why, halved)
 

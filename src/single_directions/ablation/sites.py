@@ -92,7 +92,7 @@ class SitedNetwork:
         untraced: why there is no graph, "" where there is one.
         seen: what one pass over a few images showed of each node of the graph.
         mixes: whether an image's logits depend on the other images of its batch.
-        logits: how many the network gives an image.
+        logits: how many the network returns for an image.
     """
 
     def __init__(self, places: Places, spots: Sequence[Spot], by_rule: bool) -> None:
@@ -220,7 +220,7 @@ def locate(
 
     Raises:
         BadInput: an unknown or repeated name, no site at all, a site whose output has no units, or a network whose
-            answer is not one finite row of logits an image.
+            output is not one finite row of logits per image.
 
     Warns:
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
@@ -237,19 +237,19 @@ def locate(
             f"network {name}: it cannot take {kind} {tuple(inputs.shape)}: {one_line(error)}"
         ) from error
     if not isinstance(plain, Tensor) or plain.dim() != 2 or len(plain) != len(inputs):
-        advice = 'name them in it, as output="logits", or give a function of it'
+        advice = 'say where they are, as in output="logits", or give a function that returns them'
         if isinstance(plain, Tensor) and plain.shape == (len(inputs),):
-            advice = "if it is one logit an image, give output=lambda logits: logits.unsqueeze(1)"
+            advice = "if it is one logit per image, give output=lambda logits: logits.unsqueeze(1)"
         raise BadInput(
             f"network {name}: its output must be logits (images, classes); "
             f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; {advice}"
         )
     if not plain.isfinite().all():
-        raise BadInput(f"network {name}: its logits are not finite; was its training?")
+        raise BadInput(f"network {name}: its logits are not finite; did its training diverge?")
     places = Places(network, inputs)
     if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
         raise BadInput(
-            f"network {name}: its one output is a probability (a sigmoid's), and not a logit, which is below 0 for "
+            f"network {name}: its one output is a probability (of a sigmoid), not a logit, which is below 0 for "
             "class 0; give output=lambda probability: probability - 0.5"
         )
     own = _own_sites(network) if sites is None else sites
@@ -264,7 +264,7 @@ def locate(
     dims = dict(unit_dim) if isinstance(unit_dim, Mapping) else dict.fromkeys(names, unit_dim)
     strangers = set(dims) - set(names)
     if strangers:
-        raise BadInput(f"unit_dim: {min(strangers)!r} is none of the sites, which are {', '.join(names[:_SHOWN])}")
+        raise BadInput(f"unit_dim: {min(strangers)!r} is not one of the sites, which are {', '.join(names[:_SHOWN])}")
     spots = [places.spot(name, dims.get(name)) for name in names]
     sited = SitedNetwork(places, spots, by_rule=own is None)
     warn_of_idle_sites(sited, inputs)

@@ -147,7 +147,7 @@ def _open(network: nn.Module, case: Case, method: str, size: int, device: str) -
 
 
 def _scaled(network: nn.Module, case: Case, method: str, size: int, device: str) -> float:
-    """Seconds of a whole curve: the work done once a batch, and that of a few points of one ordering, scaled."""
+    """Seconds of a whole curve: the work done once per batch, and that of a few points of one ordering, scaled."""
     with _open(network, case, method, size, device) as measured:
         units = measured.network.units
         few = grid(units, _FEW)

@@ -34,9 +34,9 @@ def benchmark() -> None:
         "trained_convnet and trained_resnet18, which take hours on a CPU"
     )
     parser.add_argument("--cases", nargs="+", metavar="CASE", help=cases)
-    parser.add_argument("--repeats", type=int, default=3, help="medians are over so many")
+    parser.add_argument("--repeats", type=int, default=3, help="medians are over this many calls")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--threads", type=int, help="of the CPU; default: torch's choice")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records there")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():

@@ -45,8 +45,8 @@ class Selection:
         corruption_kind: ``"shuffle"`` or ``"uniform"``.
         train_samples, test_samples: sizes of class-balanced subsets; None for all images.
         seed: draws subsets and corruption. Which images are used does not depend on the corruption.
-        normalize: whether each channel gets mean 0 and standard deviation 1 over all training images; else pixels are
-            0 to 1.
+        normalize: whether each channel gets mean 0 and standard deviation 1 over all training images; otherwise pixels
+            are 0 to 1.
         held_out: the fraction of the training images that is kept out of training, class-balanced, with labels
             corrupted like the rest.
 

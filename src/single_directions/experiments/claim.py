@@ -18,8 +18,8 @@ NEGATIVE, POSITIVE, SUBSTANTIAL, ALIKE = (-inf, 0.0), (0.0, inf), (MARGIN, inf),
 """Regions in which a claim can say that a number lies."""
 RULE = (
     "{yes} where the 95 % interval {every}lies wholly {where} and its p{corrected} is below 0.05; {no} where {an} "
-    "interval lies wholly outside and its p{so_corrected} is below 0.05; else, and with fewer than 4 networks a side, "
-    "inconclusive{few}"
+    "interval lies wholly outside and its p{so_corrected} is below 0.05; otherwise, or with fewer than 4 "
+    "networks a side, inconclusive{few}"
 )
 CHECK = "met where the 95 % interval {every}lies wholly {where}; not met where {an} interval lies wholly outside{few}"
 
@@ -175,7 +175,7 @@ def p_of(estimate: Estimate, region: tuple[float, float]) -> float:
 
 
 def by_seed(runs: pd.DataFrame, column: str) -> pd.Series:
-    """One number a network, by its seed; empty where there is no such column."""
+    """One number per network, by its seed; empty where there is no such column."""
     if column not in runs or "seed" not in runs:
         return pd.Series(dtype=float)
     return pd.to_numeric(runs.set_index("seed")[column], errors="coerce").astype(float)

@@ -59,8 +59,8 @@ def downturn(tables: Tables) -> Finding:
         caveats.append(f"in {(~diverge).sum()} of {len(rows)} trainings the losses do not diverge: left out")
     if diverge.any():
         caveats.append(
-            f"of {diverge.sum()} trainings that diverge the AUC turns down near that in {near.sum()}, elsewhere in "
-            f"{(diverge & turn & ~near).sum()}, never in {(diverge & ~turn).sum()}"
+            f"of {diverge.sum()} trainings whose losses diverge, the AUC turns down near the divergence in "
+            f"{near.sum()}, elsewhere in {(diverge & turn & ~near).sum()}, never in {(diverge & ~turn).sum()}"
         )
     return Finding(parts, {"trainings": _listed(rows, **each)}, tuple(caveats))
 
@@ -96,7 +96,7 @@ def _beside(by_auc: pd.DataFrame, by_test_loss: pd.DataFrame) -> list[str]:
         f"of {each['test_loss'].mean():.2f} and a mean test accuracy of {each['test_accuracy'].mean():.2f}"
         for name, each in (("AUC", by_auc), ("test loss", by_test_loss))
     ]
-    return ["this compares with not stopping at all, and where networks overfit nearly any early stop passes", *kept]
+    return ["this compares with not stopping at all: where networks overfit, nearly any early stop passes", *kept]
 
 
 def _epochs(kept: pd.Series) -> str:
@@ -138,8 +138,8 @@ CLAIMS = (
         role="main",  # 3a shows nothing else: "the same point"
         paper="the point in training at which the AUC began to drop was the same point that the train and test loss "
         "started to diverge",
-        statistic="share of the trainings whose losses diverge in which the normalized AUC turns down within 2 epochs, "
-        "or 10 % of the epochs to the divergence, of it",
+        statistic="share of the trainings whose losses diverge in which the normalized AUC turns down near the "
+        "divergence: within 2 epochs of it, or within 10 % of the epochs up to it",
         where="above one half",
         region=(0.5, inf),
         find=downturn,
@@ -229,7 +229,7 @@ register(
         name="early_stopping",
         heading="Over the course of training",
         asks="AUC and losses were measured after every epoch; nothing stopped the training. Does the AUC turn down "
-        "where train and test loss part?",
+        "where train and test loss diverge?",
         claims=tuple(replace(one, paper_value=PAPERS_SPEARMAN) if one.name == "test_loss" else one for one in CLAIMS),
         pictures=draw,
         papers=True,
@@ -237,7 +237,8 @@ register(
     _experiment(
         name="early_stopping_grid",
         heading="Over the course of training, by optimizer and number of images",
-        asks="The same for several optimizers, learning rates and numbers of training images: when does the AUC tell?",
+        asks="Does the AUC turn down where train and test loss diverge, with other optimizers, learning rates and "
+        "numbers of training images?",
         conditions=(OPTIMIZER, LEARNING_RATE, TRAIN_SAMPLES),
         pictures=draw_grid,
     ),

@@ -37,7 +37,7 @@ ENOUGH_FOR_EXTREMES = 50
 NEEDED = ("generalization_error", "auc", "auc_normalized", "train_accuracy", "train_loss", "seed")
 ESTIMATES = {"auc": "estimate_auc", "auc_normalized": "estimate_auc_normalized"}
 """Columns of estimates of the AUC. They are less noisy than the mean over a few orderings."""
-BY_CURVE, ESTIMATED = "the mean over its orderings", "estimated from masks of its own for each image"
+BY_CURVE, ESTIMATED = "the mean over its orderings", "estimated with separate masks for each image"
 """How a network's AUC was measured."""
 
 
@@ -163,7 +163,7 @@ def _caveats(main: Estimate, networks: int, details: dict[str, Any]) -> Iterator
     if found["number"] > 1:
         each = zip(found["sizes"], found["correlations"], strict=True)
         parts = ", ".join(f"{size} networks with {number(part.value, 2)}" for size, part in each)
-        evidence = "a Gaussian mixture of so many has a BIC lower by over 10"
+        evidence = "a Gaussian mixture with this many components has a BIC lower by over 10"
         yield f"the networks fall into {found['number']} clusters ({evidence}): {parts}"
     low, high = details["leave_one_out"]["low"], details["leave_one_out"]["high"]
     if low is not None and low * high <= 0:

@@ -313,7 +313,7 @@ def _below_99(
 
 
 def _named(runs: pd.DataFrame, chosen: Sequence[bool], swept: Sequence[str]) -> list[str]:
-    """Some runs by what tells each from the others; a condition all of whose networks are chosen is named once, first."""
+    """Some runs by what tells each from the others; first, and once, conditions all of whose networks are chosen."""
     each = [overrides_of(run) for run in runs.to_dict("records")]
     keys = {key for one in each for key in one if key in swept or len({str(other.get(key)) for other in each}) > 1}
     parts = [[f"{key}={value}" for key, value in one.items() if key in keys] for one in each]

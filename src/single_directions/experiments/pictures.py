@@ -110,13 +110,13 @@ def training(epochs: pd.DataFrame, name: str, title: str) -> Picture:
         name,
         training_figure(epochs, title),
         "Train loss, test loss and normalized AUC after every epoch. Thin lines: one training each; thick lines: the "
-        "mean. Where the axis says so, high losses are cut off, to show where train and test loss part. "
+        "mean. Where the axis says so, high losses are cut off, to show where train and test loss diverge. "
         "Marks: the least test loss and the highest normalized AUC, small for a training and large for the mean.",
     )
 
 
 def row(condition: Condition, values: pd.Series) -> Row | None:
-    """A condition's row in a figure of dots: a value a network; None where no value is known."""
+    """A condition's row in a figure of dots: one value per network; None where no value is known."""
     known = pd.to_numeric(values).dropna()
     if known.empty:
         return None

@@ -198,7 +198,7 @@ def _read_folder(folder: RunFolder) -> _Run:
             curves, epochs = _read_curves(folder), pd.read_csv(folder.metrics, **_EXACT)
             epochs = epochs[["epoch", *epochs.columns.drop("epoch")]]
             if texts := [key for key in _NUMBERS if isinstance(row.get(key), str)]:
-                raise ValueError(f"{texts[0]} is no number")
+                raise ValueError(f"{texts[0]} is not a number")
             for table in (curves, epochs):
                 table.insert(0, "run", row["run"])
             row |= {key: value for key, value in summary.items() if key not in row}

@@ -51,7 +51,7 @@ class Section:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """A row a network."""
+        """One row per network."""
         return self.tables.runs
 
     @property

@@ -78,7 +78,7 @@ class Estimate:
 
 
 def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) -> Estimate:
-    """The mean of one value a network, tested against zero.
+    """The mean of one value per network, tested against zero.
 
     `bounds` are the least and the greatest possible value, as -1 and 1 of correlations. Student's interval is cut
     there. It covers the true mean as often as before, since that cannot lie outside.
@@ -93,7 +93,7 @@ def mean_interval(values: ArrayLike, bounds: tuple[float, float] = (-inf, inf)) 
 
 
 def difference(one: pd.Series, other: pd.Series) -> Estimate:
-    """The mean of `one` minus that of `other`; both hold one value a network, by seed.
+    """The mean of `one` minus that of `other`; both hold one value per network, by seed.
 
     Differences are taken within the seeds that both hold; networks of other seeds are left out. If that would leave
     fewer than 4 pairs out of more networks, or fewer than 2 pairs, the two are compared as independent groups (Welch).
@@ -123,7 +123,7 @@ def least_decisive(level: float) -> int:
 
 
 def correlation(x: ArrayLike, y: ArrayLike, kind: str = "spearman", blocks: ArrayLike | None = None) -> Estimate:
-    """Spearman's or Pearson's correlation of two values a network.
+    """Spearman's or Pearson's correlation of two values per network.
 
     `blocks` are the networks' seeds where networks share some: `n` is then the number of seeds.
     """

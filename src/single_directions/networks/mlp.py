@@ -49,5 +49,7 @@ def _widths(hidden: Sequence[int]) -> list[int]:
     """Checks the widths of the hidden layers and returns them as a list."""
     widths = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else []
     if not widths or not all(map(is_count, widths)):
-        raise BadInput(f"network.hidden must list a width of at least 1 for each hidden layer, as [512, 512]: {hidden}")
+        raise BadInput(
+            f"network.hidden must list a width of at least 1 for each hidden layer, such as [512, 512]: {hidden}"
+        )
     return widths

@@ -33,7 +33,7 @@ def blocks(section: Section) -> Iterator[Block]:
 
 
 def conditions(section: Section) -> Block:
-    """A row a condition: accuracies, losses and AUC, means over networks."""
+    """One row per condition: accuracies, losses and AUC, means over networks."""
     heads = ("Condition", "Networks", "Train accuracy", "Test accuracy", "Train loss", "Test loss",
              "AUC [95 % interval]", "Normalized AUC [95 % interval]",
              "SD over orderings", "SD over networks")  # fmt: skip
@@ -96,7 +96,7 @@ def _remains(low: float, high: float) -> str:
 def choices(runs: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     """The test accuracy of what each rule chooses among the conditions of one seed, and of what a test set would.
 
-    A row a seed that has all conditions; columns are `RULES`, `at random` (the mean) and `highest test accuracy`.
+    One row per seed that has all conditions; columns are `RULES`, `at random` (the mean) and `highest test accuracy`.
     """
     found = {}
     amount = len(runs.drop_duplicates(conditions))
@@ -140,7 +140,7 @@ def choice(section: Section) -> Block | None:
 
 
 def trainings(section: Section) -> Iterator[Block]:
-    """A row a training: where its AUC and its test loss turned; and a row a condition: what the AUC follows."""
+    """One row per training: where its AUC and test loss turned; and one per condition: what the AUC follows."""
     measured = by_run(section.tables)
     rows: list[tuple[object, ...]] = []
     followed: list[tuple[object, ...]] = []
@@ -163,7 +163,7 @@ def trainings(section: Section) -> Iterator[Block]:
     text = (
         "Spearman's correlation of normalized AUC and test loss, before and after the epoch with the least (smoothed) "
         "test loss; that of AUC and training loss over all epochs; and the best minus the last test accuracy (both "
-        "smoothed). Shown are the mean over trainings and, in brackets, the range."
+        "smoothed). The table shows the mean over trainings and, in brackets, the range."
     )
     yield Block("What the AUC follows", (text,), table(("Condition", "n", *FOLLOWED), followed))
 

@@ -44,7 +44,7 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
             "Which hyperparameters were tried, and how was one chosen?",
             "The paper does not state optimizer and learning rate. Those of the configuration are the setting of a "
             "small grid (`conf/experiment/tuning.yaml`) that needs the fewest epochs to reach 99 % training accuracy "
-            "on true labels; of equals, the one with the least training loss. Where a command sets others, "
+            "on true labels; among equals, the one with the least training loss. Where a command sets others, "
             "`docs/planned_runs.md` says how they were chosen if the run is the project's own. Nothing was chosen by "
             "how a claim comes out. Each section lists all settings.",
         )
@@ -80,8 +80,9 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
             "How are several claims judged at once?",
             "Each of the paper's nine panels has one main claim. Their p values are corrected for nine claims "
             "(Bonferroni), whether or not all were run, so that no verdict depends on what else was run. An experiment "
-            "beyond the paper is corrected for its own claims, and so are the further claims of an experiment. What a "
-            "figure takes for granted, such as that networks know their training images, is checked but is no claim.",
+            "beyond the paper is corrected for its own claims, and so are the further claims of an experiment. What "
+            "a figure takes for granted, such as that networks know their training images, is checked but is not a "
+            "claim.",
         )
     yield Fact("What did it take to compute?", compute(done) if len(done) else "Nothing yet.")
     yield Fact(

@@ -34,7 +34,7 @@ def report() -> None:
     parser.add_argument("inputs", type=Path, nargs="*", default=[Path("runs")], metavar="INPUT",
                         help="a folder of runs or of an earlier report; default: runs")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("report"), help="the report's folder; default: report")
-    parser.add_argument("--wandb", action="store_true", help="also log a run an experiment to Weights & Biases")
+    parser.add_argument("--wandb", action="store_true", help="also log one run per experiment to Weights & Biases")
     parser.add_argument("--markdown", action="store_true", help="write README.md and a Markdown file for each "
                         "experiment, not the page; smaller tables, no SVG files: a folder to commit")  # fmt: skip
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="your own configuration, as for training: "

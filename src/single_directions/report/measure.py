@@ -40,15 +40,21 @@ def _arguments() -> argparse.Namespace:
         epilog=_EPILOG,
     )
     parser.add_argument("target", help="a run's folder, a Lightning checkpoint (with network=... data=...), or the "
-                        "name of a network of torchvision's (with --weights and data=...)")  # fmt: skip
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the configuration, as data.root=...")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of a network of torchvision's")
+                        "name of a torchvision network (with --weights and data=...)")  # fmt: skip
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="keys of the configuration, such as data.root=..."
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights of a torchvision network")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: measured/<name of the target>")
     parser.add_argument("--split", choices=["train", "test"], default="train", help="the images to measure on")
     for name, options in _ABLATION.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
-    parser.add_argument("--verify", type=int, default=0, metavar="N", help="check so many points by the reference")
-    parser.add_argument("--importance", action=argparse.BooleanOptionalAction, default=True, help="of each unit")
+    parser.add_argument(
+        "--verify", type=int, default=0, metavar="N", help="check this many points against the reference"
+    )
+    parser.add_argument(
+        "--importance", action=argparse.BooleanOptionalAction, default=True, help="measure each unit alone"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_intermixed_args()
 
@@ -68,13 +74,13 @@ def _clamp(text: str) -> float | str:
 
 
 _ABLATION: dict[str, dict[str, Any]] = {
-    "samples": {"type": _number, "metavar": "N|all", "help": "measure on so many of the images, classes balanced"},
+    "samples": {"type": _number, "metavar": "N|all", "help": "measure on this many images, balanced by class"},
     "sites": {"nargs": "+", "metavar": "NAME", "help": "places in the network"},
     "orderings": {"type": int},
     "points": {"type": _number, "metavar": "N|all", "help": "numbers of units ablated"},
     "clamp": {"type": _clamp, "metavar": "zero|mean|NUMBER"},
     "top_k": {"type": int},
-    "seed": {"type": int, "help": "of the orderings and the samples"},
+    "seed": {"type": int, "help": "seed of the orderings and the samples"},
     "method": {"choices": METHODS},
 }
 """The options that are keys of the configuration's `ablation`."""
@@ -146,7 +152,7 @@ def _measure(arguments: argparse.Namespace) -> None:
 
 
 def _importances(curve: AblationCurve, importance: torch.Tensor) -> pd.DataFrame:
-    """A row a unit: site, unit within it, importance."""
+    """One row per unit: site, unit within it, importance."""
     places = [(site.name, unit) for site in curve.sites for unit in range(site.units)]
     return pd.DataFrame(places, columns=["site", "unit"]).assign(importance=importance.numpy())
 

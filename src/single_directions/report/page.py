@@ -22,7 +22,7 @@ from single_directions.report.views import Block, Cell, Fact, Figure, Page, Sect
 
 MEASURED = (
     "Units of trained networks are clamped one after another in random order, and accuracy is recorded as ever more of "
-    "them are clamped. If accuracy falls early, the network relies much on single directions."
+    "them are clamped. If accuracy falls early, the network relies strongly on single directions."
 )
 PAPER = (
     "A reproduction of Morcos, Barrett, Rabinowitz and Botvinick, “On the importance of single directions for "
@@ -34,14 +34,14 @@ WORDS = {
     "Normalized AUC": "The AUC divided by the accuracy with nothing clamped.",
     "Corrupted labels": "Training labels that were shuffled among themselves. A network can only memorize them.",
     "[0.17, 0.20]": "A 95 % confidence interval.",
-    "n": "The number of networks, each trained with another seed; in a comparison, on the side with fewer.",
+    "n": "The number of networks, each trained with another seed; in a comparison, the number on the side with fewer.",
 }
 VERDICTS = {
     "reproduced, holds": "The interval lies wholly where the claim says, and p, corrected for the number of claims, is "
-    "below 0.05. “Reproduced” is said of the paper's claims at paper scale.",
+    "below 0.05. “Reproduced” is used for the paper's claims at paper scale.",
     "not reproduced, does not hold": "The interval lies wholly outside the region that the claim names, and p, "
     "corrected for the number of claims, is below 0.05.",
-    "inconclusive": "The runs decide neither.",
+    "inconclusive": "The runs show neither.",
     "Links in the first column": "They lead to the experiment's figures, the rule and the most likely reason for each "
     "verdict, and the commands that make the numbers.",
 }
@@ -89,7 +89,7 @@ def _tiles(runs: pd.DataFrame, sections: Sequence[Section], of_paper: bool) -> I
 
 
 def _summary(sections: Sequence[Section]) -> Table:
-    """What was run: a row a section."""
+    """What was run: one row per section."""
     rows = [
         (
             section.experiment.figure,

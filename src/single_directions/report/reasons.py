@@ -37,7 +37,7 @@ def read_notes(inputs: Sequence[Path], name: str) -> dict[str, Any]:
             notes = json.loads(file.read_text())
             own = {str(key): note_of(note) for key, note in notes.items()}
         except (OSError, ValueError) as error:
-            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
+            raise BadInput(f"{file}: cannot be read ({one_line(error)}); fix or remove it") from error
         except (AttributeError, KeyError, TypeError) as error:
             raise BadInput(f"{file}: must be like {_EXAMPLES[name]}, by the ids of claims.json") from error
         if unknown := [key for key in own if key.partition("/")[0] not in known]:
@@ -53,7 +53,7 @@ def read_about(inputs: Sequence[Path]) -> str:
         try:
             texts[" ".join(file.read_text().split())] = None
         except (OSError, ValueError) as error:
-            raise BadInput(f"{file}: cannot be read ({one_line(error)}); mend or remove it") from error
+            raise BadInput(f"{file}: cannot be read ({one_line(error)}); fix or remove it") from error
     return " ".join(texts)
 
 

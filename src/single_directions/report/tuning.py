@@ -18,13 +18,13 @@ REACHED = 0.99
 HEADS = ("Setting", "Seed", "Epochs to 99 %", "Epochs trained", "Training accuracy", "Training loss", "Chosen")
 RULE = (
     "The paper states neither. Of a small grid, the setting is chosen that needs the fewest epochs to reach 99 % "
-    "training accuracy on true labels; of equals, the one with the lower training loss. Accuracy and loss are those of "
-    "the epoch that reached 99 %, or of the last epoch."
+    "training accuracy on true labels; among equals, the one with the lower training loss. Accuracy and loss are "
+    "those of the epoch that reached 99 %, or of the last epoch."
 )
 
 
 def tuning(tables: Tables) -> Iterator[Block]:
-    """The rule, and a table a network and data set: a row a setting, the chosen one marked."""
+    """The rule, and a table per network and data set: one row per setting, the chosen one marked."""
     runs = tables.runs[(tables.runs["state"] == "done") & (tables.runs["experiment"] == NAME)]
     if runs.empty or not {OPTIMIZER, LEARNING_RATE} <= set(runs):
         return

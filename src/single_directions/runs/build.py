@@ -133,8 +133,8 @@ def _every_epoch(keys: dict[str, Any], network: nn.Module, few: Batch) -> Ablati
         return None
     for old in sorted({"orderings", "points", "method"} & own.keys()):
         raise BadInput(
-            f"ablation.every_epoch.{old} is no key any more: during training each image has masks of its own; leave it "
-            "out, and say by ablation.every_epoch.cost=0.05 what share of an epoch's arithmetic to spend"
+            f"ablation.every_epoch.{old} is no longer a key: during training each image has masks of its own; leave it "
+            "out, and set ablation.every_epoch.cost=0.05, the share of an epoch's arithmetic to spend"
         )
     shared = {key: keys[key] for key in ("sites", "clamp", "top_k")}
     try:

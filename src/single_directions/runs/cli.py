@@ -89,7 +89,7 @@ def _train(config: DictConfig) -> float | list[float] | str | None:
         print(f"{title}: under way elsewhere, for now", flush=True)
         return UNDER_WAY
     except (KeyboardInterrupt, SystemExit):
-        print(f"{title}: cut off; the same command goes on from its last checkpoint", file=sys.stderr)
+        print(f"{title}: cut off; the same command continues from its last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
     except BadInput as error:
         message = str(error)

@@ -140,7 +140,7 @@ def check_ablation(keys: dict[str, Any]) -> None:
         _check_whole(f"ablation.{key}", keys[key], least)
     if not (keys["every_epoch"] is None or isinstance(keys["every_epoch"], dict)):
         raise BadInput(
-            f"ablation.every_epoch must be null or have keys, as {{cost: 0.05}}, not {keys['every_epoch']!r}"
+            f"ablation.every_epoch must be null or have keys, such as {{cost: 0.05}}, not {keys['every_epoch']!r}"
         )
     _check_whole("ablation.samples", keys["samples"], 1, null=True)
     if isinstance(keys["points"], str) and keys["points"] != "all":

@@ -53,7 +53,7 @@ class RunFolder:
     status = _File("status.json")
     """The run's state, since when, and the error if it failed."""
     metrics = _File("metrics.csv")
-    """A row an epoch."""
+    """One row per epoch."""
     curves = _File("curves.csv")
     """The final measurement: a row for each ordering and point."""
     epoch_curves = _File("epoch_curves.csv")
@@ -162,7 +162,7 @@ class RunFolder:
         return self.read_status().get("state") == "done" and not self.trouble()
 
     def trouble(self) -> str:
-        """What in the folder is missing or broken, and how to mend it; "" where nothing is.
+        """What in the folder is missing or broken, and how to fix it; "" where nothing is.
 
         Training, status and report all ask here.
         """
@@ -236,7 +236,7 @@ class RunFolder:
 
     def full(self, error: OSError) -> BadInput:
         """The error to raise where the disk became full during the run."""
-        return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command goes on")
+        return BadInput(f"{self.path}: its disk is full ({error.strerror}): make room, then the same command continues")
 
 
 @contextmanager

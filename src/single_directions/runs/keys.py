@@ -68,7 +68,9 @@ def _check_trackers(overrides: Iterable[str]) -> None:
         key, _, value = override.lstrip("+").partition("=")
         chosen = re.findall(r"[\w.-]+", value)
         if key == "tracking" and value.startswith("[") and "off" in chosen and len(chosen) > 1:
-            raise BadInput(f"{override}: off stands alone; choose tracking=off, or leave it out of the list")
+            raise BadInput(
+                f"{override}: off cannot be combined with others; choose tracking=off, or leave it out of the list"
+            )
 
 
 def check_known(config: DictConfig) -> None:
@@ -82,7 +84,7 @@ def check_known(config: DictConfig) -> None:
             how = (
                 f"choose its file with {group}={value}, or with `override /{group}: {value}` in the defaults of a file"
                 if group in ("data", "network", "optimizer", *OPTIONAL)
-                else f"it must have keys, as {group}.{next(iter(_known()[group]))}"
+                else f"it must have keys, such as {group}.{next(iter(_known()[group]))}"
             )
             raise BadInput(f"{group} is {value!r}: {how}")
     known, there = _known(), _below(config)
@@ -93,19 +95,19 @@ def check_known(config: DictConfig) -> None:
         if key in known or key.startswith("_"):
             continue
         if not re.search(rf"\$\{{[^\n]*\b{re.escape(key)}\b", OmegaConf.to_yaml(config)):
-            raise BadInput(f"{key} is no key of a run and would have no effect{_instead('', key, known)}")
+            raise BadInput(f"{key} is not a key of a run and would have no effect{_instead('', key, known)}")
     for group in _CLOSED:
         for key in _below(config.get(group)):
             if key.partition(".")[0] not in known[group]:
                 instead = _instead(f"{group}.", key, known[group])
-                raise BadInput(f"{group}.{key} is no key of a run and would have no effect{instead}")
+                raise BadInput(f"{group}.{key} is not a key of a run and would have no effect{instead}")
 
 
 def _check_hydra(hydra: Any, sweep: Path) -> None:
     """Raises `BadInput` for keys of Hydra that have no effect, or write elsewhere than into the run's folder."""
     groups = {str(choice).split("/")[1] for choice in hydra.runtime.choices if str(choice).startswith("hydra/")}
     if unknown := {str(key) for key in hydra} - {field.name for field in fields(HydraConf)} - groups:
-        raise BadInput(f"hydra.{min(unknown)} is no key of Hydra's")
+        raise BadInput(f"hydra.{min(unknown)} is not a key of Hydra")
     for key, value in {**_PLACES, "sweep.dir": Path(hydra.runtime.cwd) / sweep}.items():
         given = OmegaConf.select(hydra, key)
         if (Path(given) if isinstance(value, Path) else given or None) != value:
@@ -139,5 +141,5 @@ def _instead(prefix: str, key: str, known: Any) -> str:
     if close:
         return f": did you mean {prefix}{close[0]}?"
     if not prefix:
-        return ": name a key that only others refer to with an underscore first"
+        return ": if only other keys refer to it, begin its name with an underscore"
     return f": there are {', '.join(f'{prefix}{one}' for one in known)}"

@@ -105,13 +105,13 @@ def launched(launcher: Launcher, left: list[list[str]], first: int = 0) -> Seque
         return launcher.launch(left, initial_job_idx=first)
     except KeyboardInterrupt:
         ends = "runs in Slurm go on, scancel ends them" if "Slurm" in name else "runs were cut off"
-        print(f"interrupted: {ends}; the same command goes on with what is left", file=sys.stderr)
+        print(f"interrupted: {ends}; the same command continues with what is left", file=sys.stderr)
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, BadInput):
         raise
     except Exception as error:  # Ray, Slurm and the network have many types
         raise LaunchFailed(
-            f"hydra/launcher: {first_line(error)}; the same command goes on with what is left"
+            f"hydra/launcher: {first_line(error)}; the same command continues with what is left"
         ) from error
 
 

@@ -53,7 +53,9 @@ def search(
         )
         check_swept(overrides, grid=False)
         if not (settings["search_space"] or any(override.is_sweep_override() for override in overrides)):
-            raise BadInput("hydra/sweeper=optuna: nothing to choose; add such as 'optimizer.lr=interval(0.003, 0.3)'")
+            raise BadInput(
+                "hydra/sweeper=optuna: nothing to choose; add a range, such as 'optimizer.lr=interval(0.003, 0.3)'"
+            )
         try:
             impl.sweep(arguments)
         except (RunFailed, BadInput):

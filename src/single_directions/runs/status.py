@@ -37,9 +37,9 @@ def status() -> None:
     """Print the table that a command line asks for. The exit status is 0 if all runs are done, else 1."""
     parser = argparse.ArgumentParser(description="Which runs are done, running, failed, cut off or missing.")
     parser.add_argument(
-        "runs", type=Path, nargs="?", default=Path("runs"), help="a folder with runs in it, however deep"
+        "runs", type=Path, nargs="?", default=Path("runs"), help="a folder that contains runs, at any depth"
     )
-    parser.add_argument("--watch", type=_seconds, nargs="?", const=5.0, metavar="SECONDS", help="again and again")
+    parser.add_argument("--watch", type=_seconds, nargs="?", const=5.0, metavar="SECONDS", help="repeat this often")
     parser.add_argument("--all", action="store_true", help="a line for each run, also for those that are done")
     arguments = parser.parse_args()
     try:

@@ -19,7 +19,7 @@ from single_directions.runs.build import made
 from single_directions.runs.config import check_ablation, composed
 from single_directions.runs.folder import RunFolder
 
-_WHICH = "; name the network that was trained, as network=mlp network.hidden=[512,512]"
+_WHICH = "; name the network that was trained, such as network=mlp network.hidden=[512,512]"
 """What to do where a checkpoint holds another network."""
 
 
@@ -58,9 +58,7 @@ def load_target(target: str, overrides: Sequence[str], weights: Path | None) -> 
         return _ours(path.stem, composed(overrides), path)
     if target in torchvision.models.list_models(module=torchvision.models):
         return _torchvision(target, composed(overrides), weights)
-    raise BadInput(
-        f"{target} is no run's folder, no checkpoint file and no network of torchvision's (such as resnet18)"
-    )
+    raise BadInput(f"{target} is not a run's folder, a checkpoint file or a torchvision network (such as resnet18)")
 
 
 def _run_config(folder: RunFolder, overrides: Sequence[str], ablation: dict[str, Any]) -> dict[str, Any]:

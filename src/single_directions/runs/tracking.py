@@ -43,13 +43,13 @@ def check_tracking(keys: Any) -> None:
         raise BadInput(f"tracking must be null or have the keys {', '.join(KEYS)}, not be {keys!r}")
     for key in keys:
         if key not in KEYS:
-            raise BadInput(f"tracking.{key} is no key of tracking: there are {', '.join(KEYS)}")
+            raise BadInput(f"tracking.{key} is not a key of tracking: there are {', '.join(KEYS)}")
     for key in ("project", "entity", "group", "name"):
         if keys.get(key) is not None and not isinstance(keys[key], str):
             raise BadInput(f"tracking.{key} must be null or a text, not {keys[key]!r}")
     tags = keys.get("tags")
     if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
-        raise BadInput(f"tracking.tags must be null or a list of texts, as [first,second], not {tags!r}")
+        raise BadInput(f"tracking.tags must be null or a list of texts, such as [first,second], not {tags!r}")
     if keys.get("mode") not in (None, *MODES):
         raise BadInput(f"tracking.mode must be null, {', '.join(MODES[:-1])} or {MODES[-1]}, not {keys['mode']!r}")
     loggers = keys.get("loggers") or {}
@@ -57,7 +57,7 @@ def check_tracking(keys: Any) -> None:
         raise BadInput(f"tracking.loggers must have keys, not be {loggers!r}: choose loggers with tracking=[wandb,csv]")
     given = [key for key in keys if keys[key] is not None]
     if given and not loggers:
-        raise BadInput(f"tracking.{given[0]} has no effect without a logger: choose one, as tracking=wandb")
+        raise BadInput(f"tracking.{given[0]} has no effect without a logger: choose one, such as tracking=wandb")
     for name, logger in loggers.items():
         if not isinstance(logger, dict) or not isinstance(logger.get("_target_"), str):
             raise BadInput(f"tracking.loggers.{name} must name a logger of Lightning's as its _target_, not {logger!r}")
@@ -100,7 +100,7 @@ def log_results(
         summary: what `summary.json` holds.
         curve: the final one, as `AblationCurve.to_frame` gives it.
         epoch_curves: those of the training, with a column `epoch` before: all of them in a table, orderings averaged;
-            in the figure a line an epoch, of `LINES` epochs at most.
+            in the figure one line per epoch, of `LINES` epochs at most.
     """
     for logger in loggers:
         if isinstance(logger, ByEpoch):

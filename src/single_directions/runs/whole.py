@@ -28,10 +28,10 @@ def broken_summary(summary: dict[str, Any]) -> str:
             return f"summary.json has no {key}"
     for key in ("orderings", "points", "epochs"):
         if not isinstance(summary[key], int):
-            return f"summary.json: {key} is no whole number"
+            return f"summary.json: {key} is not a whole number"
     for key in NUMBERS:
         if not (summary.get(key) is None or is_number(summary[key])):
-            return f"summary.json: {key} is no number"
+            return f"summary.json: {key} is not a number"
     if key := broken_record(summary):
         return f"summary.json: {key} is not as a run writes it"
     seconds = summary["seconds"]
@@ -82,7 +82,7 @@ def _trouble(file: Path, columns: tuple[str, ...], rows: int | None, *version: i
         needed = column in columns
         if not _are_cells(values, needed):
             number, value = next((n, v) for n, v in enumerate(values, 1) if not _are_cells([v], needed))
-            return f"some cell is no number: row {number} has {value!r} as {column}"
+            return f"a cell is not a number: row {number} has {value!r} as {column}"
     return ""
 
 
@@ -109,7 +109,7 @@ def _holes(curves: Path, orderings: int, points: int) -> str:
     try:
         found = {(int(cells[ordering]), int(cells[units])) for cells in (line.split(",") for line in lines)}
     except ValueError:
-        return f"{curves.name}: some ordering or units_ablated is no whole number"
+        return f"{curves.name}: an ordering or units_ablated is not a whole number"
     if len(found) != len(lines) or len({point for _, point in found}) != points:
         return f"{curves.name}: some of the {orderings} orderings have a point missing"
     return ""

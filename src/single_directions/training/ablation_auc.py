@@ -48,8 +48,8 @@ class AblationAUC(Callback):
     Logged are `ablation/auc`, `ablation/auc_normalized`, `ablation/auc_corrected` and `ablation/accuracy` (nothing
     ablated), each with its standard error, `ablation/auc_se` and so on, all on training images with the labels trained
     with. `ablation/fall` is how far `signal` is below its best value so far, in standard errors of that change,
-    corrected for the best being so by luck too (`signal.fall`). So a stock callback stops only on what noise does not
-    explain (epochs whose accuracy is not above chance do not count):
+    corrected for the best value being partly luck (`signal.fall`). So a stock callback stops only on what noise does
+    not explain (epochs whose accuracy is not above chance do not count):
 
     ``EarlyStopping("ablation/fall", mode="min", divergence_threshold=3, patience=1000)``
 
@@ -65,16 +65,16 @@ class AblationAUC(Callback):
     the start says how many, and what they cost. Training goes on as if nothing had been measured: modes, random states
     and buffers are left as they were, and what `forward` logs meanwhile is dropped. With callbacks that average weights
     (`WeightAveraging`, `EMAWeightAveraging`, `StochasticWeightAveraging`) the weights that are trained are measured,
-    never the averages. A network that has no accuracy to lose (`auc_corrected`, where accuracy is not above chance)
-    counts as 0. Logits that are not finite give NaN, at which `EarlyStopping` stops.
+    never the averages. A network that has no accuracy to lose counts as 0 (for `auc_corrected`: if its accuracy is not
+    above chance). Logits that are not finite give NaN, at which `EarlyStopping` stops.
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
     drawn from `seed`. Images, those of `batches` too, are read in worker processes if the training has any, and are
     kept in memory.
 
-    Of several processes each measures its share of the images, and all log the one estimate. With ``clamp="mean"`` each
-    measures all images. The network is run in the precision of its weights, under mixed precision in float32.
+    Each of several processes measures its share of the images, and all log the same estimate. With ``clamp="mean"``
+    each measures all images. The network is run in the precision of its weights, or in float32 under mixed precision.
 
     Args:
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
@@ -84,9 +84,9 @@ class AblationAUC(Callback):
             mask costs less than a forward pass, a short epoch gets more masks for its share, up to ``cost * 150_000``.
             If passes are left over, there are more images, with fewer masks each.
         samples: how many images at most; ``None`` for as many as make the errors smallest for `cost`.
-        batches: measure on these instead of the train data, such as images without augmentation. They are read once, at
-            the start of training, and pass through the same hooks, in validation.
-        seed: which images and masks.
+        batches: measure on these instead of the training data, such as images without augmentation. They are read once,
+            at the start of training, and pass through the same hooks, in validation.
+        seed: draws images and masks.
         network: the name of the attribute of the LightningModule that is the network, such as ``"net"`` or
             ``"model.backbone"``; ``None`` is the LightningModule itself, which needs a `forward` then.
         batch_to_xy: turns a batch into (inputs, targets), where it is not such a pair of tensors.
@@ -105,7 +105,7 @@ class AblationAUC(Callback):
     All but `latest` travel in checkpoints.
 
     Raises:
-        BadInput: before the first epoch, for all that would keep it from measuring.
+        BadInput: before the first epoch, if anything would keep it from measuring.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class AblationAUC(Callback):
         if "values" not in state_dict:
             raise BadInput(
                 f"{type(self).__name__}: the checkpoint is of an earlier version, which measured in another way; train "
-                "anew"
+                "again"
             )
         self.values, self.curves = dict(state_dict["values"]), dict(state_dict["curves"])
         self._units_ablated, self._units = state_dict["units_ablated"], state_dict["units"]
@@ -308,7 +308,7 @@ class AblationAUC(Callback):
         if images.random:
             rank_zero_warn(
                 f"{name}: the training images are augmented at random; each is measured as seed={self.seed} draws it, "
-                "after every epoch the same. To measure plain images, give batches="
+                "the same after every epoch. To measure plain images, give batches="
             )
         first = self._known.get("first")
         if self.values and first is not None and not _alike(first, images.first):
@@ -328,7 +328,7 @@ class AblationAUC(Callback):
             if earlier[key] != settings[key]:
                 raise BadInput(
                     f"{type(self).__name__}: {key} is not what it was before this training was cut off, so the values "
-                    "before and after cannot be compared: set it as it was, or train anew"
+                    "before and after cannot be compared: set it as it was, or train again"
                 )
         if before != now:
             told = [
@@ -337,7 +337,7 @@ class AblationAUC(Callback):
             ]
             raise BadInput(
                 f"{type(self).__name__}: this training was measured on {told[0]} before it was cut off, and would be "
-                f"on {told[1]} now: set cost, samples and devices as they were, or train anew"
+                f"on {told[1]} now: set cost, samples and devices as they were, or train again"
             )
 
     def _measure_if_due(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:

@@ -10,7 +10,7 @@ from single_directions.ablation.orderings import DEFAULT_POINTS
 from single_directions.ablation.places import UnitDim
 
 ENOUGH = 50_000
-"""An epoch of fewer images gets no more masks than one of so many, however cheap a mask is."""
+"""An epoch of fewer images gets no more masks than one of this many, however cheap a mask is."""
 LEAST = 1000
 """Masks that are measured however few an epoch's share is."""
 

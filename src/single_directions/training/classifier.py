@@ -41,7 +41,7 @@ class Classifier(pl.LightningModule):
     Args:
         network: any module that turns a batch of images into logits (images, classes).
         optimizer: a function from the parameters to the optimizer.
-        scheduler: a function from the optimizer to its learning-rate schedule, which steps once an epoch; or None.
+        scheduler: a function from the optimizer to its learning-rate schedule, which steps once per epoch; or None.
         top_k: also measure how often the label is among the `top_k` largest logits.
         seed: decides what dropout draws in each epoch.
     """
@@ -58,7 +58,7 @@ class Classifier(pl.LightningModule):
         self.network = network
         self.optimizer, self.scheduler, self.seed = optimizer, scheduler, seed
         self.top_k = {"accuracy": 1} if top_k == 1 else {"accuracy": 1, f"accuracy_top{top_k}": top_k}
-        # Not torchmetrics' accuracy: `correct` breaks ties as the measurement does. NaN is checked once an epoch.
+        # Not torchmetrics' accuracy: `correct` breaks ties as the measurement does. NaN is checked once per epoch.
         self.measured = nn.ModuleDict(
             {
                 f"{split}/{name}": MeanMetric(nan_strategy="disable")

@@ -25,7 +25,7 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
         if isinstance(callback, EARLY_STOPPING):
             if not callback._check_on_train_epoch_end and not trainer.enable_validation:
                 yield (
-                    f"{kind}: without a validation loop it never looks at {monitored}, as validation is not to be run "
+                    f"{kind}: without a validation loop it never looks at {monitored}, because validation does not run "
                     "once after each epoch; set check_on_train_epoch_end=True"
                 )
             checks, patience = checks_a_measurement(callback, trainer, every_n_epochs), callback.patience
@@ -53,8 +53,8 @@ def doubtful_monitors(trainer: "pl.Trainer", name: str, every_n_epochs: int) -> 
             )
         elif isinstance(callback, MODEL_CHECKPOINT) and saves_stale_values(callback, trainer, every_n_epochs):
             yield (
-                f"{kind}: it saves epochs under a {monitored} that was measured in an earlier one, as with "
-                f"every_n_epochs={every_n_epochs} not each epoch that it looks at is measured; "
+                f"{kind}: it saves epochs under a {monitored} that was measured in an earlier one, since with "
+                f"every_n_epochs={every_n_epochs} not every epoch that it checks is measured; "
                 f"set {kind}(every_n_epochs={every_n_epochs})"
             )
 

@@ -56,7 +56,7 @@ def trained_on(loader: Any, batches: float) -> Pool:
     if indices is not None:
         size = loader.batch_size or 1
         epoch = min(len(indices), batches * size * getattr(loader.sampler, "num_replicas", 1))
-        note = f"an epoch trains on {int(epoch)} of these {len(indices)}, others each time"
+        note = f"an epoch trains on {int(epoch)} of these {len(indices)}, different ones each time"
         return Pool(indices, int(epoch), note if epoch <= len(indices) - size else "")
     note = ""
     try:
