@@ -33,8 +33,11 @@ def tables(experiments: dict[str, int], orderings: int = 2) -> Tables:
     rng = np.random.default_rng(0)
     rows, curves, epochs = [], [], []
     for experiment, seeds in experiments.items():
+        swept = {**SWEEPS[experiment], "seed": range(seeds)}
+        words = [f"{key}={','.join(map(str, values))}" for key, values in swept.items()]
+        command = f"python scripts/train.py -m experiment={experiment} {' '.join(words)}"
         for values in _settings(experiment, seeds):
-            row = {**_row(experiment, values, rng), "orderings": orderings}
+            row = {**_row(experiment, values, rng), "orderings": orderings, "command": command}
             rows.append(row)
             curves.append(_curves(row, orderings))
             epochs.append(_epochs(row, rng))
@@ -98,7 +101,6 @@ def _row(experiment: str, values: dict[str, Any], rng: np.random.Generator) -> d
         "scale": "demo",
         "data": "digits",
         "overrides": json.dumps(overrides),
-        "command": f"python scripts/train.py -m experiment={experiment}",
         "corruption": corruption,
         "seed": values["seed"],
         "data_seed": 0,

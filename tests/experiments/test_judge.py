@@ -208,6 +208,19 @@ def test_departures_from_the_paper_are_named(memorization):
         "network.hidden [128, 128] in place of [512, 512]",
         "at most 50 epochs in place of 640",
     ]
+    shorter = {"config.data.held_out": 0.1, "config.early_stopping.monitor": "test/loss",
+               "config.trainer.limit_train_batches": 0.5, "config.trainer.max_steps": 99,
+               "config.trainer.max_time": "00:01:00:00"}  # fmt: skip
+    assert judge(tables.of(tables.runs.assign(**shorter)))[0].caveats == [
+        REDUCED,
+        "data.held_out 0.1 in place of 0",
+        "early_stopping.monitor test/loss in place of none",
+        "trainer.limit_train_batches 0.5 in place of 1",
+        "trainer.max_steps 99 in place of -1",
+        "trainer.max_time 00:01:00:00 in place of none",
+    ]
+    same = {"config.data.held_out": 0.0, "config.trainer.limit_train_batches": 1.0, "config.trainer.max_steps": -1}
+    assert judge(tables.of(tables.runs.assign(**same)))[0].caveats == []
     own = {"config.data.train_samples": np.nan, "config.network.hidden": "[512, 512]", "config.trainer.max_epochs": 640}
     assert judge(tables.of(tables.runs.assign(**own)))[0].caveats == []
 

@@ -92,6 +92,14 @@ def test_different_runs_of_one_name_are_refused(made):
         read_tables([one, other])
 
 
+def test_a_run_older_than_a_key_has_the_default_of_the_key(made):
+    one, other = made(), made(root="elsewhere", config={"data": {"held_out": 0.0}, "ablation": {"clamp": "zero"}})
+    for inputs in ([one, other], [other, one]):
+        assert len(read_tables(inputs).runs) == 1
+    with pytest.raises(BadInput, match=r"with config.data.held_out 0.0 and 0.1"):
+        read_tables([one, made(root="third", config={"data": {"held_out": 0.1}})])
+
+
 def test_runs_on_folders_of_images_with_one_name_are_two(made):
     def run(folder, seed):
         names = {"variant": f"data.root={folder}", "root": folder.strip("/").replace("/", "_")}

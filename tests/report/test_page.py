@@ -5,6 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from constructed import tables
@@ -326,3 +327,27 @@ def test_the_checklist_is_answered(text):
     for asked in ("Which data", "hyperparameters", "How many trainings", "statistic defined", "spread", "compute"):
         assert asked in checklist
     assert f"{len(tables(dict.fromkeys(EXPERIMENTS, 2)).runs)} of them done" in checklist
+
+
+@pytest.mark.parametrize(("normalize", "told"), [
+    ((True, True), "deviation for each channel. "),
+    ((np.nan, np.nan), "deviation for each channel. "),  # runs that are older than the key
+    ((False, False), "Pixels lie between 0 and 1. "),
+    ((True, False), "deviation for each channel, or lie between 0 and 1, as a section's settings say"),
+])  # fmt: skip
+def test_the_checklist_says_how_pixels_were_scaled(normalize, told):
+    whole = tables({"memorization": 2})
+    values = [normalize[number % 2] for number in range(len(whole.runs))]
+    seen = words(render(whole.of(whole.runs.assign(**{"config.data.normalize": values}))))
+    assert told in seen.partition("Which data, and how are they split?")[2]
+
+
+@pytest.mark.parametrize(("monitor", "told"), [
+    (np.nan, "None is needed: no setting and no stopping depends on test images"),
+    ("train/loss", "None is needed: no setting and no stopping depends on test images"),
+    ("test/loss", "There is none: 2 runs stopped by their results on the test images"),
+])  # fmt: skip
+def test_the_checklist_says_whether_test_images_ended_trainings(monitor, told):
+    whole = tables({"early_stopping": 2})
+    seen = words(render(whole.of(whole.runs.assign(**{"config.early_stopping.monitor": monitor}))))
+    assert told in seen.partition("Is there a validation set?")[2]

@@ -14,6 +14,11 @@ _EVERY = {
     "config.ablation.clamp": "zero",
     "config.ablation.samples": "all",
     "config.stop_at_train_accuracy": "all epochs",
+    "config.data.held_out": "0",
+    "config.early_stopping.monitor": "none",
+    "config.trainer.limit_train_batches": "1",
+    "config.trainer.max_steps": "-1",
+    "config.trainer.max_time": "none",
 }
 _ROUNDING = {"config.trainer.precision": "32", "config.channels_last": "False"}
 """Settings that change results by rounding alone."""

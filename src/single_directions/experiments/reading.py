@@ -13,7 +13,7 @@ import pandas as pd
 
 from single_directions.commands import called
 from single_directions.errors import BadInput, one_line
-from single_directions.experiments.sweeps import config_keys, config_of, variants
+from single_directions.experiments.sweeps import config_keys, config_of, default, variants
 from single_directions.experiments.tables import Tables
 from single_directions.runs.config import flat
 from single_directions.runs.folder import RunFolder
@@ -174,7 +174,8 @@ def _check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     for key in sorted(one.keys() | other.keys()):
         dotted = key.removeprefix("config.")
         if key == "label_hash" or (dotted != key and not all(is_neutral(dotted, config) for config in configs)):
-            a, b = (None if pd.isna(row.get(key)) or row[key] == "" else row[key] for row in (one, other))
+            values = (row.get(key) for row in (one, other))
+            a, b = (None if value == "" or pd.isna(value) else value for value in (default(v, dotted) for v in values))
             if a != b and str(a) != str(b):
                 raise BadInput(f"two runs are called {one['run']}, with {key} {a} and {b}: leave one of them out")
 

@@ -22,22 +22,23 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
     )
     yield Fact(
         "What is measured, on what networks?",
-        "Units of a trained network are clamped one after another in random order, in evaluation mode, after the ReLU. "
-        "Accuracy is taken on training images, against the labels that the network was trained on. Networks: "
+        "Units of a trained network are clamped one after another in random order, in evaluation mode, after the "
+        "activation function. Accuracy is taken on training images, against the labels that the network was trained "
+        "on. Networks: "
         f"{_networks(done)}. Each section lists its settings.{follows if papers else ''}",
     )
     data = sorted({section.brief for section in sections if not section.runs.empty})
     yield Fact(
         "Which data, and how are they split?",
         f"{', '.join(data) or 'None yet'}. {_split(done)}Where only a part of the images was used, it was drawn at "
-        "random, balanced by class, the same for every seed. There is no random augmentation unless a section's "
+        "random by `data.seed`, balanced by class. There is no random augmentation unless a section's "
         "settings say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
     )
     yield Fact(
         "Is there a validation set?",
-        "None is needed: no setting and no stopping depends on test images, which give the test loss, test accuracy "
-        "and generalization error that the claims are about. Where a setting was chosen by accuracy on held-out "
-        "training images, `docs/planned_runs.md` says so.",
+        f"{_stopped_by_test(done)}, which give the test loss, test accuracy and generalization error that the claims "
+        "are about. Where a setting was chosen by accuracy on held-out training images, `docs/planned_runs.md` says "
+        "so.",
     )
     if papers:
         yield Fact(
@@ -109,8 +110,24 @@ def _split(done: pd.DataFrame) -> str:
     if "digits" in names:
         sentences.append("Digits: 500 of the images are for testing, balanced by class, the same for every seed. ")
     if sentences:
-        sentences.append("Pixels are shifted and scaled by one mean and one deviation for each channel. ")
+        normalized = done.get("config.data.normalize", pd.Series(dtype=str)).astype(str) != "False"
+        scaled = "Pixels are shifted and scaled by one mean and one deviation for each channel"
+        if normalized.all():
+            sentences.append(f"{scaled}. ")
+        elif normalized.any():
+            sentences.append(f"{scaled}, or lie between 0 and 1, as a section's settings say (`data.normalize`). ")
+        else:
+            sentences.append("Pixels lie between 0 and 1. ")
     return "".join(sentences)
+
+
+def _stopped_by_test(done: pd.DataFrame) -> str:
+    """Whether test images decided when a training ended."""
+    monitored = done.get("config.early_stopping.monitor", pd.Series(dtype=str)).dropna().astype(str)
+    stopped = int(monitored.str.startswith("test/").sum())
+    if not stopped:
+        return "None is needed: no setting and no stopping depends on test images"
+    return f"There is none: {count(stopped, 'run')} stopped by their results on the test images"
 
 
 def _estimated(sections: Sequence[Section]) -> str:

@@ -42,14 +42,14 @@ VERDICTS = {
     "not reproduced, does not hold": "The interval lies wholly outside the region that the claim names, and p, "
     "corrected for the number of claims, is below 0.05.",
     "inconclusive": "The runs show neither.",
-    "Links in the first column": "They lead to the experiment's figures, the rule and the most likely reason for each "
-    "verdict, and the commands that make the numbers.",
+    "Links in the first column": "They lead to the experiment's figures, the rule of each verdict, its most likely "
+    "reason where one is given, and the commands that make the numbers.",
 }
 FOOTER = (
     "Every number here comes from the tables beside this page: `runs.csv`, `curves.csv` and `epochs.csv`. Their column "
     "`run` names the run folder that a row comes from; on the disk, a name that is too long is cut and ends in a hash. "
-    "In `curves.csv` and `epochs.csv` only the first row of a run names it (pandas: `table['run'].ffill()` fills the "
-    f"column). `{called('report')} FOLDER` makes this page again from these tables."
+    "In `curves.csv` and `epochs.csv` a row that names no run belongs to the run named above it (pandas: "
+    f"`table['run'].ffill()` fills the column). `{called('report')} FOLDER` makes this page again from these tables."
 )
 
 

@@ -131,11 +131,6 @@ def _every_epoch(keys: dict[str, Any], network: nn.Module, few: Batch) -> Ablati
     own = keys["every_epoch"]
     if own is None:
         return None
-    for old in sorted({"orderings", "points", "method"} & own.keys()):
-        raise BadInput(
-            f"ablation.every_epoch.{old} is no longer a key: during training each image has masks of its own; leave it "
-            "out, and set ablation.every_epoch.cost=0.05, the share of an epoch's arithmetic to spend"
-        )
     shared = {key: keys[key] for key in ("sites", "clamp", "top_k")}
     try:
         callback = AblationAUC(network="network", name="ablation", **{**shared, "seed": keys["seed"], **own})

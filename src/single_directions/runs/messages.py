@@ -24,7 +24,7 @@ _INSTALLED = (
 )
 """Folders of code that is not the user's."""
 _KEYS = dict.fromkeys(("sites", "clamp", "top_k", "method", "samples", "orderings", "points"), "ablation.")
-_EVERY_EPOCH = ("samples", "orderings", "points", "every_n_epochs")
+_EVERY_EPOCH = ("samples", "every_n_epochs")
 
 
 class CodeFailed(BadInput):
