@@ -1,7 +1,8 @@
 """Adapts networks that give more than logits, and batches that are no pairs (inputs, targets)."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,16 +77,29 @@ def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
         raise BadInput(f"output={output!r}: the name or place of the logits in what the network gives, or a function")
     if isinstance(network, torch.jit.ScriptModule):
         raise BadInput("output: a scripted network cannot be given another answer; give it as it was written")
+    return _around(network, lambda forward, inputs: logits_of(forward(inputs), output))
+
+
+def with_own_inputs(network: nn.Module) -> nn.Module:
+    """The same network, of which each pass has a copy of its inputs, which it may change in place.
+
+    It shares all attributes with `network` as one of `with_logits` does.
+    """
+    return _around(network, lambda forward, inputs: forward(inputs.clone()))
+
+
+def _around(network: nn.Module, run: Callable[[Callable[[Tensor], Any], Tensor], Any]) -> nn.Module:
+    """A network that shares all attributes with `network`, and whose `forward` is ``run(forward, inputs)``."""
     kind: type[nn.Module] = type(network)
 
     def forward(self: Any, inputs: Tensor) -> Any:
-        return logits_of(kind.forward(self, inputs), output)
+        return run(partial(kind.forward, self), inputs)
 
     adapted = copy.copy(network)
     adapted.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
     if "forward" in vars(adapted):  # an instance's own goes before the class's
         own = vars(adapted).pop("forward")
-        adapted.forward = lambda inputs: logits_of(own(inputs), output)
+        adapted.forward = lambda inputs: run(own, inputs)
     else:
         object.__setattr__(adapted, "__dict__", vars(network))
     return adapted
@@ -99,11 +113,13 @@ def logits_of(answer: Any, output: Output) -> Any:
         except Exception as error:  # somebody's own function
             cause = f"{type(error).__name__}: {one_line(error)}"
             raise BadInput(f"output: it cannot take what the network gives, {described(answer)} ({cause})") from error
-    if isinstance(output, str) and hasattr(answer, output):
+    if isinstance(output, str) and not isinstance(answer, Mapping) and hasattr(answer, output):
         return getattr(answer, output)
     try:
         return answer[output]
     except (KeyError, IndexError, TypeError) as error:
+        if isinstance(output, str) and hasattr(answer, output):  # an attribute of a mapping
+            return getattr(answer, output)
         raise BadInput(f"output={output!r}: there is none in what the network gives, {described(answer)}") from error
 
 

@@ -17,7 +17,7 @@ from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
-from single_directions.ablation.trace import unchanged
+from single_directions.ablation.unchanged import modes_kept, unchanged
 from single_directions.errors import BadInput, one_line
 
 
@@ -178,10 +178,10 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
         for name, child in parent._modules.items()
         if child is not None and "_orig_mod" in child._modules  # so does torch.compile name what it wraps
     ]
-    modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network), _uncompiled():
+    random = torch.random.fork_rng(devices=list(devices))
+    with random, torch.no_grad(), unchanged(network), modes_kept(network), _uncompiled():
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -198,8 +198,6 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
             for parent, name, child in wrapped:
                 parent._modules[name] = child
-            for module, training in modes.items():
-                module.training = training
 
 
 def locate(
