@@ -204,7 +204,7 @@ def measurement(
         logits = sited.logits
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
-        _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)
+        _look_at(batches, logits, _Shapes(sited.network, inputs.shape[1:], method == "incremental"), parameter.device)
         _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         curve = None

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
-from single_directions.ablation.adapting import Output, with_logits
+from single_directions.ablation.adapting import Output, with_logits, with_own_inputs
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
-from single_directions.ablation.unchanged import modes_kept, unchanged
+from single_directions.ablation.unchanged import modes_kept, unchanged, version_of
 from single_directions.errors import BadInput, one_line
 
 
@@ -85,7 +85,7 @@ class SitedNetwork:
     """A network and the sites in it.
 
     Attributes:
-        network: in eval mode while it is measured (see `undisturbed`).
+        network: in eval mode while it is measured (see `undisturbed`). It leaves its inputs as they are.
         sites: in the order asked for; a vector over all units runs through them in this order.
         units: of all sites together.
         graph, nodes: the traced graph and the node of each site, or ``None`` and empty where tracing failed.
@@ -209,7 +209,8 @@ def locate(
     """Find sites by name in a network (in eval mode), and check on a few images that they are what they seem.
 
     Args:
-        network: any module that turns `inputs` into logits (images, classes).
+        network: any module that turns `inputs` into logits (images, classes). If it changes them in place, each pass
+            has a copy of them.
         sites: names; ``None`` is ``network.default_sites`` where it has them, else every activation function (see
             `activations`), or with ``unit_dim="head"`` every `nn.MultiheadAttention`.
         inputs: some images, on the network's device.
@@ -225,8 +226,10 @@ def locate(
             `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
     inputs, name = inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    given = inputs.clone()
+    version = version_of(given)
     try:
-        plain = network(inputs)
+        plain = network(given)
     except BadInput:
         raise
     except Exception as error:  # somebody's own forward()
@@ -244,6 +247,8 @@ def locate(
         )
     if not plain.isfinite().all():
         raise BadInput(f"network {name}: its logits are not finite; was its training?")
+    if version_of(given) != version or not given.equal(inputs):
+        network = with_own_inputs(network)
     places = Places(network, inputs)
     if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
         raise BadInput(

@@ -59,6 +59,11 @@ def modes_kept(network: nn.Module) -> Iterator[None]:
             value.give_back()
 
 
+def version_of(tensor: Tensor) -> int:
+    """A number that changes with most changes of a tensor in place; 0 where PyTorch does not count them."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class _Value:
     """The value of a tensor, to give it back."""
 
