@@ -190,3 +190,79 @@ def test_images_made_in_inference_mode_stay_as_they_are(inference: bool) -> None
         ]
         assert curves[0].accuracy.equal(curves[1].accuracy)
         assert given.equal(images)
+
+
+class Squeezing(nn.Module):
+    """With one image it removes the dimension of images, too."""
+
+    def __init__(self, safe: bool = False, decides: bool = False, width: int = 6) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.conv, self.act, self.last = nn.Conv2d(1, width, 3), nn.ReLU(), nn.Linear(width, 3)
+        self.safe, self.decides = safe, decides
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.safe and len(x) == 1:
+            raise IndexError("one image alone")
+        if self.decides and x.sum() > 1e9:  # cannot be traced
+            return x
+        pooled = nn.functional.adaptive_avg_pool2d(self.act(self.conv(x)), 1)
+        return self.last(pooled.flatten(1) if self.safe else pooled.squeeze())
+
+
+class Plain(Squeezing):
+    """The same without a look at the number of images, which cannot be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(nn.functional.adaptive_avg_pool2d(self.act(self.conv(x)), 1).squeeze())
+
+
+class OneLogit(nn.Module):
+    """Its `squeeze` leaves no dimension of one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.act(self.first(x.flatten(1)))).squeeze()
+
+
+def pictures(*sizes: int, classes: int = 3) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    each = (torch.randn(size, 1, 6, 6, generator=generator) for size in sizes)
+    return [(inputs, torch.arange(len(inputs)) % classes) for inputs in each]
+
+
+@IGNORE
+@pytest.mark.parametrize("memory_budget", [1, 7_000, 2**30])
+@pytest.mark.parametrize("sizes", [(33,), (2, 2), (3,), (4, 3, 2, 2), (2, 31)])
+@pytest.mark.parametrize("kind", [Plain, Squeezing])
+def test_no_pass_has_one_image_where_no_batch_has(kind, sizes: tuple[int, ...], memory_budget: int) -> None:
+    batches, settings = pictures(*sizes), {"memory_budget": memory_budget}
+    for method in ("auto", "incremental", "prefix", "reference"):
+        expected = ablation_curve(Squeezing(safe=True), batches, orderings=2, points="all", method="reference")
+        curve = ablation_curve(kind(), batches, orderings=2, points="all", method=method, **settings)
+        assert curve.accuracy.equal(expected.accuracy)
+        importance = unit_importance(kind(), batches, method=method, **settings)
+        assert importance.equal(unit_importance(Squeezing(safe=True), batches))
+    if sum(sizes) < 20:
+        settings["masks_per_image"] = 10
+    for method in ("auto", "prefix", "reference"):
+        for masks in (20, 2000):
+            estimate = ablation_auc(kind(), batches, masks=masks, points=[0, 2, 4, 6], method=method, **settings)
+            assert estimate.curve[-1] == expected.accuracy[0, -1] or masks == 20
+            assert 0 < estimate.auc < 1
+
+
+@pytest.mark.parametrize("method", ["auto", "prefix", "reference"])
+def test_one_logit_that_is_squeezed_can_be_measured(method: str) -> None:
+    network, settings = OneLogit(), {"output": lambda logits: logits.unsqueeze(1)}
+    safe = nn.Sequential(nn.Flatten(), network.first, nn.ReLU(), network.last)
+    batches, settings["method"] = pictures(17, 16, classes=2), method
+    estimate = ablation_auc(network, batches, masks=500, points=5, masks_per_image=3, **settings)
+    expected = ablation_auc(safe, batches, masks=500, points=5, masks_per_image=3, method=method)
+    assert estimate.auc == pytest.approx(expected.auc)
+    one_drawn = ablation_auc(network, batches, masks=12, points=5, masks_per_image=12, **settings)
+    assert one_drawn.images == 1

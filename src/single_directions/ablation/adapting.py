@@ -26,6 +26,9 @@ class _Pairs:
             raise AttributeError(name)
         return getattr(self.batches, name)
 
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (pair(batch, self.batch_to_xy) for batch in self.batches)
 
