@@ -80,6 +80,11 @@ def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
         raise BadInput(f"output={output!r}: the name or place of the logits in what the network gives, or a function")
     if isinstance(network, torch.jit.ScriptModule):
         raise BadInput("output: a scripted network cannot be given another answer; give it as it was written")
+    if isinstance(network, torch.fx.GraphModule) and type(network).train is not nn.Module.train:
+        raise BadInput(
+            "output: a network of create_feature_extractor cannot be given another answer; measure it inside a module "
+            "whose forward() returns the logits"
+        )
     return _around(network, lambda forward, inputs: logits_of(forward(inputs), output))
 
 

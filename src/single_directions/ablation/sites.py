@@ -322,6 +322,15 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
         warnings.warn(
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
         )
+    unseen = all(any(e.operation == "unseen" for e in record.events) for record in (places.record, places.fewer))
+    if by_rule and unseen and names:
+        scripted = [
+            name for name, module in places.network.named_modules() if isinstance(module, torch.jit.ScriptModule)
+        ]
+        where = (
+            f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as if scripted"
+        )
+        warnings.warn(f"no default site: activation functions {where} (torch.jit)", stacklevel=3)
     if by_rule and not names:
         layers = places.layers()
         some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")
