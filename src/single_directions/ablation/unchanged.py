@@ -84,14 +84,14 @@ class _Value:
 
     def _is_equal(self) -> bool:
         """Whether the value is the same; only ``True`` where it cannot be told."""
-        if self.tensor.is_cuda and self.tensor.is_contiguous():
-            return False  # comparing would wait for the device, longer than copying takes
         return self.tensor.layout is not torch.strided or self.tensor.is_meta or self.tensor.equal(self.value)
 
 
 def _form(tensor: Tensor) -> tuple[Any, ...]:
-    place = tensor.data_ptr() if tensor.layout is torch.strided and not tensor.is_meta else None
-    return tensor.shape, tensor.dtype, tensor.device, place
+    form = tensor.shape, tensor.dtype, tensor.device
+    if tensor.layout is not torch.strided:
+        return form
+    return *form, tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.stride()
 
 
 def _has_value(tensor: Tensor) -> bool:
