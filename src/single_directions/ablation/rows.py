@@ -283,12 +283,12 @@ class Stages:
         """What a mirrored layer gives, (1, ...), if all units that it reads are clamped."""
         path = self.split.mirrors[layer]
         source = path[0].all_input_nodes[0]
-        site, value = self.flow.site_of[source], self.fixed[source][:2]
+        site, value = self.flow.site_of[source], self.fixed[source][:1]
         mask = torch.ones(1, 1, 1, self.sizes[site], dtype=torch.bool, device=value.device)
         value = self._clamped(value[None, None], mask, site).flatten(0, 2)
         for node in path:
             value, source = self._apply(node, {source: value}), node
-        return value[:1]
+        return value
 
     def _clamped(self, rows: Tensor, mask: Tensor, site: int) -> Tensor:
         """Rows (masks or 1, variants or 1, images, ...) with the units of the site's masks clamped."""
