@@ -330,7 +330,7 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
         where = (
             f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as if scripted"
         )
-        warnings.warn(f"no default site: activation functions {where} (torch.jit)", stacklevel=3)
+        warnings.warn(f"no default site: activation functions, if any, {where} (torch.jit)", stacklevel=3)
     if by_rule and not names:
         layers = places.layers()
         some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")
