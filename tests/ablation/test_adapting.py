@@ -5,16 +5,29 @@ from collections import namedtuple
 import pytest
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from single_directions import ablation_curve, unit_importance
 from single_directions.ablation import resolve_sites
 from single_directions.errors import BadInput
 
 Answer = namedtuple("Answer", ["features", "logits"])
+
+
+class Output(dict):
+    """A dict with an attribute, as some libraries give."""
+
+    def __init__(self, scores):
+        super().__init__(loss=None)
+        self.scores = scores
+
+
 FORMS = {
     "attribute": (lambda x: Answer(x, x), "logits"),
     "key": (lambda x: {"logits": x, "loss": None}, "logits"),
+    "key that is a method's name": (lambda x: {"items": x, "values": None}, "items"),
     "place": (lambda x: (None, x), 1),
+    "attribute of a mapping": (lambda x: Output(x), "scores"),
     "function": (lambda x: [x, [2 * x]], lambda answer: answer[1][0]),
 }
 
@@ -148,3 +161,20 @@ def test_batches_that_are_no_pairs_are_one_line(networks, pairs, batch_to_xy, to
     with pytest.raises(BadInput, match=told) as caught:
         measured(network, Loader(dicts), batch_to_xy=batch_to_xy)
     assert "\n" not in str(caught.value)
+
+
+def test_a_feature_extractor_is_refused_in_one_line(networks, pairs):
+    _, plain = networks(lambda x: x)
+    extractor = create_feature_extractor(plain, {"head": "logits"})
+    with pytest.raises(BadInput, match=r"create_feature_extractor cannot be given another answer; measure it inside a"):
+        ablation_curve(extractor, pairs, output="logits")
+
+    class Inside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.extractor = extractor
+
+        def forward(self, x):
+            return self.extractor(x)["logits"]
+
+    assert ablation_curve(Inside(), pairs).accuracy.equal(ablation_curve(plain, pairs).accuracy)

@@ -595,3 +595,40 @@ def test_heads_are_those_of_attentions_alone() -> None:
         resolve_sites(network, ["encoder.layers.encoder_layer_0.mlp.1"], inputs, unit_dim="head")
     with pytest.raises(BadInput, match=r'unit_dim="head": the network has no nn\.MultiheadAttention'):
         resolve_sites(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), None, torch.randn(2, 4), "head")
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of its own functions
+def test_activations_between_quantized_layers_are_sites() -> None:
+    network = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    quantized = torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
+    assert resolve_sites(quantized, None, torch.randn(4, 8)) == (Site("1", 6), Site("3", 5))
+
+
+@pytest.mark.parametrize("kind", ["module", "function", "none"])
+def test_a_scripted_activation_is_told_of(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns of its own functions
+        act = {
+            "module": torch.jit.script(nn.Tanh()),
+            "function": torch.jit.trace(lambda x: x * torch.sigmoid(x), torch.randn(2, 6)),
+            "none": torch.tanh,
+        }[kind]
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(8, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+            self.act, self.mean = act, torch.ones(3, 1)  # as many values as images on which sites are looked for
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.act(self.second(torch.relu(self.first(x - self.mean[0])))))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = [site.name for site in resolve_sites(Network(), None, torch.randn(4, 8))]
+    told = [str(warning.message) for warning in caught if "torch.jit" in str(warning.message)]
+    assert names == ["relu", "tanh"][: 1 + (kind == "none")]
+    where = {"module": "inside act, which is scripted", "function": "in code that cannot be watched, as if scripted"}
+    assert told == (
+        [] if kind == "none" else [f"no default site: activation functions, if any, {where[kind]} (torch.jit)"]
+    )

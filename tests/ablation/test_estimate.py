@@ -1,6 +1,6 @@
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -26,14 +26,14 @@ def dense() -> nn.Sequential:
 
 
 class Untraceable(nn.Module):
-    """The same network behind control flow. `seen` is how many images each pass took."""
+    """The same network behind control flow. It tells how many images each pass took."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[int], object] = id) -> None:
         super().__init__()
-        self.network, self.seen = dense(), []
+        self.network, self.tell = dense(), tell
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.seen.append(len(inputs))
+        self.tell(len(inputs))
         return self.network(inputs) if inputs.sum() > -1e9 else inputs
 
 
@@ -571,11 +571,127 @@ def test_the_error_of_one_batch_alone_counts_which_images_were_drawn() -> None:
 
 
 def test_images_of_an_untraced_network_stay_in_their_batches(batch: Batch) -> None:
-    network, (inputs, targets) = Untraceable(), batch
-    ablation_auc(network, list(zip(inputs.split(4), targets.split(4), strict=True)), masks=600)
-    assert max(network.seen) <= 8  # 4 at a time, and the 8 on which sites are looked for
+    (inputs, targets), seen = batch, []
+    ablation_auc(Untraceable(seen.append), list(zip(inputs.split(4), targets.split(4), strict=True)), masks=600)
+    assert max(seen) <= 8  # 4 at a time, and the 8 on which sites are looked for
 
 
 def test_too_few_masks_for_known_images_are_refused_first(batch: Batch) -> None:
     with pytest.raises(BadInput, match=r"masks_per_image=1: 10 images .* too few for 7 points"):
         ablation_auc(dense(), [(batch[0][:10], batch[1][:10])], masks=100, masks_per_image=1)
+
+
+def crops(batch: list[Batch]) -> Batch:
+    """Each image three times, one of them by itself."""
+    inputs, targets = (torch.stack(part) for part in zip(*batch, strict=True))
+    return torch.cat([inputs, inputs + 0.1, inputs - 0.1]), targets.repeat(3)
+
+
+def sorted_by_class(batch: Batch) -> TensorDataset:
+    order = batch[1].argsort()
+    return TensorDataset(batch[0][order], batch[1][order])
+
+
+@pytest.mark.parametrize("by", ["collate_fn", "batch_to_xy"])
+def test_a_loader_that_makes_more_images_than_it_draws_is_measured_whole(batch: Batch, by: str) -> None:
+    images, network = sorted_by_class(batch), dense()
+    if by == "collate_fn":
+        loader, settings = DataLoader(images, 20, collate_fn=crops), {}
+    else:
+        loader = DataLoader(images, 20)
+        settings = {"batch_to_xy": lambda pair: (pair[0].repeat(3, 1), pair[1].repeat(3))}
+    whole = ablation_curve(network, loader, orderings=1, points=[0, UNITS], **settings)
+    estimate = ablation_auc(network, loader, masks=60, points=5, masks_per_image=1, **settings)
+    assert estimate.images == 3 * IMAGES
+    assert estimate.accuracy == whole.accuracy[0, 0]
+    repeated = RepeatedEstimate(network, loader, masks=60, points=5, **settings)
+    first, kept = repeated(), repeated._kept
+    assert repeated().auc == first.auc
+    assert repeated._kept is kept
+
+
+def test_fewer_images_than_are_drawn_are_measured_whole(batch: Batch) -> None:
+    loader = DataLoader(TensorDataset(*batch), 20)
+    settings = {"batch_to_xy": lambda pair: (pair[0][::2], pair[1][::2])}
+    estimate = ablation_auc(dense(), loader, masks=20, points=5, masks_per_image=1, **settings)
+    assert estimate.images == IMAGES // 2
+
+
+def test_batches_that_grow_are_refused_where_images_are_drawn(batch: Batch) -> None:
+    loader, numbers = DataLoader(TensorDataset(*batch), 20), itertools.count()
+
+    def grow(pair: Batch) -> Batch:
+        return pair if next(numbers) % 4 < 2 else (pair[0].repeat(3, 1), pair[1].repeat(3))
+
+    with pytest.raises(BadInput, match="hold more than the 60 images that their sampler counts"):
+        ablation_auc(dense(), loader, masks=20, points=5, masks_per_image=1, batch_to_xy=grow)
+
+
+class Dropping(nn.Module):
+    """Dropout is never off, so images are answered batch by batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = dense()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network[2](nn.functional.dropout(self.network[1](self.network[0](inputs)), 0.3))
+
+
+@pytest.mark.parametrize("make", [mixing, Dropping])
+@pytest.mark.parametrize("batches", [1, 3, 20])
+@pytest.mark.parametrize("form", ["list", "loader", "batch_to_xy"])
+def test_few_batches_of_a_network_that_mixes_get_masks_at_each_point(
+    batch: Batch, make: Callable[[], nn.Module], batches: int, form: str
+) -> None:
+    inputs, targets = batch
+    size, network, settings = IMAGES // batches, make(), {}
+    given = list(zip(inputs.split(size), targets.split(size), strict=True))
+    if form != "list":
+        given = DataLoader(TensorDataset(inputs, targets), size)
+    if form == "batch_to_xy":
+        settings["batch_to_xy"] = tuple
+    estimate = ablation_auc(network, given, masks=200, points="all", **settings)
+    assert estimate.images == IMAGES
+    assert len(estimate.points.unique()) == len(estimate.units_ablated) - 2
+
+
+def test_masks_that_a_mixing_network_cannot_spread_are_refused_first(batch: Batch) -> None:
+    network = mixing()
+    passes = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    loader = DataLoader(TensorDataset(*batch), 20, collate_fn=lambda pairs: (passes.append("read"), crops(pairs))[1])
+    with pytest.raises(
+        BadInput, match=r"^masks_per_image=2: 3 batches .* too few for 9 points; all images of a batch sh"
+    ):
+        ablation_auc(network, loader, masks=1000, points="all", masks_per_image=2)
+    assert passes.count("read") == 1  # the first batch, to find sites
+
+
+def test_the_floor_is_that_of_each_shape_of_images() -> None:
+    """With all units clamped an image of five tokens gives class 1, one of twenty gives class 0."""
+
+    class Summing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.act, self.last = nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)
+            with torch.no_grad():
+                self.last.weight.mul_(0.1)
+                self.last.bias.copy_(torch.tensor([0.1, 0.0]))
+            self.shift = nn.Parameter(torch.tensor([0.0, 1.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.act(self.first(x))).sum(1) + self.shift
+
+    network = Summing()
+    batches = [(torch.randn(20, length, 4), torch.full((20,), int(length < 10))) for length in (5, 20, 5, 20)]
+    batches[3][1][:10] = 1
+    floor = 70 / 80  # by hand
+    curve = ablation_curve(network, batches, orderings=1, points="all")
+    assert curve.accuracy[0, -1] == floor
+    for method in ("prefix", "reference"):
+        estimate = ablation_auc(network, batches, masks=400, points="all", method=method)
+        assert estimate.method == method
+        assert estimate.curve[-1] == floor
+    repeated = RepeatedEstimate(network, batches, masks=400, points="all")
+    assert repeated().curve[-1] == repeated().curve[-1] == floor

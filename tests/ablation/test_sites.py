@@ -334,7 +334,8 @@ class Scripted(nn.Module):
 
 def test_a_part_that_takes_no_hooks() -> None:
     network = Scripted()
-    found = resolve_sites(network, None, images(4, 8).float())
+    with pytest.warns(UserWarning, match="no default site: activation functions, if any, inside .* scripted"):
+        found = resolve_sites(network, None, images(4, 8).float())
     assert [site.name for site in found] == ["relu", "relu_1", "relu_2"]
     assert not network.relu._forward_hooks
 

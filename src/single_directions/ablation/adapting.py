@@ -1,7 +1,8 @@
 """Adapts networks that give more than logits, and batches that are not pairs (inputs, targets)."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ class _Pairs:
         if name == "batches":  # while this object is copied or unpickled
             raise AttributeError(name)
         return getattr(self.batches, name)
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (pair(batch, self.batch_to_xy) for batch in self.batches)
@@ -78,16 +82,34 @@ def with_logits(network: nn.Module, output: Output | None) -> nn.Module:
         )
     if isinstance(network, torch.jit.ScriptModule):
         raise BadInput("output: a scripted network cannot be given another answer; give it as it was written")
+    if isinstance(network, torch.fx.GraphModule) and type(network).train is not nn.Module.train:
+        raise BadInput(
+            "output: a network of create_feature_extractor cannot be given another answer; measure it inside a module "
+            "whose forward() returns the logits"
+        )
+    return _around(network, lambda forward, inputs: logits_of(forward(inputs), output))
+
+
+def with_own_inputs(network: nn.Module) -> nn.Module:
+    """The same network, of which each pass has a copy of its inputs, which it may change in place.
+
+    It shares all attributes with `network` as one of `with_logits` does.
+    """
+    return _around(network, lambda forward, inputs: forward(inputs.clone()))
+
+
+def _around(network: nn.Module, run: Callable[[Callable[[Tensor], Any], Tensor], Any]) -> nn.Module:
+    """A network that shares all attributes with `network`, and whose `forward` is ``run(forward, inputs)``."""
     kind: type[nn.Module] = type(network)
 
     def forward(self: Any, inputs: Tensor) -> Any:
-        return logits_of(kind.forward(self, inputs), output)
+        return run(partial(kind.forward, self), inputs)
 
     adapted = copy.copy(network)
     adapted.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
     if "forward" in vars(adapted):  # an instance's own goes before the class's
         own = vars(adapted).pop("forward")
-        adapted.forward = lambda inputs: logits_of(own(inputs), output)
+        adapted.forward = lambda inputs: run(own, inputs)
     else:
         object.__setattr__(adapted, "__dict__", vars(network))
     return adapted
@@ -100,15 +122,26 @@ def logits_of(answer: Any, output: Output) -> Any:
             return output(answer)
         except Exception as error:  # somebody's own function
             cause = f"{type(error).__name__}: {one_line(error)}"
+<<<<<<< HEAD
             raise BadInput(
                 f"output: the function fails on what the network returns, {described(answer)} ({cause})"
             ) from error
     if isinstance(output, str) and hasattr(answer, output):
+=======
+            raise BadInput(f"output: it cannot take what the network gives, {described(answer)} ({cause})") from error
+    if isinstance(output, str) and not isinstance(answer, Mapping) and hasattr(answer, output):
+>>>>>>> ablA30
         return getattr(answer, output)
     try:
         return answer[output]
     except (KeyError, IndexError, TypeError) as error:
+<<<<<<< HEAD
         raise BadInput(f"output={output!r}: not found in what the network returns, {described(answer)}") from error
+=======
+        if isinstance(output, str) and hasattr(answer, output):  # an attribute of a mapping
+            return getattr(answer, output)
+        raise BadInput(f"output={output!r}: there is none in what the network gives, {described(answer)}") from error
+>>>>>>> ablA30
 
 
 def described(thing: Any) -> str:

@@ -88,7 +88,7 @@ class Dataflow:
         most = memory_budget // max(1, copies * sum(sizes))
         if device.type != "cuda":
             most = min(most, _CACHE // max(sizes, default=1))
-        return max(1, most)
+        return max(2, most)  # see `portions`
 
     def one_row_an_image(self, nodes: Iterable[fx.Node], inputs: Tensor) -> bool:
         """Whether the values of some nodes follow the number of images, for two such numbers.
@@ -120,7 +120,7 @@ class Dataflow:
     ) -> dict[fx.Node, Any]:
         """The values of the nodes to `keep`: of those in `joined` for all images, of others for the first portion."""
         needed = ancestors(keep)
-        parts = [self.run(needed, some, keep) for some in inputs.split(images_at_once)]
+        parts = [self.run(needed, some, keep) for some in portions(inputs, images_at_once)]
         return {
             node: torch.cat([part[node] for part in parts]) if len(parts) > 1 and node in joined else value
             for node, value in parts[0].items()
@@ -140,6 +140,18 @@ class Dataflow:
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
         return getattr(self._interpreter, node.op)(node.target, args, kwargs)
+
+
+def portions(rows: Tensor, size: int) -> list[Tensor]:
+    """Portions of `size` rows; a single row that is left belongs to the one before.
+
+    A network need not take one image alone: with it `squeeze` removes the dimension of images.
+    """
+    whole, left = divmod(len(rows), size)
+    sizes = [size] * whole + [left] * (left > 0)
+    if left == 1 and whole:
+        sizes[-2:] = [size + 1]
+    return list(rows.split(sizes))
 
 
 def ancestors(nodes: Iterable[fx.Node]) -> list[fx.Node]:

@@ -6,21 +6,29 @@ number of passes gives a smaller error, and the answers themselves tell how larg
 """
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn.functional import pad
 
 from single_directions.ablation.accuracy import correct
-from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits, with_own_inputs
 from single_directions.ablation.estimated import AblationEstimate
 from single_directions.ablation.masks import Block, Masks, draw_masks, symmetric
-from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, Measurement, counted, measurement
+from single_directions.ablation.measurement import (
+    MEMORY_BUDGET,
+    MIXED,
+    Batches,
+    Clamp,
+    Measurement,
+    counted,
+    measurement,
+)
 from single_directions.ablation.orderings import Points, grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.rows import Rows, choose_rows
@@ -128,26 +136,34 @@ class RepeatedEstimate:
 
     Args:
         network, batches, settings: as `ablation_auc`. `batches` are read at each call, so they cannot be an iterator.
+
+    Attributes:
+        network: answers with logits, and leaves its inputs as they are.
     """
 
     def __init__(self, network: nn.Module, batches: Batches, **settings: Any) -> None:
         if isinstance(batches, Iterator):
             raise BadInput("batches: they are read at each call; give a list or a DataLoader, not an iterator")
         self.output = settings.pop("output", None)
-        self.original, self.network = network, with_logits(network, self.output)
+        self.original = network
         self.batches, self.settings = batches, settings
         self._kept: Prepared | None = None
+        self._adapt()
+
+    def _adapt(self) -> None:
+        self._adapted = with_logits(self.original, self.output)
+        self.network = with_own_inputs(as_written(self._adapted))
 
     def __call__(self) -> AblationEstimate:
         """The estimate with the current weights; errors as `ablation_auc`."""
         if "forward" in vars(self.original):
-            self.network = with_logits(self.original, self.output)
-        network = as_written(self.network)
+            self._adapt()
+        network = as_written(self._adapted)
         batches = as_pairs(self.batches, self.settings.get("batch_to_xy"))
         with undisturbed(network):
             if self._kept is not None and self._kept.fits(network, batches):
                 return self._kept.estimate()
-        with _prepared(self.network, self.batches, **self.settings) as self._kept:
+        with _prepared(self._adapted, self.batches, **self.settings) as self._kept:
             return self._kept.estimate()
 
 
@@ -182,16 +198,16 @@ class Prepared:
     def fits(self, network: nn.Module, batches: Batches) -> bool:
         """Whether the network, in eval mode, has changed in nothing but its weights. It will measure these batches."""
         sited = self.measured.network
-        if self.clamp == "mean" or sited.untraced or network is not sited.network:
+        if self.clamp == "mean" or sited.untraced or vars(network) is not vars(sited.network):
             return False
-        if structure(network) != self.structure or counted(batches) != self.available:
+        if structure(sited.network) != self.structure or counted(batches, len(self.measured.first)) != self.available:
             return False
         self.measured.batches = batches
         inputs = self.measured.first
         inputs = inputs[:: max(1, len(inputs) // _COMPARED)]
         self.rows.renew()
         self.rows.start(inputs)
-        plain, own = network(inputs), self.rows.plain()
+        plain, own = sited.network(inputs), self.rows.plain()
         return plain.shape == own.shape and _alike(plain.double(), own.double())
 
     def estimate(self, progress: bool = False) -> AblationEstimate:
@@ -256,7 +272,7 @@ def _prepared(
         if ablated[0] != 0 or ablated[-1] != units:
             raise BadInput(f"points: an area needs points from 0 to {units} units: {points}")
         rows, why = _rows(measured, ablated, method, memory_budget)
-        available = counted(measured.given)
+        available = counted(measured.given, len(measured.first))
         if class_counts is not None:  # the last classes may have no image in it
             class_counts = pad(class_counts, (0, max(0, max(2, measured.network.logits) - len(class_counts))))
         if number is not None and available is not None and number < available:
@@ -265,10 +281,18 @@ def _prepared(
         images, per_image = _shares(own, len(ablated) - 2, available, masks, masks_per_image)
         chosen = None if rows.together else _drawn(available, images, seed)  # a batch is answered as a whole
         if rows.together:
-            images = len(measured.given) if isinstance(measured.given, Sized) else None
+            images = _length(measured.given)
+            if masks_per_image is None:
+                per_image = _shared(images, len(ablated) - 2, per_image)
         drawn = draw_masks(
             *(units, tuple(ablated.tolist()), images, per_image, seed, device), late=rows.late, variants=rows.variants
         )
+        if rows.together and images is not None and not drawn.reach(images):
+            raise BadInput(
+                f"masks_per_image={per_image}: {images} batches with so many masks are too few for {len(ablated)} "
+                f"points; all images of a batch share their masks, since {MIXED}; give more masks_per_image, or fewer "
+                "points"
+            )
         kind = structure(measured.network.network)
         yield Prepared(
             *(measured, rows, why, ablated, drawn, chosen, available, number, class_counts, seed, clamp, top_k, kind)
@@ -383,6 +407,19 @@ def _shares(best: int, inner: int, available: int | None, masks: int, per_image:
     return (available if available <= _ROUNDING * images else images), own
 
 
+def _length(batches: Batches) -> int | None:
+    """How many batches there are; ``None`` if that is not known before they are read."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:  # an iterator, or a DataLoader of a stream
+        return None
+
+
+def _shared(batches: int | None, inner: int, per_image: int) -> int:
+    """How many masks an image gets where all images of a batch share them: two for each point, over all batches."""
+    return per_image if not batches or not inner else max(per_image, math.ceil(2 * inner / batches))
+
+
 def _drawn(available: int | None, images: int | None, seed: int) -> Tensor | None:
     """Which of the images to measure, bool, (available,); ``None``: all that come."""
     if available is None or images is None or images >= available:
@@ -402,10 +439,7 @@ class _Answers:
         # How many images of each class there are in the batches, of which some are measured.
         self.read = torch.zeros(classes, dtype=torch.int64, device=measured.values.device)
         self.seen = self.done = 0
-        self.floor: Tensor | None = None
-        if self.rows.constant:
-            self.rows.start(prepared.measured.first[:1])
-            self.floor = self.rows.logits(*self.masks.everything(1))
+        self.floors: dict[Size, Tensor] = {}  # the answer with all units clamped, for each shape of images
         self.answers: list[Tensor] = []
         self.points: list[Tensor] = []
         self.cluster: list[Tensor] = []
@@ -418,6 +452,11 @@ class _Answers:
         if self.chosen is not None:
             chosen = self.chosen[self.seen : self.seen + len(targets)].nonzero().flatten()
             self.seen += len(targets)
+            if self.seen > len(self.chosen):
+                raise BadInput(
+                    f"batches: they hold more than the {len(self.chosen)} images that their sampler counts, of which "
+                    "some were drawn; give a list of them, or a DataLoader of which each draw is one image"
+                )
             if not len(chosen):
                 return
             at = chosen.to(inputs.device, non_blocking=True)
@@ -450,9 +489,10 @@ class _Answers:
         points = torch.cat(self.points, dim=1).t().contiguous()
         inner = len(self.masks.ablated) - 2
         if len(points) and len(points.unique()) < inner:
+            shared = f", since a batch shares its masks, because {MIXED}" if self.rows.together else ""
             raise BadInput(
-                f"points: {points.numel()} masks are too few for {inner + 2} points; give more images or masks, "
-                "or fewer points"
+                f"points: {points.numel()} masks are too few for {inner + 2} points{shared}; give more images or "
+                "masks, or fewer points"
             )
         return {
             "intact": answers[0].bool(),
@@ -497,17 +537,27 @@ class _Answers:
         own = slice(place, place + 1)
         self._measure(inputs, targets, Block(points[:, own].expand(-1, len(targets)), early[:, own], late[:, :, own]))
 
+    def _floor(self, inputs: Tensor) -> Tensor:
+        """(1, 1, 1, classes), the answer to each image of this shape with all units clamped."""
+        shape = inputs.shape[1:]
+        if shape not in self.floors:
+            self.rows.start(inputs[:1].expand(2, *shape).contiguous())
+            self.floors[shape] = self.rows.logits(*self.masks.everything(2))[:, :, :1]
+        return self.floors[shape]
+
     def _measure(self, inputs: Tensor, targets: Tensor, masks: Block) -> None:
+        _, early, late = masks
+        if len(targets) == 1 and not self.rows.together:  # a network need not take one image alone, as with `squeeze`
+            inputs, early, late = torch.cat([inputs] * 2), early.expand(-1, 2, -1), late.expand(-1, -1, 2, -1)
+        floor = self._floor(inputs) if self.rows.constant else None
         self.rows.start(inputs)
         least = 1 + self.rows.mirrored
-        at_once = max(1, (self.rows.images_at_once or len(targets)) // (least * len(targets))) * least
+        at_once = max(1, (self.rows.images_at_once or len(inputs)) // (least * len(inputs))) * least
         logits = [self.rows.plain()[None, None]]
-        if len(masks.early):  # a network of one unit has nothing to draw
-            logits += map(self.rows.logits, masks.early.split(at_once), masks.late.split(at_once))
-        if self.floor is None:
-            logits.append(self.rows.logits(*self.masks.everything(masks.early.shape[1])))
-        else:
-            logits.append(self.floor.expand(-1, -1, len(targets), -1))
+        if len(early):  # a network of one unit has nothing to draw
+            logits += map(self.rows.logits, early.split(at_once), late.split(at_once))
+        logits.append(self.rows.logits(*self.masks.everything(early.shape[1])) if floor is None else floor)
+        logits = [one[:, :, : len(targets)].expand(-1, -1, len(targets), -1) for one in logits]
         self.classes.append(targets)
         self.answers.append(torch.cat([correct(one, targets, self.top_k).float().mean(1) for one in logits]))
         self.points.append(masks.points)

@@ -100,7 +100,14 @@ class Masks:
         one = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
         return one[0].expand(1, images, self.units - self.late), one.expand(1, 1, images, self.late)
 
-    def _drawn(self, number: int) -> Block:
+    def reach(self, images: int) -> bool:
+        """Whether so many images have masks at every point."""
+        blocks = range(math.ceil(images / self.size))
+        points = torch.cat([self._points(number) for number in blocks], dim=1)[:, :images]
+        return len(points.unique()) == len(self.ablated) - 2
+
+    def _points(self, number: int) -> Tensor:
+        """`Block.points`."""
         generator = torch.Generator().manual_seed(self._seed(number, 0))
         drawn = math.ceil(self.per_image / 2) if self.mirrored else self.per_image
         shape = (drawn, self.size)
@@ -108,13 +115,17 @@ class Masks:
         within = (order + torch.rand(shape, generator=generator, dtype=torch.float64)) / self.size
         position = (torch.arange(drawn)[:, None] + within) / max(1, self.per_image)
         points = 1 + torch.searchsorted(self.edges, position, right=True)
+        return paired(points, len(self.ablated) - 1 - points, self.per_image) if self.mirrored else points
+
+    def _drawn(self, number: int) -> Block:
+        points = self._points(number)
+        drawn = points[::2] if self.mirrored else points
         generator = torch.Generator(self.device).manual_seed(self._seed(number, 1))
-        sizes = self.ablated[points][:, None, :, None].to(self.device)
+        sizes = self.ablated[drawn][:, None, :, None].to(self.device)
         # Several pairs of mirrors from one ordering would be alike: units that are neighbours there are rarely parted.
-        orderings = drawn if self.mirrored else math.ceil(self.per_image / _CUT)
+        orderings = len(drawn) if self.mirrored else math.ceil(self.per_image / _CUT)
         whole = self._parts(sizes, self.units, orderings, generator)
         if self.mirrored:
-            points = paired(points, len(self.ablated) - 1 - points, self.per_image)
             whole = paired(whole, ~whole, self.per_image)
         early, late = whole.split([self.units - self.late, self.late], dim=-1)
         if self.variants > 1:

@@ -24,7 +24,7 @@ from single_directions.ablation.cost import (
     prefix_cost,
     reference_cost,
 )
-from single_directions.ablation.dataflow import Dataflow
+from single_directions.ablation.dataflow import Dataflow, portions
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.operations import Linear
 from single_directions.ablation.orderings import Points, grid
@@ -137,20 +137,23 @@ class Measurement:
         """A progress bar over images times `passes` (orderings, or units)."""
         if not shown:
             return tqdm(disable=True)
-        images = counted(self.batches)
+        images = counted(self.batches, len(self.first))
         total = images and images * passes
         return tqdm(total=total, desc="ablation", unit=" images", unit_scale=True, leave=False)
 
 
 def _portions(pairs: Iterable[tuple[Tensor, Tensor]], size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same images in portions of `size`; the last may be smaller. ``None`` leaves the pairs as they are."""
+    """The same images in portions of `size`, of which none has one image (see `dataflow.portions`).
+
+    The last may be smaller. ``None`` leaves the pairs as they are.
+    """
     if size is None:
         yield from pairs
         return
     waiting: list[tuple[Tensor, Tensor]] = []
     for pair in pairs:
         waiting.append(pair)
-        if sum(len(targets) for _, targets in waiting) >= size:
+        if sum(len(targets) for _, targets in waiting) > size + 1:
             *whole, last = _split(waiting, size)
             yield from whole
             waiting = [last]
@@ -160,7 +163,7 @@ def _portions(pairs: Iterable[tuple[Tensor, Tensor]], size: int | None) -> Itera
 
 def _split(pairs: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:
     inputs, targets = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*pairs, strict=True))
-    return list(zip(inputs.split(size), targets.split(size), strict=True))
+    return list(zip(portions(inputs, size), portions(targets, size), strict=True))
 
 
 @contextmanager
@@ -204,13 +207,13 @@ def measurement(
         logits = sited.logits
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
-        _look_at(batches, logits, _Shapes(network, inputs.shape[1:], method == "incremental"), parameter.device)
+        _look_at(batches, logits, _Shapes(sited.network, inputs.shape[1:], method == "incremental"), parameter.device)
         _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         curve = None
         if form is not None:
             fractions = grid(sited.units, form[1]).double() / sited.units
-            curve = Curve(form[0], fractions, images=counted(batches) or len(inputs), batch=len(inputs))
+            curve = Curve(form[0], fractions, images=counted(batches, len(inputs)) or len(inputs), batch=len(inputs))
         chosen, why = _choose(sited, values, inputs, method, memory_budget, curve)
         log.info("ablation of %s", described(sited.sites))
         log.info("ablation by method %s: %s", chosen.name, why)
@@ -375,11 +378,16 @@ def _choose(
     return (chosen, why) if cost + folding <= _GAIN * definition else (Reference(sited, values), small)
 
 
-def counted(batches: Batches) -> int | None:
-    """How many images there are in batches; ``None`` if that is not known before they are read."""
+def counted(batches: Batches, first: int) -> int | None:
+    """How many images there are in batches; ``None`` if that is not known before they are read.
+
+    `first` is the size of the first batch. Where a loader would make another one of what its sampler draws, one draw is
+    not one image.
+    """
     if isinstance(batches, Sequence):
         return sum(len(targets) for _, targets in batches)
     size, sampler = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
     if size is None or not isinstance(sampler, Sized):
         return None
-    return len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
+    images = len(sampler) // size * size if getattr(batches, "drop_last", False) else len(sampler)
+    return images if first == min(size, images) else None

@@ -96,11 +96,11 @@ class Places:
         self.record = Recorder(network).run(self.inputs)
         fewer = self.fewer = Recorder(network).run(self.inputs[:_FEWER])
         self.defaults = Defaults(self.record, fewer)
-        whole, part = self.record.logits, fewer.logits
-        if len(inputs) < _IMAGES:  # copies of images hide whether they depend on each other
-            others = inputs[1:] if len(inputs) > 1 else torch.zeros_like(inputs)
-            whole, part = network(torch.cat([inputs[:1], others])), network(inputs[:1])
-        self.mixes = mixed(network, whole, part)
+        self.mixes = mixed(network, self.record.logits, fewer.logits)
+        if len(inputs) < _IMAGES and not self.mixes:  # copies of images hide whether they depend on each other
+            first = inputs[:1]
+            other = inputs[1:] if len(inputs) > 1 else torch.zeros_like(inputs)
+            self.mixes = mixed(network, network(torch.cat([first, other])), network(torch.cat([first, first]))[:1])
         self.graph: fx.Graph | None = None
         self.nodes: dict[str, fx.Node] = {}
         self.seen: dict[fx.Node, Seen] = {}

@@ -19,6 +19,7 @@ from single_directions.ablation.trace import Names, is_leaf
 _OF_LAST_DIMENSION = {
     *("linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "bilinear"),
     *("lstm", "gru", "lstm_cell", "gru_cell", *RECURRENT),
+    *("linear_dynamic", "linear_dynamic_fp16", "linear_relu", "linear_relu_dynamic"),  # of quantized layers
 }
 _OF_FIRST_DIMENSION = {
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "deform_conv2d"),

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from single_directions.ablation.forward import Call, Watch
 from single_directions.ablation.recurrent import unrolled
 from single_directions.ablation.trace import out_of_place
+from single_directions.ablation.unchanged import version_of
+from single_directions.errors import BadInput
 
 AtSite = Callable[[int, Tensor], Tensor]
 """What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
@@ -76,7 +78,11 @@ class AsItIs:
                 return _with_heads(lambda heads: at_site(number, heads), args, kwargs, result)
             return at_site(number, result)
 
-        return Watch(self.network, after, self.functions)(inputs)
+        version = version_of(inputs)
+        answer: Tensor = Watch(self.network, after, self.functions)(inputs)
+        if version_of(inputs) != version:  # of the first images it changed none
+            raise BadInput("network: it changes some of its inputs in place; let its forward() change a copy of them")
+        return answer
 
     def on(self, network: nn.Module) -> "AsItIs":
         return AsItIs(network, self.calls)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
-from single_directions.ablation.adapting import Output, with_logits
+from single_directions.ablation.adapting import Output, with_logits, with_own_inputs
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
 from single_directions.ablation.select import select
-from single_directions.ablation.trace import unchanged
+from single_directions.ablation.unchanged import modes_kept, unchanged, version_of
 from single_directions.errors import BadInput, one_line
 
 
@@ -85,7 +85,7 @@ class SitedNetwork:
     """A network and the sites in it.
 
     Attributes:
-        network: in eval mode while it is measured (see `undisturbed`).
+        network: in eval mode while it is measured (see `undisturbed`). It leaves its inputs as they are.
         sites: in the order asked for; a vector over all units runs through them in this order.
         units: of all sites together.
         graph, nodes: the traced graph and the node of each site, or ``None`` and empty where tracing failed.
@@ -178,10 +178,10 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
         for name, child in parent._modules.items()
         if child is not None and "_orig_mod" in child._modules  # so does torch.compile name what it wraps
     ]
-    modes = {module: module.training for module in network.modules()}
     devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     fast = torch.backends.mha.get_fastpath_enabled()
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), unchanged(network), _uncompiled():
+    random = torch.random.fork_rng(devices=list(devices))
+    with random, torch.no_grad(), unchanged(network), modes_kept(network), _uncompiled():
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             try:
@@ -198,8 +198,6 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
             for parent, name, child in wrapped:
                 parent._modules[name] = child
-            for module, training in modes.items():
-                module.training = training
 
 
 def locate(
@@ -211,7 +209,8 @@ def locate(
     """Find sites by name in a network (in eval mode), and check on a few images that they are what they seem.
 
     Args:
-        network: any module that turns `inputs` into logits (images, classes).
+        network: any module that turns `inputs` into logits (images, classes). If it changes them in place, each pass
+            has a copy of them.
         sites: names; ``None`` is ``network.default_sites`` where it has them, else every activation function (see
             `activations`), or with ``unit_dim="head"`` every `nn.MultiheadAttention`.
         inputs: some images, on the network's device.
@@ -227,8 +226,10 @@ def locate(
             `sites`, an activation function acts on the logits or inside a recurrent layer.
     """
     inputs, name = inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    given = inputs.clone()
+    version = version_of(given)
     try:
-        plain = network(inputs)
+        plain = network(given)
     except BadInput:
         raise
     except Exception as error:  # somebody's own forward()
@@ -245,7 +246,13 @@ def locate(
             f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; {advice}"
         )
     if not plain.isfinite().all():
+<<<<<<< HEAD
         raise BadInput(f"network {name}: its logits are not finite; did its training diverge?")
+=======
+        raise BadInput(f"network {name}: its logits are not finite; was its training?")
+    if version_of(given) != version or not given.equal(inputs):
+        network = with_own_inputs(network)
+>>>>>>> ablA30
     places = Places(network, inputs)
     if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
         raise BadInput(
@@ -319,6 +326,15 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
         warnings.warn(
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
         )
+    unseen = all(any(e.operation == "unseen" for e in record.events) for record in (places.record, places.fewer))
+    if by_rule and unseen and names:
+        scripted = [
+            name for name, module in places.network.named_modules() if isinstance(module, torch.jit.ScriptModule)
+        ]
+        where = (
+            f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as if scripted"
+        )
+        warnings.warn(f"no default site: activation functions, if any, {where} (torch.jit)", stacklevel=3)
     if by_rule and not names:
         layers = places.layers()
         some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, fx, nn
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import is_lazy
 from torchvision.models.feature_extraction import NodePathTracer
+
+from single_directions.ablation.unchanged import unchanged
 
 # As torchvision does, but for its sequences of layers: a site within one must have a name.
 _LEAVES = tuple(
@@ -49,35 +49,6 @@ def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
     for node in graph.nodes:
         _make_out_of_place(node)
     return graph, {name: node for node, name in tracer.node_to_qualname.items()}
-
-
-@contextmanager
-def unchanged(network: nn.Module) -> Iterator[None]:
-    """After it the attributes and buffers of all modules are as before, whatever forward passes have set.
-
-    Lazy layers are left out: they change for good in their first forward pass.
-    """
-    modules = [one for one in network.modules() if not isinstance(one, LazyModuleMixin | torch.jit.ScriptModule)]
-    attributes = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
-    buffers = [buffer for *_, of_module in attributes for buffer in of_module.values()]
-    values = [
-        (buffer, buffer._version, buffer.clone())
-        for buffer in buffers
-        if buffer is not None and not is_lazy(buffer) and not buffer.is_inference()
-    ]
-    try:
-        yield
-    finally:
-        for module, own, of_module in attributes:
-            # Graphs read the constants that torch.fx puts here.
-            constants = {name: value for name, value in vars(module).items() if name.startswith("_tensor_constant")}
-            for current, before in ((vars(module), constants | own), (module._buffers, of_module)):
-                current.clear()
-                current.update(before)
-        with torch.no_grad():
-            for buffer, version, value in values:
-                if buffer._version != version:
-                    buffer.copy_(value)
 
 
 def is_leaf(module: nn.Module) -> bool:

@@ -1,0 +1,154 @@
+"""Leaves a network as it was: what its modules hold, the values of their tensors, and their modes."""
+
+import operator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+
+_HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
+_LONG = 1000
+"""Of a container with more elements than this, these are kept, but not what is in them."""
+
+
+@contextmanager
+def unchanged(network: nn.Module) -> Iterator[None]:
+    """After it the attributes and buffers of all modules are as before, whatever forward passes have set.
+
+    So are lists, dicts, sets and deques that modules hold, and the values of tensors in them. Parameters keep their
+    places, not their values. Lazy layers are left out: they change for good in their first forward pass.
+    """
+    modules = [one for one in network.modules() if not isinstance(one, LazyModuleMixin | torch.jit.ScriptModule)]
+    containers, values = _held(modules)
+    try:
+        yield
+    finally:
+        constants = [(vars(module), name, value) for module in modules for name, value in _constants(module)]
+        for container, before in containers:
+            _refill(container, before)
+        for own, name, value in constants:
+            own.setdefault(name, value)
+        for value in values:
+            value.give_back()
+
+
+@contextmanager
+def modes_kept(network: nn.Module) -> Iterator[None]:
+    """After it all modules are in the modes in which they were, and no change of a mode has left a trace in parameters.
+
+    A module whose own `train` or `eval` does more than set a flag, such as to merge weights, is switched by it.
+    """
+    modes = {module: module.training for module in network.modules()}
+    switched = [module for module in modes if _switches(module)]
+    parameters = dict.fromkeys(parameter for module in switched for parameter in module.parameters())
+    values = [_Value(parameter) for parameter in parameters if _has_value(parameter)]
+    try:
+        yield
+    finally:
+        for module in switched:
+            if module.training != modes[module]:
+                module.train(modes[module])
+        for module, training in modes.items():
+            module.training = training
+        for value in values:
+            value.give_back()
+
+
+def version_of(tensor: Tensor) -> int:
+    """A number that changes with most changes of a tensor in place; 0 where PyTorch does not count them."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+class _Value:
+    """The value of a tensor, to give it back."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.own, self.version = tensor, tensor.data, tensor._version
+        self.value = tensor.detach().clone()
+        self.form = _form(tensor)
+
+    def give_back(self) -> None:
+        """Give the tensor its value and its memory, unless it has them. Its version stays, for autograd."""
+        same = _form(self.tensor) == self.form
+        if same and self.tensor._version == self.version and self._is_equal():
+            return
+        if not same:  # it was resized, or `data` was set
+            self.tensor.data = self.own
+        with torch.no_grad():
+            self.tensor.data.copy_(self.value)
+
+    def _is_equal(self) -> bool:
+        """Whether the value is the same; only ``True`` where it cannot be told."""
+        return self.tensor.layout is not torch.strided or self.tensor.is_meta or self.tensor.equal(self.value)
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    form = tensor.shape, tensor.dtype, tensor.device
+    if tensor.layout is not torch.strided:
+        return form
+    return *form, tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.stride()
+
+
+def _has_value(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and not tensor.is_inference()
+
+
+def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Value]]:
+    """The containers that modules hold, the modules' own dicts included, with what is in them, and tensors' values."""
+    containers: list[tuple[Any, Any]] = []
+    values: list[_Value] = []
+    seen = set[int]()
+    waiting: list[Any] = []
+    for module in modules:
+        own = vars(module)
+        containers.append((own, dict(own)))
+        waiting += [value for name, value in own.items() if name not in _HOOKS]
+    while waiting:
+        thing = waiting.pop()
+        if not isinstance(thing, list | dict | set | deque | tuple | Tensor) or id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Tensor):
+            if not isinstance(thing, nn.Parameter) and _has_value(thing):
+                values.append(_Value(thing))
+            continue
+        if not isinstance(thing, tuple):
+            containers.append((thing, _content(thing)))
+        if len(thing) <= _LONG:
+            waiting += thing.values() if isinstance(thing, dict) else thing
+    return containers, values
+
+
+def _content(container: Any) -> Any:
+    return dict(container) if isinstance(container, dict) else list(container)
+
+
+def _refill(container: Any, before: Any) -> None:
+    """Put back what was in a container, unless it still is."""
+    is_dict = isinstance(container, dict)
+    same = len(container) == len(before) and all(map(operator.is_, container, before))
+    if same and (not is_dict or all(map(operator.is_, container.values(), before.values()))):
+        return
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(before)
+    else:
+        container.extend(before)
+
+
+def _constants(module: nn.Module) -> list[tuple[str, Any]]:
+    """What torch.fx has put into a module for graphs, which read it later."""
+    return [(name, value) for name, value in vars(module).items() if name.startswith("_tensor_constant")]
+
+
+def _switches(module: nn.Module) -> bool:
+    """Whether a module changes its mode in a way of its own."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    methods = [getattr(method, "__func__", method) for method in (module.train, module.eval)]
+    return any(not getattr(method, "__module__", "").startswith("torch.") for method in methods)
