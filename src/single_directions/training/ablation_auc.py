@@ -65,8 +65,9 @@ class AblationAUC(Callback):
     the start says how many, and what they cost. Training goes on as if nothing had been measured: modes, random states
     and buffers are left as they were, and what `forward` logs meanwhile is dropped. With callbacks that average weights
     (`WeightAveraging`, `EMAWeightAveraging`, `StochasticWeightAveraging`) the weights that are trained are measured,
-    never the averages. A network that has no accuracy to lose (`auc_corrected`, where accuracy is not above chance)
-    counts as 0. Logits that are not finite give NaN, at which `EarlyStopping` stops.
+    never the averages. Where a network has no accuracy to lose, as before it has learned anything, -2 is logged for
+    `auc_corrected`; else it is at least -1. So such an epoch never becomes the best. Logits that are not finite give
+    NaN, at which `EarlyStopping` stops.
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
