@@ -1,7 +1,7 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from operator import attrgetter
 from time import perf_counter
@@ -27,6 +27,7 @@ from single_directions.training.estimates import estimate_from_state, estimate_o
 from single_directions.training.frameworks import Callback, in_each
 from single_directions.training.images import Images, Wanted, read
 from single_directions.training.monitors import doubtful_monitors
+from single_directions.training.precision import Context, context_for
 from single_directions.training.quiet import unwarned
 from single_directions.training.seeds import derived_seed
 from single_directions.training.signal import diverged, fall, is_better, logged
@@ -78,7 +79,8 @@ class AblationAUC(Callback):
     kept in memory.
 
     Of several processes each measures its share of the images, and all log the one estimate. With ``clamp="mean"`` each
-    measures all images. The network is run in the precision of its weights, under mixed precision in float32.
+    measures all images. The network is run in the precision of its weights, under mixed precision in float32; only one
+    whose `forward` fails there is run under autocast.
 
     Args:
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
@@ -160,6 +162,7 @@ class AblationAUC(Callback):
         self._plan: Plan | None = None
         self._network: nn.Module | None = None
         self._repeated: RepeatedEstimate | None = None
+        self._context: Context | None = None
         self._validated: int | None = None
         self._fresh: dict[str, float] | None = None
 
@@ -194,14 +197,14 @@ class AblationAUC(Callback):
 
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
-        self._validated = self._fresh = None
+        self._validated = self._fresh = self._context = None
         with _aside(trainer, pl_module):
             # A network whose layers have no width yet is looked at in a copy, so its initialization stays as it was.
             network = as_written(with_logits(find_network(pl_module, self.network), self.output))
             images = self._read(trainer, network)
             inputs, targets = images.batches[0]
             plan = self._planned_for(trainer, network, images)
-            self._rehearse(network, inputs[:_REHEARSED], targets[:_REHEARSED])
+            self._rehearse(trainer, network, inputs[:_REHEARSED], targets[:_REHEARSED])
         form = self._form(trainer, images, plan)
         settings = {key: getattr(self, key) for key in ("clamp", "top_k", "seed", "signal")}
         settings["sites"] = [tuple(vars(site).values()) for site in plan.sites]
@@ -234,7 +237,7 @@ class AblationAUC(Callback):
 
     def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         """Lets go of the images, and of what was prepared."""
-        self._images = self._network = self._repeated = None
+        self._images = self._network = self._repeated = self._context = None
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured as tensors, numbers and strings, for which a checkpoint needs to run no code."""
@@ -268,30 +271,37 @@ class AblationAUC(Callback):
 
     def _read(self, trainer: "pl.Trainer", network: nn.Module) -> Images:
         def enough(inputs: Tensor, available: int, epoch: int) -> int:
-            return self._planned(network, inputs, available, epoch, trainer.world_size).images
+            return self._planned(trainer, network, inputs, available, epoch).images
 
         before = (self._known.get(name) for name in ("indices", "population"))
         wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, *before)
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
-    def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
-        settings = self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim
-        with unwarned():  # the rehearsal warns
+    def _in_precision(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor) -> AbstractContextManager[Any]:
+        """The precision to run the network in."""
+        if self._context is None:
+            self._context = context_for(trainer.precision_plugin, network, inputs[:_REHEARSED])
+        return self._context()
+
+    def _planned(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor, available: int, epoch: int) -> Plan:
+        settings = self.sites, self.cost, epoch, trainer.world_size, self.memory_budget, self.unit_dim
+        with self._in_precision(trainer, network, inputs), unwarned():  # the rehearsal warns
             return plan_for(network, inputs, available, *settings)
 
     def _planned_for(self, trainer: "pl.Trainer", network: nn.Module, images: Images, together: bool = False) -> Plan:
         """What to measure of the images in memory; `together`: those of a batch are known to influence each other."""
-        plan = self._planned(network, images.batches[0][0], images.number, images.epoch, trainer.world_size)
+        plan = self._planned(trainer, network, images.batches[0][0], images.number, images.epoch)
         return with_masks_for(plan, len(images.batches)) if together or plan.together else plan
 
     def _form(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> dict[str, int]:
         masks = images.number * plan.masks_per_image
         return {"images": images.number, "masks": masks, "processes": self._parts(trainer)}
 
-    def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    def _rehearse(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         """Measures a few images at two points, for the errors that it meets and for what it warns of."""
         settings = self.sites, 1, 2, self.clamp, self.top_k, self.seed
-        ablation_auc(network, [(inputs, targets)], *settings, unit_dim=self.unit_dim)
+        with self._in_precision(trainer, network, inputs):
+            ablation_auc(network, [(inputs, targets)], *settings, unit_dim=self.unit_dim)
 
     def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
         """Says what is measured, and what its user may not expect."""
@@ -364,9 +374,10 @@ class AblationAUC(Callback):
         assert self._images is not None
         if self._repeated is None or self._network is not network:
             self._network, self._repeated = network, self._prepared(trainer, network)
+        inputs = self._images.batches[0][0]
         with _aside(trainer, trainer.lightning_module), unwarned():  # else in every epoch
-            finite = _finite(self._repeated.network, self._images.batches[0][0])
-            own = self._estimated(trainer, network) if finite else None
+            with self._in_precision(trainer, self._repeated.network, inputs):
+                own = self._estimated(trainer, network) if _finite(self._repeated.network, inputs) else None
             return own if self._parts(trainer) == 1 else estimate_of_all(own)
 
     def _estimated(self, trainer: "pl.Trainer", network: nn.Module) -> AblationEstimate:
