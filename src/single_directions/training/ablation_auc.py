@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from single_directions.ablation import AblationEstimate, ablation_auc
 from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.estimate import Plan, RepeatedEstimate
-from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
 from single_directions.ablation.strata import strata_of
+from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.training.budget import plan_for, told_cost, with_masks_for
 from single_directions.training.estimates import estimate_from_state, estimate_of_all, estimate_state
@@ -202,9 +203,8 @@ class AblationAUC(Callback):
             # A network whose layers have no width yet is looked at in a copy, so its initialization stays as it was.
             network = as_written(with_logits(find_network(pl_module, self.network), self.output))
             images = self._read(trainer, network)
-            inputs, targets = images.batches[0]
             plan = self._planned_for(trainer, network, images)
-            self._rehearse(trainer, network, inputs[:_REHEARSED], targets[:_REHEARSED])
+            self._rehearse(trainer, network, images.batches)
         form = self._form(trainer, images, plan)
         settings = {key: getattr(self, key) for key in ("clamp", "top_k", "seed", "signal")}
         settings["sites"] = [tuple(vars(site).values()) for site in plan.sites]
@@ -297,11 +297,22 @@ class AblationAUC(Callback):
         masks = images.number * plan.masks_per_image
         return {"images": images.number, "masks": masks, "processes": self._parts(trainer)}
 
-    def _rehearse(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-        """Measures a few images at two points, for the errors that it meets and for what it warns of."""
+    def _rehearse(self, trainer: "pl.Trainer", network: nn.Module, batches: list[Batch]) -> None:
+        """Measures a few images at two points, for the errors that it meets and for what it warns of.
+
+        Looks at the shapes and targets of all images.
+        """
         settings = self.sites, 1, 2, self.clamp, self.top_k, self.seed
+        inputs, targets = batches[0]
         with self._in_precision(trainer, network, inputs):
-            ablation_auc(network, [(inputs, targets)], *settings, unit_dim=self.unit_dim)
+            ablation_auc(network, [(inputs[:_REHEARSED], targets[:_REHEARSED])], *settings, unit_dim=self.unit_dim)
+            with (
+                unwarned(),
+                measurement(
+                    network, batches, self.sites, "zero", self.top_k, "reference", self.memory_budget, self.unit_dim
+                ),
+            ):
+                pass
 
     def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
         """Says what is measured, and what its user may not expect."""
@@ -461,7 +472,7 @@ def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
     """
     children = ", ".join(name for name, _ in pl_module.named_children())
     if name is None:
-        if type(pl_module).forward in [vars(kind)["forward"] for kind in MODULES]:
+        if "forward" not in vars(pl_module) and type(pl_module).forward in [vars(kind)["forward"] for kind in MODULES]:
             raise BadInput(
                 f"network: {type(pl_module).__name__} has no forward() to measure; "
                 f"name the attribute that is the network. There are: {children}"
