@@ -222,6 +222,13 @@ def test_a_checkpoint_of_an_earlier_version_is_refused():
         callback().load_state_dict({"curves": {}, "seconds": 0.0})
 
 
+def test_a_checkpoint_that_knows_one_number_of_units_is_gone_on_with():
+    first, second = callback(), callback()
+    fit(module(), [first], epochs=2)
+    second.load_state_dict({**first.state_dict(), "units": 24, "units_ablated": torch.arange(25)})
+    pd.testing.assert_frame_equal(second.to_frame(), first.to_frame())
+
+
 def test_a_new_training_forgets_the_curves_of_the_last():
     measured = callback()
     fit(module(), [measured], epochs=3)

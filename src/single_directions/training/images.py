@@ -118,8 +118,10 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
     if trainer.reload_dataloaders_every_n_epochs:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
-    # The same few images again, as a batch of other images may be padded otherwise.
-    alike = all(one.equal(other) for one, other in zip(probe, next(pairs(wanted.seed, _PROBED)), strict=True))
+    alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    if not alike:  # perhaps only since images are padded to their batch: in a batch of the same images they are not
+        probes = [next(pairs(seed, _PROBED)) for seed in (wanted.seed, wanted.seed + 1)]
+        alike = all(map(torch.equal, *probes))
     if population is None:
         population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
     source = "; ".join([f"of the {number:,} that are trained on", *notes])
