@@ -222,6 +222,13 @@ def test_a_checkpoint_of_an_earlier_version_is_refused():
         callback().load_state_dict({"curves": {}, "seconds": 0.0})
 
 
+def test_a_checkpoint_that_knows_one_number_of_units_is_gone_on_with():
+    first, second = callback(), callback()
+    fit(module(), [first], epochs=2)
+    second.load_state_dict({**first.state_dict(), "units": 24, "units_ablated": torch.arange(25)})
+    pd.testing.assert_frame_equal(second.to_frame(), first.to_frame())
+
+
 def test_a_new_training_forgets_the_curves_of_the_last():
     measured = callback()
     fit(module(), [measured], epochs=3)
@@ -437,6 +444,20 @@ def test_bad_input_is_told_before_the_first_epoch(make, says):
         fit(own, [make(), Stop()])
 
 
+@pytest.mark.parametrize("source", ["train data", "batches"])
+def test_a_target_that_is_no_class_is_told_before_the_first_epoch_wherever_it_is(source):
+    """As of an image that nobody has labelled."""
+    for place, wrong in ((0, -1), (50, 10), (95, -1)):
+        data = Augmented(noise=0)
+        data.labels = data.labels.clone()
+        data.labels[place] = wrong
+        given = DataLoader(data, 16)
+        train = {"train": given} if source == "train data" else {}
+        measured = callback(samples=None, batches=given if source == "batches" else None)
+        with pytest.raises(BadInput, match=rf"targets from .*{wrong}.*, but the network's classes are 0 to 9"):
+            fit(module(), [measured, Stop()], **train)
+
+
 @pytest.mark.parametrize("key", ["every_n_epochs", "samples", "memory_budget"])
 def test_numbers_below_one_are_refused(key):
     for number in (0, 1.5, "all"):
@@ -574,6 +595,20 @@ def test_stopper_that_never_looks_is_warned_of():
     stopper = EarlyStopping("ablation/auc", mode="max", patience=3)
     with pytest.warns(UserWarning, match="without a validation loop it never looks.*check_on_train_epoch_end=True"):
         fit(module(), [callback(), stopper], epochs=1, check_val_every_n_epoch=3)
+
+
+def test_a_module_that_borrows_the_forward_of_its_network_is_measured():
+    class Borrows(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 10))
+            self.forward = self.net.forward
+
+        training_step, configure_optimizers, lr = Own.training_step, Own.configure_optimizers, 0.1
+
+    borrows, measured = Borrows(), callback()
+    fit(borrows, [measured], epochs=1)
+    assert measured.latest.units == 7
 
 
 @pytest.mark.parametrize(("network", "site"), [(None, "net.relu"), ("net", "relu")])

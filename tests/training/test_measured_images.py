@@ -174,6 +174,60 @@ def test_a_population_is_counted_by_class_until_a_target_is_none():
         assert population.known == population.images == 6
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64])
+def test_targets_of_any_whole_dtype_are_counted(dtype):
+    counted = _Population()
+    counted.add(torch.tensor([0, 1, 1], dtype=dtype))
+    counted.add(torch.tensor([1], dtype=dtype))
+    assert counted.known.tolist() == [1, 3]
+
+
+def test_given_batches_may_have_truth_values_for_targets():
+    inputs, truth = Plain().inputs.float(), Plain().labels > 4
+    measured = AblationAUC(batches=DataLoader(TensorDataset(inputs, truth), 32))
+    fit(Own(), [measured], epochs=1)
+    assert measured.latest.class_counts.tolist()[:2] == torch.bincount(truth.long()).tolist()
+
+
+class Keyed(Plain):
+    """Its images have names, or are asked for with their size."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(int(key[0]) if isinstance(key, tuple) else int(key.removeprefix("image ")))
+
+
+NAMES, SIZED = [f"image {i}" for i in range(IMAGES)], [(i, 8) for i in range(IMAGES)]
+KEYED = {
+    "names": lambda: {"sampler": NAMES},
+    "shuffled names": lambda: {"sampler": SubsetRandomSampler(NAMES)},
+    "sizes": lambda: {"batch_sampler": BatchSampler(SIZED, 16, False)},
+    "names, batch by batch": lambda: {"batch_size": None, "sampler": NAMES},
+    "shuffled names that are numbers": lambda: {"sampler": SubsetRandomSampler([str(i) for i in range(IMAGES)])},
+    "a sampler that cannot be copied": lambda: {"sampler": Uncopied(Plain())},
+}
+
+
+@pytest.mark.parametrize("kind", KEYED)
+def test_images_that_are_not_asked_for_by_index_ask_for_batches(kind):
+    class Named(Keyed):
+        def __getitem__(self, key):
+            if isinstance(key, int):
+                raise KeyError(key)
+            return super().__getitem__(key)
+
+    settings = KEYED[kind]()
+    loader = DataLoader(
+        Named(),
+        **{**({} if "batch_size" in settings or "batch_sampler" in settings else {"batch_size": 16}), **settings},
+    )
+    with pytest.raises(BadInput, match=r"train data: .*give the images to measure on: batches="):
+        fit(Own(), [AblationAUC(), Stop()], train=loader)
+    measured = AblationAUC(batches=DataLoader(Plain(), 16))
+    with pytest.raises(Stopped):
+        fit(Own(), [measured, Stop()], train=loader)
+    assert measured.form["images"] == IMAGES
+
+
 def test_a_sampler_is_left_as_it_was():
     data = Plain()
     generator = torch.Generator().manual_seed(5)
@@ -395,6 +449,39 @@ def test_random_augmentation_is_warned_of():
 
     with pytest.warns(UserWarning, match="augmented at random"):
         fit(Noise(), [AblationAUC()], epochs=1, train=augmented(0))
+
+
+def padded(batch):
+    """Images as wide as the widest of the batch."""
+    width = max(inputs.shape[-1] for inputs, _ in batch)
+    inputs = torch.stack([torch.nn.functional.pad(inputs, (0, width - inputs.shape[-1])) for inputs, _ in batch])
+    return inputs, torch.stack([label for _, label in batch])
+
+
+class Ragged(Plain):
+    """Each image has a width of its own; `random`: another at each reading."""
+
+    random = False
+
+    def __getitem__(self, i):
+        inputs, label = super().__getitem__(i)
+        return torch.nn.functional.pad(inputs, (0, int(torch.randint(IMAGES, ())) if self.random else i)), label
+
+
+class Cropping(Own):
+    def forward(self, images):
+        return super().forward(images[..., :8])
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_images_padded_to_their_batch_are_no_augmentation(random, monkeypatch):
+    monkeypatch.setattr(Ragged, "random", random)
+    loader = DataLoader(Ragged(), 32, shuffle=True, collate_fn=padded)
+    if random:
+        with pytest.warns(UserWarning, match="augmented at random"):
+            fit(Cropping(), [AblationAUC()], epochs=1, train=loader)
+    else:
+        fit(Cropping(), [AblationAUC()], epochs=1, train=loader)  # a warning would be an error
 
 
 @pytest.mark.filterwarnings("ignore:.*augmented at random")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from single_directions import AblationAUC, AblationEstimate
-from single_directions.training.signal import LOGGED, corrected, diverged, fall, is_better, logged
+from single_directions.training.signal import LOGGED, UNDEFINED, corrected, diverged, fall, is_better, logged
 
 PLAIN = DataLoader(Augmented(noise=0), 16)
 SAVERS = [
@@ -76,7 +76,7 @@ def test_a_network_with_nothing_to_lose_neither_stops_a_training_nor_is_its_best
     saver = ModelCheckpoint(tmp_path, monitor=f"ablation/{signal}", mode="max", filename="{epoch}")
     ablation = AblationAUC(batches=[(inputs, labels)])
     trainer = fit(AtFirstNothing(lr=0.5), [ablation, stopper, saver], epochs=6, train=train)
-    assert ablation.values[0][signal] == ablation.values[1][signal] == 0
+    assert ablation.values[0][signal] == ablation.values[1][signal] == UNDEFINED[signal]
     assert trainer.current_epoch > 2
     assert stopper.best_score > 0
     assert not Path(saver.best_model_path).stem.startswith(("epoch=0", "epoch=1"))
@@ -93,11 +93,39 @@ def estimate(accuracy, images, clear=0.0):
     )
 
 
+class Told(AblationAUC):
+    """Its estimates are those given."""
+
+    def __init__(self, *estimates):
+        super().__init__()
+        self.estimates = estimates
+
+    def _measure(self, trainer, network):
+        return self.estimates[trainer.current_epoch]
+
+
+@pytest.mark.parametrize("learned", [-0.25, -21])
+def test_an_untrained_network_is_not_the_best_where_the_corrected_auc_is_below_zero(learned, tmp_path):
+    """The area of (0.9, 0.3, 0.6) is 0.525, so 0.075 below the floor; that of (0.97, 0.1, 0.95) is far below."""
+    accuracies = {-0.25: [0.9, 0.3, 0.6], -21: [0.97, 0.1, 0.95]}[learned]
+    guessing, trained = estimate([0.1, 0.1, 0.1], 10_000), estimate(accuracies, 10_000)
+    assert trained.auc_corrected == pytest.approx(learned, rel=0.1)
+    stopper = EarlyStopping("ablation/auc_corrected", mode="max", patience=2, min_delta=0.1)
+    saver = ModelCheckpoint(tmp_path, monitor="ablation/auc_corrected", mode="max", filename="{epoch}")
+    told = Told(guessing, guessing, trained, trained, trained)
+    fit(Own(), [told, stopper, saver], epochs=5, train=PLAIN)
+    assert Path(saver.best_model_path).stem == "epoch=2"
+    assert stopper.stopped_epoch == 4
+    assert [values["auc_corrected"] for values in told.values.values()][1:3] == [-2, max(-1, trained.auc_corrected)]
+    assert told._best is trained
+
+
 def test_a_ratio_of_noise_counts_as_nothing():
     """0.11 of 100 images are no more than the floor of 0.1, but of 100,000 images they are."""
     few, many = estimate([0.11, 0.2, 0.1], 100), estimate([0.11, 0.2, 0.1], 100_000)
     assert few.auc_corrected > 2
-    assert logged(few)["auc_corrected"] == logged(few)["auc_corrected_se"] == 0
+    assert logged(few)["auc_corrected"] == UNDEFINED["auc_corrected"]
+    assert logged(few)["auc_corrected_se"] == 0
     assert logged(many)["auc_corrected"] == many.auc_corrected > 2
     clear = estimate([0.5, 0.3, 0.1], 1000)
     assert logged(clear) == {name: getattr(clear, name) for name in LOGGED if name != "fall"}
@@ -112,7 +140,7 @@ def test_naming_the_most_common_class_is_chance(known):
     counts = {"classes": classes, "class_counts": torch.tensor([7000, 3000]) if known else None}
     common, learned = (replace(estimate([right, 0.5, 0.1], 1000), **counts) for right in (0.7, 0.8))
     assert common.auc_corrected > 0.5
-    assert logged(common)["auc_corrected"] == 0
+    assert logged(common)["auc_corrected"] == UNDEFINED["auc_corrected"]
     assert not is_better(common, None, "auc_corrected")
     assert logged(learned)["auc_corrected"] == learned.auc_corrected > 0.5
     assert is_better(learned, None, "auc_corrected")

@@ -122,26 +122,17 @@ def logits_of(answer: Any, output: Output) -> Any:
             return output(answer)
         except Exception as error:  # somebody's own function
             cause = f"{type(error).__name__}: {one_line(error)}"
-<<<<<<< HEAD
             raise BadInput(
                 f"output: the function fails on what the network returns, {described(answer)} ({cause})"
             ) from error
-    if isinstance(output, str) and hasattr(answer, output):
-=======
-            raise BadInput(f"output: it cannot take what the network gives, {described(answer)} ({cause})") from error
     if isinstance(output, str) and not isinstance(answer, Mapping) and hasattr(answer, output):
->>>>>>> ablA30
         return getattr(answer, output)
     try:
         return answer[output]
     except (KeyError, IndexError, TypeError) as error:
-<<<<<<< HEAD
-        raise BadInput(f"output={output!r}: not found in what the network returns, {described(answer)}") from error
-=======
         if isinstance(output, str) and hasattr(answer, output):  # an attribute of a mapping
             return getattr(answer, output)
-        raise BadInput(f"output={output!r}: there is none in what the network gives, {described(answer)}") from error
->>>>>>> ablA30
+        raise BadInput(f"output={output!r}: not found in what the network returns, {described(answer)}") from error
 
 
 def described(thing: Any) -> str:

@@ -143,7 +143,7 @@ class Masks:
         parts = torch.empty(*sizes.shape[:-1], units, dtype=torch.bool, device=self.device)
         for one in range(orderings):
             own = sizes[one::orderings].flatten(0, 1)  # from all of the curve, neighbours from different orderings
-            keys = torch.rand(1, self.size, units, generator=generator, device=self.device)
+            keys = torch.rand(1, self.size, units, generator=generator, dtype=torch.float32, device=self.device)
             # NumPy sorts rows of numbers several times faster than torch on a CPU.
             order = torch.from_numpy(np.argsort(keys.numpy())) if self.device.type == "cpu" else keys.argsort(-1)
             starts = own.cumsum(0) - own

@@ -246,13 +246,9 @@ def locate(
             f"it is {tuple(plain.shape) if isinstance(plain, Tensor) else type(plain).__name__}; {advice}"
         )
     if not plain.isfinite().all():
-<<<<<<< HEAD
         raise BadInput(f"network {name}: its logits are not finite; did its training diverge?")
-=======
-        raise BadInput(f"network {name}: its logits are not finite; was its training?")
     if version_of(given) != version or not given.equal(inputs):
         network = with_own_inputs(network)
->>>>>>> ablA30
     places = Places(network, inputs)
     if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
         raise BadInput(

@@ -14,6 +14,8 @@ from torch.nn.parameter import is_lazy
 _HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
 _LONG = 1000
 """Of a container with more elements than this, these are kept, but not what is in them."""
+_LARGE = 1_000_000
+"""A tensor with more elements that is no buffer, as the images of a data set, is not copied."""
 
 
 @contextmanager
@@ -102,6 +104,7 @@ def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Va
     """The containers that modules hold, the modules' own dicts included, with what is in them, and tensors' values."""
     containers: list[tuple[Any, Any]] = []
     values: list[_Value] = []
+    buffers = {id(buffer) for module in modules for buffer in module._buffers.values()}
     seen = set[int]()
     waiting: list[Any] = []
     for module in modules:
@@ -114,7 +117,8 @@ def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Va
             continue
         seen.add(id(thing))
         if isinstance(thing, Tensor):
-            if not isinstance(thing, nn.Parameter) and _has_value(thing):
+            large = thing.numel() > _LARGE and id(thing) not in buffers
+            if not isinstance(thing, nn.Parameter) and _has_value(thing) and not large:
                 values.append(_Value(thing))
             continue
         if not isinstance(thing, tuple):

@@ -1,7 +1,8 @@
 """The area under the ablation curve after every epoch of any Lightning training: a signal to stop by."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,19 @@ from torch import Tensor, nn
 from single_directions.ablation import AblationEstimate, ablation_auc
 from single_directions.ablation.adapting import Output, with_logits
 from single_directions.ablation.estimate import Plan, RepeatedEstimate
-from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp
+from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
 from single_directions.ablation.sites import as_written, undisturbed
 from single_directions.ablation.strata import strata_of
+from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.training.budget import plan_for, told_cost, with_masks_for
 from single_directions.training.estimates import estimate_from_state, estimate_of_all, estimate_state
 from single_directions.training.frameworks import Callback, in_each
 from single_directions.training.images import Images, Wanted, read
 from single_directions.training.monitors import doubtful_monitors
+from single_directions.training.precision import Context, context_for
 from single_directions.training.quiet import unwarned
 from single_directions.training.seeds import derived_seed
 from single_directions.training.signal import diverged, fall, is_better, logged
@@ -65,8 +68,11 @@ class AblationAUC(Callback):
     the start says how many, and what they cost. Training goes on as if nothing had been measured: modes, random states
     and buffers are left as they were, and what `forward` logs meanwhile is dropped. With callbacks that average weights
     (`WeightAveraging`, `EMAWeightAveraging`, `StochasticWeightAveraging`) the weights that are trained are measured,
-    never the averages. A network that has no accuracy to lose counts as 0 (for `auc_corrected`: if its accuracy is not
-    above chance). Logits that are not finite give NaN, at which `EarlyStopping` stops.
+    never the averages. Where a network has no accuracy to lose, as before it has learned anything, -2 is logged for
+    `auc_corrected`; else it is at least -1. So such an epoch never becomes the best. Logits that are not finite give
+    NaN, at which `EarlyStopping` stops. If the network gets other units, or images of a batch begin or cease to
+    influence each other, it is measured with other masks from then on: a warning says so, and `ablation/fall` starts
+    anew.
 
     The images are drawn from those that an epoch trains on, as the training's sampler, `limit_train_batches` and
     `overfit_batches` say, and pass through `on_before_batch_transfer` and `on_after_batch_transfer`. Augmentation is
@@ -74,7 +80,8 @@ class AblationAUC(Callback):
     kept in memory.
 
     Each of several processes measures its share of the images, and all log the same estimate. With ``clamp="mean"``
-    each measures all images. The network is run in the precision of its weights, or in float32 under mixed precision.
+    each measures all images. The network is run in the precision of its weights, or in float32 under mixed
+    precision; one whose `forward` fails in float32 is run under autocast.
 
     Args:
         sites, clamp, top_k, unit_dim: as `ablation_auc`.
@@ -149,13 +156,14 @@ class AblationAUC(Callback):
         self.seconds = 0.0
         self._best: AblationEstimate | None = None
         self._measurements = 0  # more than `values` has if validation runs several times an epoch
-        self._units_ablated = torch.empty(0, dtype=torch.int64)
-        self._units = 0
+        self._units: dict[int, int] = {}  # by epoch, as `values`: a network may grow
+        self._restarted = False
         self._known: dict[str, Any] = {}
         self._images: Images | None = None
         self._plan: Plan | None = None
         self._network: nn.Module | None = None
         self._repeated: RepeatedEstimate | None = None
+        self._context: Context | None = None
         self._validated: int | None = None
         self._fresh: dict[str, float] | None = None
 
@@ -168,17 +176,15 @@ class AblationAUC(Callback):
         """The curves of all epochs: epoch (1 is the first), units_ablated, fraction_ablated, accuracy, accuracy_se."""
         import pandas as pd
 
-        number = len(self._units_ablated)
-        curves = torch.stack(list(self.curves.values())) if self.curves else torch.empty(0, number, 2)
-        return pd.DataFrame(
-            {
-                "epoch": torch.tensor(list(self.curves), dtype=torch.int64).repeat_interleave(number).numpy() + 1,
-                "units_ablated": self._units_ablated.repeat(len(curves)).numpy(),
-                "fraction_ablated": (self._units_ablated.double() / max(1, self._units)).repeat(len(curves)).numpy(),
-                "accuracy": curves[..., 0].flatten().numpy(),
-                "accuracy_se": curves[..., 1].flatten().numpy(),
-            }
+        whole = torch.empty(0, 5, dtype=torch.float64)
+        for epoch, curve in self.curves.items():
+            ablated = grid(self._units[epoch])[:, None]
+            number = torch.full_like(ablated, epoch + 1)
+            whole = torch.cat([whole, torch.cat([number, ablated, ablated.double() / self._units[epoch], curve], 1)])
+        frame = pd.DataFrame(
+            whole.numpy(), columns=["epoch", "units_ablated", "fraction_ablated", "accuracy", "accuracy_se"]
         )
+        return frame.astype({"epoch": "int64", "units_ablated": "int64"})
 
     @property
     def form(self) -> dict[str, int]:
@@ -192,34 +198,25 @@ class AblationAUC(Callback):
 
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
-        self._validated = self._fresh = None
+        self._validated = self._fresh = self._context = None
         with _aside(trainer, pl_module):
             # A network whose layers have no width yet is looked at in a copy, so its initialization stays as it was.
             network = as_written(with_logits(find_network(pl_module, self.network), self.output))
             images = self._read(trainer, network)
-            inputs, targets = images.batches[0]
-            plan = self._planned(network, inputs, images.number, images.epoch, trainer.world_size)
-            if plan.together:
-                plan = with_masks_for(plan, len(images.batches))
-            self._rehearse(network, inputs[:_REHEARSED], targets[:_REHEARSED])
-        form = {
-            "images": images.number,
-            "masks": images.number * plan.masks_per_image,
-            "processes": self._parts(trainer),
-        }
+            plan = self._planned_for(trainer, network, images)
+            self._rehearse(trainer, network, images.batches)
+        form = self._form(trainer, images, plan)
         settings = {key: getattr(self, key) for key in ("clamp", "top_k", "seed", "signal")}
         settings["sites"] = [tuple(vars(site).values()) for site in plan.sites]
-        self._check_alike(form, settings)
+        self._check_alike(form, settings, plan.together)
         if self.values:
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
             newest = self._named(self.values[max(self.values)])
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in newest.items()})
         self._tell(trainer, images, plan)
-        self._units = sum(site.units for site in plan.sites)
-        self._units_ablated = grid(self._units)
         self._images, self._plan, self._repeated = images, plan, None
         drawn = {name: getattr(images, name) for name in ("indices", "population", "first")}
-        self._known = {"form": form, "settings": settings, **drawn}
+        self._known = {"form": form, "settings": settings, "together": plan.together, **drawn}
 
     def on_validation_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Measures before validation, for which callbacks may put averaged weights in the place of those trained."""
@@ -240,15 +237,14 @@ class AblationAUC(Callback):
 
     def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         """Lets go of the images, and of what was prepared."""
-        self._images = self._network = self._repeated = None
+        self._images = self._network = self._repeated = self._context = None
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured as tensors, numbers and strings, for which a checkpoint needs to run no code."""
         return {
             "values": {epoch: dict(values) for epoch, values in self.values.items()},
             "curves": dict(self.curves),
-            "units_ablated": self._units_ablated,
-            "units": self._units,
+            "units": dict(self._units),
             "best": None if self._best is None else estimate_state(self._best),
             "measurements": self._measurements,
             "known": self._known,
@@ -263,7 +259,8 @@ class AblationAUC(Callback):
                 "again"
             )
         self.values, self.curves = dict(state_dict["values"]), dict(state_dict["curves"])
-        self._units_ablated, self._units = state_dict["units_ablated"], state_dict["units"]
+        units = state_dict["units"]  # in a checkpoint of an earlier version the same in all epochs
+        self._units = dict(units) if isinstance(units, dict) else dict.fromkeys(self.curves, units)
         self._best = None if state_dict["best"] is None else estimate_from_state(state_dict["best"])
         self._measurements = state_dict.get("measurements", len(self.values))
         self._known, self.seconds = state_dict["known"], state_dict["seconds"]
@@ -274,21 +271,48 @@ class AblationAUC(Callback):
 
     def _read(self, trainer: "pl.Trainer", network: nn.Module) -> Images:
         def enough(inputs: Tensor, available: int, epoch: int) -> int:
-            return self._planned(network, inputs, available, epoch, trainer.world_size).images
+            return self._planned(trainer, network, inputs, available, epoch).images
 
         before = (self._known.get(name) for name in ("indices", "population"))
         wanted = Wanted(enough, self.samples, self.seed, self.batches, self.batch_to_xy, self.memory_budget, *before)
         return read(trainer, wanted, (trainer.global_rank if self._parts(trainer) > 1 else 0, self._parts(trainer)))
 
-    def _planned(self, network: nn.Module, inputs: Tensor, available: int, epoch: int, processes: int) -> Plan:
-        settings = self.sites, self.cost, epoch, processes, self.memory_budget, self.unit_dim
-        with unwarned():  # the rehearsal warns
+    def _in_precision(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor) -> AbstractContextManager[Any]:
+        """The precision to run the network in."""
+        if self._context is None:
+            self._context = context_for(trainer.precision_plugin, network, inputs[:_REHEARSED])
+        return self._context()
+
+    def _planned(self, trainer: "pl.Trainer", network: nn.Module, inputs: Tensor, available: int, epoch: int) -> Plan:
+        settings = self.sites, self.cost, epoch, trainer.world_size, self.memory_budget, self.unit_dim
+        with self._in_precision(trainer, network, inputs), unwarned():  # the rehearsal warns
             return plan_for(network, inputs, available, *settings)
 
-    def _rehearse(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-        """Measures a few images at two points, for the errors that it meets and for what it warns of."""
+    def _planned_for(self, trainer: "pl.Trainer", network: nn.Module, images: Images, together: bool = False) -> Plan:
+        """What to measure of the images in memory; `together`: those of a batch are known to influence each other."""
+        plan = self._planned(trainer, network, images.batches[0][0], images.number, images.epoch)
+        return with_masks_for(plan, len(images.batches)) if together or plan.together else plan
+
+    def _form(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> dict[str, int]:
+        masks = images.number * plan.masks_per_image
+        return {"images": images.number, "masks": masks, "processes": self._parts(trainer)}
+
+    def _rehearse(self, trainer: "pl.Trainer", network: nn.Module, batches: list[Batch]) -> None:
+        """Measures a few images at two points, for the errors that it meets and for what it warns of.
+
+        Looks at the shapes and targets of all images.
+        """
         settings = self.sites, 1, 2, self.clamp, self.top_k, self.seed
-        ablation_auc(network, [(inputs, targets)], *settings, unit_dim=self.unit_dim)
+        inputs, targets = batches[0]
+        with self._in_precision(trainer, network, inputs):
+            ablation_auc(network, [(inputs[:_REHEARSED], targets[:_REHEARSED])], *settings, unit_dim=self.unit_dim)
+            with (
+                unwarned(),
+                measurement(
+                    network, batches, self.sites, "zero", self.top_k, "reference", self.memory_budget, self.unit_dim
+                ),
+            ):
+                pass
 
     def _tell(self, trainer: "pl.Trainer", images: Images, plan: Plan) -> None:
         """Says what is measured, and what its user may not expect."""
@@ -319,7 +343,7 @@ class AblationAUC(Callback):
         for warning in doubtful_monitors(trainer, self.name, self.every_n_epochs):
             rank_zero_warn(warning)
 
-    def _check_alike(self, now: dict[str, int], settings: dict[str, Any]) -> None:
+    def _check_alike(self, now: dict[str, int], settings: dict[str, Any], together: bool) -> None:
         """Raises `BadInput` where a resumed training would go on with values that those so far do not compare to."""
         before, earlier = self._known.get("form", now), self._known.get("settings", settings)
         if not self.values:
@@ -330,7 +354,7 @@ class AblationAUC(Callback):
                     f"{type(self).__name__}: {key} is not what it was before this training was cut off, so the values "
                     "before and after cannot be compared: set it as it was, or train again"
                 )
-        if before != now:
+        if before != now and self._known.get("together", together) == together:  # else the network made it another
             told = [
                 f"{one['images']} images with {one['masks']} masks (processes: {one['processes']})"
                 for one in (before, now)
@@ -361,9 +385,31 @@ class AblationAUC(Callback):
         assert self._images is not None
         if self._repeated is None or self._network is not network:
             self._network, self._repeated = network, self._prepared(trainer, network)
+        inputs = self._images.batches[0][0]
         with _aside(trainer, trainer.lightning_module), unwarned():  # else in every epoch
-            own = self._repeated() if _finite(self._repeated.network, self._images.batches[0][0]) else None
+            with self._in_precision(trainer, self._repeated.network, inputs):
+                own = self._estimated(trainer, network) if _finite(self._repeated.network, inputs) else None
             return own if self._parts(trainer) == 1 else estimate_of_all(own)
+
+    def _estimated(self, trainer: "pl.Trainer", network: nn.Module) -> AblationEstimate:
+        """This process's estimate, planned anew if images have begun, or ceased, to influence each other."""
+        assert self._repeated is not None
+        assert self._images is not None
+        assert self._plan is not None
+        together = True
+        try:
+            own = self._repeated()
+            together = own.classes is None
+            if together == self._plan.together:
+                return own
+        except BadInput:  # a batch that shares its masks needs more of them
+            if self._plan.together:
+                raise
+        plan = self._planned_for(trainer, as_written(self._repeated.network), self._images, together)
+        self._plan = replace(plan, together=together)
+        self._known = {**self._known, "form": self._form(trainer, self._images, plan), "together": together}
+        self._repeated = self._prepared(trainer, network)
+        return self._repeated()
 
     def _prepared(self, trainer: "pl.Trainer", network: nn.Module) -> RepeatedEstimate:
         assert self._images is not None
@@ -392,13 +438,30 @@ class AblationAUC(Callback):
         self._measurements += 1
         if estimate is None:
             self._fresh = diverged()
-            self.curves[epoch] = torch.full((len(self._units_ablated), 2), torch.nan, dtype=torch.float64)
+            assert self._plan is not None
+            self._units[epoch] = sum(site.units for site in self._plan.sites)
+            self.curves[epoch] = torch.full((len(grid(self._units[epoch])), 2), torch.nan, dtype=torch.float64)
         else:
-            self._fresh = {**logged(estimate), "fall": fall(estimate, self._best, self.signal, self._measurements)}
+            self._fresh = {**logged(estimate), "fall": self._fall(estimate)}
+            self._units[epoch] = estimate.units
             self.curves[epoch] = torch.stack([estimate.curve, estimate.curve_se], dim=1)
             if is_better(estimate, self._best, self.signal):
                 self._best = estimate
         self.values[epoch] = self._fresh
+
+    def _fall(self, estimate: AblationEstimate) -> float:
+        """`signal.fall`, which starts anew where the estimate cannot be compared with the best so far."""
+        try:
+            return fall(estimate, self._best, self.signal, self._measurements)
+        except BadInput:
+            if not self._restarted:
+                rank_zero_warn(
+                    f"{type(self).__name__}: the network is no longer measured as in earlier epochs: it has other "
+                    "units, or images of a batch have begun or ceased to influence each other. Values are not compared "
+                    f"on pairs with those before: {self.name}/fall starts anew, now and at each such change"
+                )
+            self._best, self._measurements, self._restarted = None, 1, True
+            return 0.0
 
 
 def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
@@ -409,7 +472,7 @@ def find_network(pl_module: nn.Module, name: str | None) -> nn.Module:
     """
     children = ", ".join(name for name, _ in pl_module.named_children())
     if name is None:
-        if type(pl_module).forward in [vars(kind)["forward"] for kind in MODULES]:
+        if "forward" not in vars(pl_module) and type(pl_module).forward in [vars(kind)["forward"] for kind in MODULES]:
             raise BadInput(
                 f"network: {type(pl_module).__name__} has no forward() to measure; "
                 f"name the attribute that is the network. There are: {children}"

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
 from single_directions.data.images import Batch, labels_of
-from single_directions.errors import BadInput
-from single_directions.training.pool import images_of, trained_on
+from single_directions.errors import BadInput, first_line
+from single_directions.training.pool import GIVE_BATCHES, images_of, trained_on
 from single_directions.training.reading import Share, by_index, in_worker, of_process, pair, some_of
 from single_directions.training.seeds import derived_seed
 
@@ -100,7 +100,7 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
         raise BadInput(f"train data: {len(chosen)} images to measure are fewer than the {share[1]} processes")
 
     def pairs(seed: int, images: int | None = None) -> Iterator[Batch]:
-        loaded = by_index(loader, chosen[share[0] :: share[1]][:images], seed)
+        loaded = _by_index(loader, chosen[share[0] :: share[1]][:images], seed)
         return _pairs(trainer, loaded, wanted, seed, as_trained=True)
 
     probe = next(pairs(wanted.seed + 1, _PROBED))
@@ -119,10 +119,22 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
     alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    if not alike:  # perhaps only since images are padded to their batch: in a batch of the same images they are not
+        probes = [next(pairs(seed, _PROBED)) for seed in (wanted.seed, wanted.seed + 1)]
+        alike = all(map(torch.equal, *probes))
     if population is None:
         population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
     source = "; ".join([f"of the {number:,} that are trained on", *notes])
     return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, _values(batches[0][0]))
+
+
+def _by_index(loader: Any, indices: Tensor, seed: int) -> Iterator[Any]:
+    """The batches of `by_index`. Raises `BadInput` if the data set cannot read them."""
+    try:
+        yield from by_index(loader, indices, seed)
+    except Exception as error:  # somebody's own data set
+        kind = type(loader.dataset).__name__
+        raise BadInput(f"train data: {kind} gives no images by index ({first_line(error)}); {GIVE_BATCHES}") from error
 
 
 def _population(dataset: Any, indices: Tensor, measured: Tensor, batches: list[Batch]) -> int | Tensor:
@@ -154,8 +166,9 @@ class _Population:
         self.images += len(targets)
         self.sound = self.sound and targets.dim() == 1 and not targets.is_floating_point()
         if self.sound and len(targets):
+            targets = targets.long()  # not every dtype can be counted
             self.sound = 0 <= int(targets.min()) <= int(targets.max()) < _MOST_CLASSES
-        if self.sound:
+        if self.sound and len(targets):
             before, self.classes = self.classes, torch.bincount(targets, minlength=len(self.classes))
             self.classes[: len(before)] += before
 

@@ -1,5 +1,6 @@
 """Which images a training trains on: the indices that its loader's sampler draws. The loader itself is not iterated."""
 
+import operator
 from collections.abc import Iterable, Sequence, Sized
 from copy import deepcopy
 from dataclasses import dataclass
@@ -59,12 +60,15 @@ def trained_on(loader: Any, batches: float) -> Pool:
         note = f"an epoch trains on {int(epoch)} of these {len(indices)}, different ones each time"
         return Pool(indices, int(epoch), note if epoch <= len(indices) - size else "")
     note = ""
+    sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
     try:
-        indices = _epoch(loader, batches, images)
-    except (TypeError, RecursionError) as error:  # an open file, a lock or a generator cannot be copied
-        sampler = type(loader.batch_sampler or loader.sampler).__name__
-        note = f"drawn from all images of the data set, as {sampler} cannot be copied ({error})"
+        # A copy, so that the sampler's own generator does not advance. The data set is not copied.
+        sampler = deepcopy(sampler, {id(loader.dataset): loader.dataset})
+    except Exception as error:  # an open file, a lock or a generator cannot be copied
+        note = f"drawn from all images of the data set, as {type(sampler).__name__} cannot be copied ({error})"
         indices = torch.arange(images)
+    else:
+        indices = _epoch(sampler, batches, images)
     return _of_all_processes(indices, note)
 
 
@@ -99,27 +103,33 @@ def _shuffled(loader: DataLoader[Any]) -> Tensor | None:
     # With several processes Lightning wraps the user's sampler.
     sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
     if type(sampler) is SubsetRandomSampler and len(sampler.indices):
-        return torch.as_tensor(sampler.indices, dtype=torch.int64)
+        return torch.tensor(_whole(sampler.indices))
     if type(sampler) is RandomSampler and not sampler.replacement:
         return torch.arange(len(sampler.data_source))
     return None
 
 
-def _epoch(loader: DataLoader[Any], batches: float, images: int) -> Tensor:
-    """What a copy of the sampler draws in one epoch of this process; about `images` if the epoch is endless."""
-    sampler: Iterable[Any] = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
-    # A copy, so that the sampler's own generator does not advance. The data set is not copied.
-    stream = iter(deepcopy(sampler, {id(loader.dataset): loader.dataset}))
+def _epoch(sampler: Iterable[Any], batches: float, images: int) -> Tensor:
+    """What a sampler draws in one epoch of this process; about `images` if the epoch is endless."""
     drawn: list[int] = []
-    for batch in islice(stream, None if batches == float("inf") else int(batches)):
+    for batch in islice(sampler, None if batches == float("inf") else int(batches)):
         if not isinstance(batch, Sequence | Tensor):
             raise BadInput(f"train data: the DataLoader makes no batches (batch_size=None); {GIVE_BATCHES}")
-        drawn.extend(map(int, batch))
+        drawn.extend(_whole(batch))
         if batches == float("inf") and len(drawn) >= images:
             break
     if not drawn:
         raise BadInput(f"train data: the sampler draws no image; {GIVE_BATCHES}")
     return torch.tensor(drawn)
+
+
+def _whole(indices: Iterable[Any]) -> list[int]:
+    """Indices as whole numbers. Raises `BadInput` if they are something else, such as names."""
+    given = list(indices)
+    try:
+        return [operator.index(one) for one in given]
+    except TypeError:
+        raise BadInput(f"train data: the sampler draws no indices, but {described(given[0])}; {GIVE_BATCHES}") from None
 
 
 def _of_all_processes(indices: Tensor, note: str) -> Pool:

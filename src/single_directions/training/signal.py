@@ -9,19 +9,26 @@ from single_directions.ablation.estimated import NAMES, AblationEstimate
 
 LOGGED = (*NAMES, *(f"{name}_se" for name in NAMES), "fall")
 """The names logged, each after `ablation/`."""
+LOWEST = -1.0
+"""The least `auc_corrected` that is logged where it is defined."""
+UNDEFINED = {"auc_normalized": 0.0, "auc_corrected": -2.0}
+"""What is logged where a number is not defined: less than where it is."""
 
 
 def logged(estimate: AblationEstimate) -> dict[str, float]:
     """The numbers of an estimate and their standard errors.
 
     `auc_normalized` divides by the accuracy, `auc_corrected` by the accuracy above the floor. Where this is undefined,
-    or says nothing since the network has learned nothing yet, 0 is logged. A network that has learned something has a
-    larger value, so no such epoch becomes the best.
+    or says nothing since the network has learned nothing yet, 0 and -2 are logged, with an error of 0. Where
+    `auc_normalized` is defined it is above 0. `auc_corrected` has no such bound: it is below 0 if clamping some units
+    costs more accuracy than clamping all, as it can where one class is common. So less than -1 is logged as -1. Then no
+    epoch in which a number is not defined becomes the best.
     """
     values = {name: getattr(estimate, name) for name in LOGGED if name != "fall"}
-    for name in NAMES:
+    values["auc_corrected"] = max(values["auc_corrected"], LOWEST)
+    for name, value in UNDEFINED.items():
         if not is_defined(estimate, name):
-            values[name] = values[f"{name}_se"] = 0.0
+            values[name], values[f"{name}_se"] = value, 0.0
     return values
 
 
