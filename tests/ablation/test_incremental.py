@@ -510,6 +510,6 @@ def test_memory_budget_bounds_the_portions() -> None:
     sited = located(network, None, inputs)
     with undisturbed(network):
         sizes = [Incremental(sited, images(38), inputs, budget).images_at_once for budget in (1, 10**5, 10**6)]
-    assert sizes[0] == 1
-    assert sizes[1] > 1
+    assert sizes[0] == 2  # some networks cannot take a single image
+    assert sizes[1] >= 2
     assert 9 * sizes[1] <= sizes[2] <= 11 * sizes[1] + 10

@@ -322,13 +322,10 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
         warnings.warn(
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
         )
-    unseen = all(any(e.operation == "unseen" for e in record.events) for record in (places.record, places.fewer))
-    if by_rule and unseen and names:
-        scripted = [
-            name for name, module in places.network.named_modules() if isinstance(module, torch.jit.ScriptModule)
-        ]
+    scripted = [name for name, module in places.network.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    if by_rule and names and all(one.has_unseen(of_images=bool(scripted)) for one in (places.record, places.fewer)):
         where = (
-            f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as if scripted"
+            f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as scripted"
         )
         warnings.warn(f"no default site: activation functions, if any, {where} (torch.jit)", stacklevel=3)
     if by_rule and not names:
