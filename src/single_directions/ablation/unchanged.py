@@ -117,8 +117,8 @@ def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Va
             continue
         seen.add(id(thing))
         if isinstance(thing, Tensor):
-            own = not isinstance(thing, nn.Parameter) and _has_value(thing)
-            if own and (id(thing) in buffers or thing.numel() <= _LARGE):
+            plain = not isinstance(thing, nn.Parameter) and _has_value(thing)
+            if plain and (id(thing) in buffers or thing.numel() <= _LARGE):
                 values.append(_Value(thing))
             continue
         if not isinstance(thing, tuple):
