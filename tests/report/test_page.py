@@ -345,7 +345,7 @@ def test_the_checklist_says_how_pixels_were_scaled(normalize, told):
 @pytest.mark.parametrize(("monitor", "told"), [
     (np.nan, "None is needed: no setting and no stopping depends on test images"),
     ("train/loss", "None is needed: no setting and no stopping depends on test images"),
-    ("test/loss", "There is none: 2 runs stopped by their results on the test images"),
+    ("test/loss", "There is none: 2 runs could be stopped by their results on the test images"),
 ])  # fmt: skip
 def test_the_checklist_says_whether_test_images_ended_trainings(monitor, told):
     whole = tables({"early_stopping": 2})

@@ -98,3 +98,29 @@ def test_a_network_that_grows_has_curves_of_all_its_units(tmp_path):
         assert own["units_ablated"].tolist() == list(range(units + 1))
         assert own["fraction_ablated"].tolist() == pytest.approx([k / units for k in range(units + 1)])
         assert own["accuracy"].tolist() == measured.curves[epoch - 1][:, 0].tolist()
+
+
+class Grown(Growing):
+    """It has its further units from the start, as a network must whose weights are loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.more, self.last = nn.Linear(12, 8), nn.Linear(8, 12)
+
+    def on_train_epoch_start(self):
+        pass
+
+    def configure_optimizers(self):
+        [group] = super().configure_optimizers().param_groups  # that of `Growing` began without the further units
+        further = [*self.more.parameters(), *self.last.parameters()]
+        own = [one for one in group["params"] if all(one is not other for other in further)]
+        return torch.optim.SGD(own, group["lr"])
+
+
+def test_a_training_of_a_network_that_has_grown_is_resumed(tmp_path):
+    saver = ModelCheckpoint(tmp_path, filename="{epoch}", every_n_epochs=1, save_top_k=-1)
+    trained([AblationAUC(), saver], Growing)
+    measured = AblationAUC()
+    trained([measured], Grown, checkpoint=tmp_path / "epoch=2.ckpt")
+    assert list(measured.values) == [0, 1, 2, 3]
+    assert measured.latest.units == 20

@@ -17,7 +17,7 @@ from torch import Size, Tensor, nn
 from torch.nn.functional import pad
 
 from single_directions.ablation.accuracy import correct
-from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits, with_own_inputs
+from single_directions.ablation.adapting import BatchToXY, Output, as_pairs, with_logits
 from single_directions.ablation.estimated import AblationEstimate
 from single_directions.ablation.masks import Block, Masks, draw_masks, symmetric
 from single_directions.ablation.measurement import (
@@ -136,34 +136,26 @@ class RepeatedEstimate:
 
     Args:
         network, batches, settings: as `ablation_auc`. `batches` are read at each call, so they cannot be an iterator.
-
-    Attributes:
-        network: answers with logits, and leaves its inputs as they are.
     """
 
     def __init__(self, network: nn.Module, batches: Batches, **settings: Any) -> None:
         if isinstance(batches, Iterator):
             raise BadInput("batches: they are read at each call; give a list or a DataLoader, not an iterator")
         self.output = settings.pop("output", None)
-        self.original = network
+        self.original, self.network = network, with_logits(network, self.output)
         self.batches, self.settings = batches, settings
         self._kept: Prepared | None = None
-        self._adapt()
-
-    def _adapt(self) -> None:
-        self._adapted = with_logits(self.original, self.output)
-        self.network = with_own_inputs(as_written(self._adapted))
 
     def __call__(self) -> AblationEstimate:
         """The estimate with the current weights; errors as `ablation_auc`."""
         if "forward" in vars(self.original):
-            self._adapt()
-        network = as_written(self._adapted)
+            self.network = with_logits(self.original, self.output)
+        network = as_written(self.network)
         batches = as_pairs(self.batches, self.settings.get("batch_to_xy"))
         with undisturbed(network):
             if self._kept is not None and self._kept.fits(network, batches):
                 return self._kept.estimate()
-        with _prepared(self._adapted, self.batches, **self.settings) as self._kept:
+        with _prepared(self.network, self.batches, **self.settings) as self._kept:
             return self._kept.estimate()
 
 

@@ -96,11 +96,6 @@ class Record:
             number = self.events[number].sources[0]
         return number is not None and self.events[number].operation == operation
 
-    def has_unseen(self, of_images: bool) -> bool:
-        """Whether code that cannot be watched used what a layer had computed; `of_images`: or the images alone."""
-        layers = {number for number, event in enumerate(self.events) if of_images or event.operation in MIXING}
-        return any(event.operation == "unseen" and layers.intersection(event.sources) for event in self.events)
-
 
 class Recorder:
     """Records one forward pass.

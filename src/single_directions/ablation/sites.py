@@ -323,11 +323,11 @@ def _checked(sites: Sequence[str], by_rule: bool, places: Places) -> tuple[str, 
             f"no default site: the units inside {', '.join(recurrent)}, which act at each time step", stacklevel=3
         )
     scripted = [name for name, module in places.network.named_modules() if isinstance(module, torch.jit.ScriptModule)]
-    if by_rule and names and all(one.has_unseen(of_images=bool(scripted)) for one in (places.record, places.fewer)):
-        where = (
-            f"inside {scripted[0]}, which is scripted" if scripted else "in code that cannot be watched, as scripted"
+    if by_rule and names and scripted:
+        warnings.warn(
+            f"no default site: activation functions, if any, inside {scripted[0]}, which is scripted (torch.jit)",
+            stacklevel=3,
         )
-        warnings.warn(f"no default site: activation functions, if any, {where} (torch.jit)", stacklevel=3)
     if by_rule and not names:
         layers = places.layers()
         some = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")

@@ -14,8 +14,8 @@ from torch.nn.parameter import is_lazy
 _HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
 _LONG = 1000
 """Of a container with more elements than this, these are kept, but not what is in them."""
-_LARGE = 1_000_000
-"""A tensor with more elements that is no buffer, as the images of a data set, is not copied."""
+_MOST = 1_000_000
+"""So many elements of tensors that are no buffers are copied at most: there may be a whole data set of them."""
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Va
     containers: list[tuple[Any, Any]] = []
     values: list[_Value] = []
     buffers = {id(buffer) for module in modules for buffer in module._buffers.values()}
-    seen = set[int]()
+    seen, copied = set[int](), 0
     waiting: list[Any] = []
     for module in modules:
         own = vars(module)
@@ -117,9 +117,10 @@ def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Va
             continue
         seen.add(id(thing))
         if isinstance(thing, Tensor):
-            plain = not isinstance(thing, nn.Parameter) and _has_value(thing)
-            if plain and (id(thing) in buffers or thing.numel() <= _LARGE):
-                values.append(_Value(thing))
+            if not isinstance(thing, nn.Parameter) and _has_value(thing):
+                copied += 0 if id(thing) in buffers else thing.numel()
+                if id(thing) in buffers or copied <= _MOST:
+                    values.append(_Value(thing))
             continue
         if not isinstance(thing, tuple):
             containers.append((thing, _content(thing)))

@@ -105,14 +105,14 @@ def not_done(runs: pd.DataFrame, sweep: Sweep) -> list[str]:
 
 def _swept_by(command: str, sweep: Sweep) -> dict[str, list[str]]:
     """The values of each key in the sweep that a command starts; {} where it starts a single run."""
-    multirun = re.search(r" (-m|--multirun) ", command)
+    multirun = {"-m", "--multirun"} & {*command.split()}
     return _planned(sweep.experiment, sweep.scale, command) if multirun else {}
 
 
 def _alike(value: str) -> str:
     """A value as text that is the same however it was written: 0.0 is 0, True is true."""
     try:
-        return f"{float(value):g}"
+        return f"{float(value):.15g}"
     except ValueError:
         return value.lower() if value in ("True", "False") else value
 

@@ -122,12 +122,12 @@ def _split(done: pd.DataFrame) -> str:
 
 
 def _stopped_by_test(done: pd.DataFrame) -> str:
-    """Whether test images decided when a training ended."""
+    """Whether test images could decide when a training ended."""
     monitored = done.get("config.early_stopping.monitor", pd.Series(dtype=str)).dropna().astype(str)
     stopped = int(monitored.str.startswith("test/").sum())
     if not stopped:
         return "None is needed: no setting and no stopping depends on test images"
-    return f"There is none: {count(stopped, 'run')} stopped by their results on the test images"
+    return f"There is none: {count(stopped, 'run')} could be stopped by their results on the test images"
 
 
 def _estimated(sections: Sequence[Section]) -> str:

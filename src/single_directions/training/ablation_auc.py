@@ -19,7 +19,7 @@ from single_directions.ablation.estimate import Plan, RepeatedEstimate
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.places import UnitDim
-from single_directions.ablation.sites import as_written, undisturbed
+from single_directions.ablation.sites import Site, as_written, undisturbed
 from single_directions.ablation.strata import strata_of
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
@@ -207,7 +207,7 @@ class AblationAUC(Callback):
             self._rehearse(trainer, network, images.batches)
         form = self._form(trainer, images, plan)
         settings = {key: getattr(self, key) for key in ("clamp", "top_k", "seed", "signal")}
-        settings["sites"] = [tuple(vars(site).values()) for site in plan.sites]
+        settings["sites"] = _described(plan.sites)
         self._check_alike(form, settings, plan.together)
         if self.values:
             # After a resume, stoppers look for a value in epochs that do not measure; loggers have had it already.
@@ -444,6 +444,7 @@ class AblationAUC(Callback):
         else:
             self._fresh = {**logged(estimate), "fall": self._fall(estimate)}
             self._units[epoch] = estimate.units
+            self._known["settings"]["sites"] = _described(estimate.sites)
             self.curves[epoch] = torch.stack([estimate.curve, estimate.curve_se], dim=1)
             if is_better(estimate, self._best, self.signal):
                 self._best = estimate
@@ -504,11 +505,16 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=1e-2, atol=1e-2)
 
 
+def _described(sites: Iterable[Site]) -> list[tuple[Any, ...]]:
+    """Sites as a checkpoint holds them."""
+    return [tuple(vars(site).values()) for site in sites]
+
+
 def _finite(network: nn.Module, inputs: Tensor) -> bool:
-    """Whether the network still gives numbers."""
+    """Whether the network still gives numbers. It may change its inputs in place."""
     device = next((parameter.device for parameter in network.parameters()), inputs.device)
     with undisturbed(network):
-        return bool(network(inputs[:_REHEARSED].to(device)).isfinite().all())
+        return bool(network(inputs[:_REHEARSED].to(device).clone()).isfinite().all())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
 from single_directions.data.images import Batch, labels_of
-from single_directions.errors import BadInput, first_line
+from single_directions.errors import BadInput
 from single_directions.training.pool import GIVE_BATCHES, images_of, trained_on
 from single_directions.training.reading import Share, by_index, in_worker, of_process, pair, some_of
 from single_directions.training.seeds import derived_seed
@@ -134,7 +134,8 @@ def _by_index(loader: Any, indices: Tensor, seed: int) -> Iterator[Any]:
         yield from by_index(loader, indices, seed)
     except Exception as error:  # somebody's own data set
         kind = type(loader.dataset).__name__
-        raise BadInput(f"train data: {kind} gives no images by index ({first_line(error)}); {GIVE_BATCHES}") from error
+        why = str(error).strip().splitlines()[-1:] or [type(error).__name__]  # of a worker, all lines of its traceback
+        raise BadInput(f"train data: {kind} cannot be read by index ({why[0]}); {GIVE_BATCHES}") from error
 
 
 def _population(dataset: Any, indices: Tensor, measured: Tensor, batches: list[Batch]) -> int | Tensor:

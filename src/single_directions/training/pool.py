@@ -125,11 +125,13 @@ def _epoch(sampler: Iterable[Any], batches: float, images: int) -> Tensor:
 
 def _whole(indices: Iterable[Any]) -> list[int]:
     """Indices as whole numbers. Raises `BadInput` if they are something else, such as names."""
-    given = list(indices)
-    try:
-        return [operator.index(one) for one in given]
-    except TypeError:
-        raise BadInput(f"train data: the sampler draws no indices, but {described(given[0])}; {GIVE_BATCHES}") from None
+    whole = []
+    for one in indices:
+        try:
+            whole.append(operator.index(one))
+        except TypeError:
+            raise BadInput(f"train data: the sampler draws no indices, but {described(one)}; {GIVE_BATCHES}") from None
+    return whole
 
 
 def _of_all_processes(indices: Tensor, note: str) -> Pool:

@@ -27,7 +27,7 @@ def _takes(network: nn.Module, inputs: Tensor, context: Context) -> bool:
     device = next((parameter.device for parameter in network.parameters()), inputs.device)
     with undisturbed(network), context():
         try:
-            network(inputs.to(device))
+            network(inputs.to(device).clone())  # it may change them in place
         except Exception:  # somebody's own forward(); the measurement will tell what is wrong
             return False
     return True
