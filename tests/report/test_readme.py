@@ -181,9 +181,15 @@ def test_every_other_number_of_readme_is_that_of_the_results(told, claims):
     [claim] = [one for one in better if one["id"] == "ensemble.generalization"]
     assert agrees(interval, claim)
     assert (claim["verdict"], claim["n"]) == ("reproduced", int(networks))
-    assert (
-        prose.numbers_left(r"Figure 1a|CIFAR-10|3b is inconclusive there|below 99 %|of 1a and 1b are under way") == []
+    *interval, n, p = prose.take(
+        rf"1b is reproduced there, too \({INTERVAL}, n = (\d+)\), if only just: p is {NUMBER},"
     )
+    memorizing = json.loads((RESULTS / "memorization_generalizing" / "claims.json").read_text())
+    [claim] = [one for one in memorizing if one["id"] == "memorization_cifar10.auc"]
+    assert agrees(interval, claim)
+    assert (claim["verdict"], claim["n"]) == ("reproduced", int(n))
+    assert same(p, claim["p_corrected"])
+    assert prose.numbers_left(r"Figure 1a|CIFAR-10|3b is inconclusive there|below 99 %|of 1a are under way") == []
 
 
 def test_every_number_of_the_guides_findings_is_that_of_the_results(claims):
@@ -439,25 +445,58 @@ def test_figure_4b_at_length_has_the_numbers_of_its_runs(claims):
 
 
 def test_figure_1b_at_length_has_the_numbers_of_its_runs():
-    runs = pd.read_csv(RESULTS / "memorization_generalizing" / "runs.csv", low_memory=False)
+    folder = RESULTS / "memorization_generalizing"
+    runs = pd.read_csv(folder / "runs.csv", low_memory=False)
+    claims = {claim["id"]: claim for claim in json.loads((folder / "claims.json").read_text())}
+    claim, groups = claims["memorization_cifar10.auc"], runs.groupby("corruption")
     prose = Prose(part("docs/findings.md", "figure 1b at length"))
-    done, planned = prose.take(r"(\d+) of (\d+) networks, too few")
-    assert (len(runs), 6 * 8) == (int(done), int(planned))
-    groups = runs.groupby("corruption")
-    *areas, n = prose.take(
-        rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and\s{NUMBER} with 20, 40 and 60 % sh.*, n = (\d)"
+    networks, seeds, percent, most = prose.take(
+        r"(\d+) networks, (\d+) at each level .* trained to (\d+) % training accuracy or for (\d+) epochs"
+    )
+    assert (len(runs), set(groups.size())) == (int(networks), {int(seeds)})
+    assert set(runs["config.stop_at_train_accuracy"]) == {int(percent) / 100}
+    assert set(runs["config.trainer.max_epochs"]) == {int(most)}
+    areas = prose.take(
+        rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and\s{NUMBER} with 20, 40 and 60 % of them"
     )
     assert all(map(same, areas, groups["auc"].mean()))
-    assert set(groups.size()[:0.6]) == {int(n)}
-    [accuracy] = prose.take(rf"With 60 % the training accuracy is {NUMBER} in the mean")
-    assert same(accuracy, groups["train_accuracy"].mean()[0.6])
-    assert [int(level) for level in prose.take(r"With (\d+) and (\d+) % there is nothing")] == [80, 100]
-    most, nothing, fourth = prose.take(
-        rf"three do not train at all\s+in (\d+) epochs \(training accuracy {NUMBER}\), the fourth reaches {NUMBER}"
+    weakest, *numbers, p = prose.take(rf"least clear at (\d+) %: {INTERVAL}, reproduced \(corrected p {NUMBER}\)")
+    assert claim["details"]["weakest"] == claim["details"]["p_of"] == f"corruption 0.{weakest[0]}"
+    assert agrees(numbers, claim)
+    assert same(p, claim["p_corrected"])
+    assert claim["verdict"] == "reproduced"
+    [twice] = prose.take(rf"Doubled, it would be {NUMBER}, which decides nothing")
+    assert same(twice, 2 * claim["p_corrected"])
+    assert float(twice) > LEVEL
+    looked = prose.take(r"looked at after (\d+), (\d+) and (\d+) networks")
+    assert max(map(int, looked)) < len(runs)
+    dead, of, nothing, chance, low, high = prose.take(
+        rf"(\d+) of (\d+) networks do not train at all \(training accuracy {NUMBER}\).*?AUC is {NUMBER}.*? "
+        rf"others reach {NUMBER} to {NUMBER}"
     )
-    *dead, other = sorted(runs.loc[runs["corruption"] >= 0.8, "train_accuracy"])
-    assert len(dead) == 3
-    assert all(same(nothing, accuracy) for accuracy in dead)
-    assert same(fourth, other)
-    assert set(runs["config.trainer.max_epochs"]) == {int(most)}
-    assert prose.numbers_left(r"Figure 1b|2 cores|2026-11-29|results/memorization_generalizing") == []
+    many = runs[runs["corruption"] >= 0.8]
+    untrained = many["train_accuracy"] < 0.11
+    assert (untrained.sum(), len(many)) == (int(dead), int(of))
+    for text, column in ((nothing, "train_accuracy"), (chance, "auc")):
+        assert all(same(text, value) for value in many.loc[untrained, column])
+    others = many.loc[~untrained, "train_accuracy"]
+    assert (same(low, others.min()), same(high, others.max())) == (True, True)
+    [mean] = prose.take(rf"With 60 % the training accuracy is {NUMBER} in the mean")
+    assert same(mean, groups["train_accuracy"].mean()[0.6])
+    *without, left, all_of_them = prose.take(
+        rf"99 % training accuracy the difference is {INTERVAL}, over (\d) of (\d) levels"
+    )
+    assert agrees(without, claim["details"]["without_below_99"])
+    assert any(f"over {left} of the {all_of_them} levels" in caveat for caveat in claim["caveats"])
+    epochs, first, *rest = prose.take(
+        rf"for (\d+) epochs on true labels, is\s{NUMBER}, and the differences are {INTERVAL}, {INTERVAL} and {INTERVAL}"
+    )
+    ensemble = pd.read_csv(RESULTS / "ensemble_generalizing" / "runs.csv", low_memory=False)
+    ensemble = ensemble[ensemble["seed"].isin(runs["seed"])].set_index("seed")
+    assert set(ensemble["epochs"]) == {int(epochs)}
+    assert same(first, ensemble["auc"].mean())
+    for place, level in enumerate((0.2, 0.4, 0.6)):
+        found = difference(ensemble["auc"], groups.get_group(level).set_index("seed")["auc"])
+        assert agrees(rest[3 * place : 3 * place + 3], vars(found))
+    levels_left = r"20 %|80 and 100 %|below 99 %|at 20, 40 and 60 %"
+    assert prose.numbers_left(rf"Figure 1b|Figure 2|2 cores|20\d\d-11-\d\d|results/\w+|{levels_left}") == []
