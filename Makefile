@@ -7,9 +7,9 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-# Figures 1a, 2, 3 and 4 on digits, one experiment for each core: about six minutes on two cores. Three are left out to save
+# Figures 1a, 2, 3 and 4 on digits, one experiment for each core: about six minutes on two cores. Some are left out to save
 # time: 1b and 1c, which repeat 1a with larger networks; the ensemble with learning rates; Figure 3's grid of optimizers and
-# sizes (four minutes alone). `python scripts/train.py -m experiment=...` runs them.
+# sizes (four minutes alone), with true and with shuffled labels. `python scripts/train.py -m experiment=...` runs them.
 DEMOS := ensemble dropout memorization batch_norm early_stopping
 
 reproduce: .venv/installed

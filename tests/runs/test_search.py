@@ -95,7 +95,7 @@ def test_search_that_cannot_be_is_one_line(refused, arguments, told):
 def test_search_without_optuna_says_how_to_install_it(refused, monkeypatch):
     monkeypatch.setattr("single_directions.runs.search.find_spec", lambda name: None)
     told = "hydra/sweeper=optuna is not installed: "
-    assert refused(*OPTUNA, "optimizer.lr=0.1,0.2") == f"{told}pip install '.[optuna]', in the checkout"
+    assert refused(*OPTUNA, "optimizer.lr=0.1,0.2") == f"{told}pip install -e '.[optuna]', in the checkout"
     monkeypatch.setattr("single_directions.runs.launchers.called", lambda name: f"single-directions-{name}")
     assert refused(*OPTUNA, "optimizer.lr=0.1,0.2") == f"{told}pip install 'single-directions[optuna]'"
 

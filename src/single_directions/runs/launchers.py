@@ -59,7 +59,7 @@ def prepare(config: DictConfig) -> None:
 def installing(extra: str) -> str:
     """How to install what an extra of this package names."""
     wheel = called("train").startswith("single-directions")
-    return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install '.[{extra}]', in the checkout"
+    return f"pip install 'single-directions[{extra}]'" if wheel else f"pip install -e '.[{extra}]', in the checkout"
 
 
 def look(runs: Sequence[Job], here: bool) -> None:
