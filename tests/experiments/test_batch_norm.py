@@ -37,7 +37,7 @@ def test_few_shared_seeds_are_compared_as_independent_groups_and_told(constructe
         ]
         return judged(constructed("batch_norm", rows))["auc"]
 
-    told = "batch norm: the two sides share fewer than 4 seeds, so all networks are compared as independent groups"
+    told = "batch norm: the two groups share fewer than 4 seeds, so all networks are compared as independent groups"
     for first, n in ((0, 6), (2, 4), (4, 6), (6, 6)):
         found = entry(first)
         assert (found.n, found.verdict) == (n, "reproduced")

@@ -45,9 +45,9 @@ def test_three_networks_a_side_are_inconclusive(memorization):
     entry = judged(memorization(seeds=3))["auc"]
     assert (entry.verdict, entry.n, entry.p_corrected) == ("inconclusive", 3, pytest.approx(math.nan, nan_ok=True))
     assert entry.value > 0.05
-    assert "none of the 5 levels of corruption has 4 networks a side, so there is no verdict" in entry.caveats
+    assert "none of the 5 levels of corruption has 4 networks in a group, so there is no verdict" in entry.caveats
     alone = judged(memorization(seeds=3, levels=(0, 1)))["auc"]
-    assert "3 networks a side, fewer than 4, so there is no verdict" in alone.caveats
+    assert "3 networks in a group, fewer than 4, so there is no verdict" in alone.caveats
 
 
 def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
@@ -58,9 +58,9 @@ def test_parts_with_too_few_networks_are_left_out_and_named(memorization):
     entry = judged(tables.of(runs))["auc"]
     assert (entry.verdict, entry.n) == ("reproduced", 5)
     assert entry.parts["corruption 0.2"].n == 3
-    told = "1 of 5 levels of corruption left out, with fewer than 4 networks a side: corruption 0.2 (3)"
+    told = "1 of 5 levels of corruption left out, with fewer than 4 networks in a group: corruption 0.2 (3)"
     assert told in entry.caveats
-    assert "; levels of corruption that have fewer than 4 networks a side are left out" in entry.rule
+    assert "; levels of corruption that have fewer than 4 networks in a group are left out" in entry.rule
     whole = judged(tables.of(tables.runs.assign(auc=tables.runs["auc"] + against)))
     assert whole["auc"].verdict == "not reproduced"
 

@@ -223,7 +223,7 @@ def test_correlation_of_the_figure_is_that_of_the_claim():
     claims = judge(whole)
     [claim] = [claim for claim in claims if claim.id == "ensemble.generalization"]
     shown = drawn(whole, claims)["figure_2b"].figure.get_suptitle().replace("\N{MINUS SIGN}", "-")
-    assert f": ρ {claim.value:.2f} [{claim.low:.2f}, {claim.high:.2f}]" in shown
+    assert f": ρ {claim.value:.3f} [{claim.low:.3f}, {claim.high:.3f}]" in shown
 
 
 def test_clusters_that_the_claim_found_are_marked():

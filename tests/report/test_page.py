@@ -193,7 +193,7 @@ def test_networks_trained_twice_count_once():
 
 def test_each_part_of_a_claim_has_its_p():
     html = render(tables({"memorization": 4}))
-    assert all(f'<th scope="col">{head}</th>' in html for head in ("By its interval", "Effect size", "p"))
+    assert all(f'<th scope="col">{head}</th>' in html for head in ("By the interval alone", "Effect size", "p"))
 
 
 def test_patience_stands_beside_what_stopping_would_have_cost():
@@ -333,7 +333,7 @@ def test_the_checklist_is_answered(text):
     ((True, True), "deviation for each channel. "),
     ((np.nan, np.nan), "deviation for each channel. "),  # runs that are older than the key
     ((False, False), "Pixels lie between 0 and 1. "),
-    ((True, False), "deviation for each channel, or lie between 0 and 1, as a section's settings say"),
+    ((True, False), "deviation for each channel, or lie between 0 and 1, as an experiment's settings say"),
 ])  # fmt: skip
 def test_the_checklist_says_how_pixels_were_scaled(normalize, told):
     whole = tables({"memorization": 2})
@@ -343,8 +343,8 @@ def test_the_checklist_says_how_pixels_were_scaled(normalize, told):
 
 
 @pytest.mark.parametrize(("monitor", "told"), [
-    (np.nan, "None is needed: no setting and no stopping depends on test images"),
-    ("train/loss", "None is needed: no setting and no stopping depends on test images"),
+    (np.nan, "No test image decided a setting or the end of a training"),
+    ("train/loss", "No test image decided a setting or the end of a training"),
     ("test/loss", "There is none: 2 runs could be stopped by their results on the test images"),
 ])  # fmt: skip
 def test_the_checklist_says_whether_test_images_ended_trainings(monitor, told):

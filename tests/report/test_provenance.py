@@ -40,12 +40,12 @@ def test_the_page_says_what_a_folder_of_images_is_and_of_how_many_images_a_part_
 
 def test_time_is_summed_for_each_device():
     runs = tables({"memorization": 1}).runs
-    clock = "training 4.5 s, measuring 1.5 s by the clock"
+    clock = "training 4.5 s, measuring 1.5 s of wall-clock time"
     assert compute(runs) == f"cpu (x86_64, 1 thread): {clock}, 6.0 s of device time, summed over 3 runs"
     assert compute(runs, brief=True) == "cpu (x86_64, 1 thread): 6.0 s"
     runs.loc[0, ["device.type", "device.name"]] = "cuda", "H100"
     runs["config.trainer.devices"] = [4, "auto", 1]
-    assert "cuda (H100): training 1.5 s, measuring 0.5 s by the clock, 6.5 s of device time" in compute(runs)
+    assert "cuda (H100): training 1.5 s, measuring 0.5 s of wall-clock time, 6.5 s of device time" in compute(runs)
     assert "4.0 s of device time, summed over 2 runs" in compute(runs)
     assert compute(runs[["run"]]) == "not recorded"
 

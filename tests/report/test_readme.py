@@ -131,7 +131,8 @@ class Prose:
 def check_reduction(prose, runs):
     """How the experiments are smaller than the paper's."""
     [reduced, accuracy] = prose.take(
-        r"reduced: ([\d,]+) training images.*?, fewer epochs.*?, and\s+on CIFAR-10 .* trained to at least (\d+) % training"
+        r"reduced: ([\d,]+) training images.*?, fewer epochs.*?, and\s+on CIFAR-10 .* trained to at least (\d+) % "
+        r"training"
     )
     judged = runs[~runs["experiment"].isin(["single", "tuning", "early_stopping_grid"])]
     assert set(judged["config.data.train_samples"]) == {int(reduced.replace(",", ""))}

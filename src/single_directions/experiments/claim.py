@@ -19,7 +19,7 @@ NEGATIVE, POSITIVE, SUBSTANTIAL, ALIKE = (-inf, 0.0), (0.0, inf), (MARGIN, inf),
 RULE = (
     "{yes} where the 95 % interval {every}lies wholly {where} and its p{corrected} is below 0.05; {no} where {an} "
     "interval lies wholly outside and its p{so_corrected} is below 0.05; otherwise, or with fewer than 4 "
-    "networks a side, inconclusive{few}"
+    "networks in a group, inconclusive{few}"
 )
 CHECK = "met where the 95 % interval {every}lies wholly {where}; not met where {an} interval lies wholly outside{few}"
 
@@ -87,7 +87,7 @@ class Claim:
             no="does not hold" if own else "not reproduced",
             every=f"of every one of the {self.several} judged " if parts > 1 else "",
             an="any such" if parts > 1 else "the",
-            few=f"; {self.several} that have fewer than 4 networks a side are left out" if parts > 1 else "",
+            few=f"; {self.several} that have fewer than 4 networks in a group are left out" if parts > 1 else "",
             where=self.where,
             corrected=corrected,
             so_corrected=", so corrected," if corrected else "",
@@ -106,7 +106,7 @@ class Part(Estimate):
 class Outcome(Part):
     """The part of a finding that decides: the weakest or, of parts against the claim, the farthest from its region.
 
-    Parts with fewer than 4 networks a side are left out, unless all have fewer. `n` is the smallest of those judged.
+    Parts with fewer than 4 networks in a group are left out, unless all have fewer. `n` is the least of those judged.
     `p` is the largest p of all parts. For a refuted claim it is the smallest p of the parts outside the region, times
     the number of parts (Bonferroni's). It is NaN for what is not judged.
 

@@ -139,7 +139,7 @@ CLAIMS = (
         paper="the point in training at which the AUC began to drop was the same point that the train and test loss "
         "started to diverge",
         statistic="share of the trainings whose losses diverge in which the normalized AUC turns down near the "
-        "divergence: within 2 epochs of it, or within 10 % of the epochs up to it",
+        "divergence: before or after it by at most 2 epochs, or by at most 10 % of the epochs up to it",
         where="above one half",
         region=(0.5, inf),
         find=downturn,
@@ -207,7 +207,7 @@ def draw_grid(section: Section) -> Iterator[Picture]:
     rows = [row(one, one.runs["run"].map(found)) for one in conditions]
     known = {one.label: shown for one, shown in zip(conditions, rows, strict=True) if shown is not None}
     if known:
-        marked = [(PAPERS_SPEARMAN, "the paper's"), (0.0, "no correlation")]
+        marked = [(PAPERS_SPEARMAN, f"paper: {number(PAPERS_SPEARMAN)}"), (0.0, "no correlation")]
         column = Column(list(known.values()), "ρ of normalized AUC and test loss", (-1, 1), marked)
         yield Picture(
             f"figure_3_grid{section.suffix}",

@@ -239,7 +239,7 @@ def _extremes(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
 
 def _scatter(section: Section, ensemble: pd.DataFrame, name: str) -> Picture:
     claim = next((claim for claim in section.claims if claim.id.endswith(".generalization")), None)
-    rho = f": ρ {interval(claim, 2)}" if claim and np.isfinite(claim.value) else ""
+    rho = f": ρ {interval(claim)}" if claim and np.isfinite(claim.value) else ""
     found: dict[str, Any] = claim.details["clusters"] if claim else {"number": 0}
     groups, legend = None, "cluster"
     if found["number"] > 1:

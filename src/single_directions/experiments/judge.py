@@ -259,15 +259,15 @@ def _caveats(result: Outcome, claim: Claim, family: int) -> Iterator[str]:
     if result.left_out:
         names = some([f"{label} ({n})" for label, n in result.left_out.items()])
         left_out = f"{len(result.left_out)} of {parts} {claim.several} left out"
-        yield f"{left_out}, with fewer than {LEAST_NETWORKS} networks a side: {names}"
+        yield f"{left_out}, with fewer than {LEAST_NETWORKS} networks in a group: {names}"
     elif parts and result.n < LEAST_NETWORKS:
-        one = f"{count(result.n, 'network')} a side, fewer than {LEAST_NETWORKS}"
-        several = f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks a side"
+        one = f"{count(result.n, 'network')} in a group, fewer than {LEAST_NETWORKS}"
+        several = f"none of the {parts} {claim.several} has {LEAST_NETWORKS} networks in a group"
         yield f"{one if parts == 1 else several}, so there is no verdict"
     # Of a single network nothing is compared.
     if unpaired := [label for label, part in result.parts.items() if part.shared and part.n > 1]:
         yield (
-            f"{'; '.join(unpaired)}: the two sides share fewer than {LEAST_NETWORKS} seeds, so all networks are "
+            f"{'; '.join(unpaired)}: the two groups share fewer than {LEAST_NETWORKS} seeds, so all networks are "
             "compared as independent groups (Welch), not within seeds"
         )
     if result.n >= LEAST_NETWORKS and not isfinite(result.value):

@@ -89,7 +89,7 @@ CLAIMS = (
     Claim(
         name="test_accuracy",
         role="check",
-        paper="networks trained on corrupted labels cannot generalize",
+        paper="networks trained on corrupted labels generalize worse",
         statistic="test accuracy with true labels minus that with corrupted labels",
         where="above 0",
         region=POSITIVE,

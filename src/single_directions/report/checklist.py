@@ -25,29 +25,30 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
         "Units of a trained network are clamped one after another in random order, in evaluation mode, after the "
         "activation function. Accuracy is taken on training images, against the labels that the network was trained "
         "on. Networks: "
-        f"{_networks(done)}. Each section lists its settings.{follows if papers else ''}",
+        f"{_networks(done)}. The part on each experiment lists its settings.{follows if papers else ''}",
     )
     data = sorted({section.brief for section in sections if not section.runs.empty})
     yield Fact(
         "Which data, and how are they split?",
         f"{', '.join(data) or 'None yet'}. {_split(done)}Where only a part of the images was used, it was drawn at "
-        "random by `data.seed`, balanced by class. There is no random augmentation unless a section's "
-        "settings say so. Each section gives the numbers of images and a hash of the training subset and its labels.",
+        "random by `data.seed`, balanced by class. There is no random augmentation unless an "
+        "experiment's settings say so. The part on each experiment gives the numbers of images and a hash of the "
+        "training subset and its labels.",
     )
     yield Fact(
         "Is there a validation set?",
-        f"{_stopped_by_test(done)}, which give the test loss, test accuracy and generalization error that the claims "
-        "are about. Where a setting was chosen by accuracy on held-out training images, `docs/planned_runs.md` says "
-        "so.",
+        f"{_stopped_by_test(done)}. Test images give the test loss, test accuracy and generalization error that the "
+        "claims are about. Some settings were chosen by accuracy on held-out training images; `docs/planned_runs.md` "
+        "says which.",
     )
     if papers:
         yield Fact(
             "Which hyperparameters were tried, and how was one chosen?",
             "The paper does not state optimizer and learning rate. Those of the configuration are the setting of a "
             "small grid (`conf/experiment/tuning.yaml`) that needs the fewest epochs to reach 99 % training accuracy "
-            "on true labels; among equals, the one with the least training loss. Where a command sets others, "
-            "`docs/planned_runs.md` says how they were chosen if the run is the project's own. Nothing was chosen by "
-            "how a claim comes out. Each section lists all settings.",
+            "on true labels; among equals, the one with the least training loss. Where a command of the project sets "
+            "others, `docs/results/tuning.md` or `docs/planned_runs.md` says how they were chosen. Nothing was chosen "
+            "by how a claim comes out. The part on each experiment lists all settings.",
         )
     numbers = "; ".join(
         "; ".join([f"{section.experiment.name}, {section.title}: {len(section.runs)} done", *section.not_done])
@@ -65,8 +66,8 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
         "area under accuracy against the fraction of units clamped, 0 to 1, averaged over a network's orderings. "
         f"Normalized AUC: divided by the accuracy with nothing clamped{', as in Figures 2 and 3' if papers else ''}. "
         f"{_estimated(sections)}Generalization error: train minus test accuracy. Clusters of an ensemble: a Gaussian "
-        "mixture of 1 to 3 components of equal covariance; the fewest such that no other number has a BIC lower by "
-        "more than 10. The rule of each verdict stands beside it.",
+        "mixture of 1 to 3 components of equal covariance; a smaller number of components is preferred unless a larger "
+        "one has a BIC lower by more than 10. The rule of each verdict is shown with it.",
     )
     yield Fact(
         "What is the spread, and over what?",
@@ -82,15 +83,15 @@ def checklist(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]
             "Each of the paper's nine panels has one main claim. Their p values are corrected for nine claims "
             "(Bonferroni), whether or not all were run, so that no verdict depends on what else was run. An experiment "
             "beyond the paper is corrected for its own claims, and so are the further claims of an experiment. What "
-            "a figure takes for granted, such as that networks know their training images, is checked but is not a "
-            "claim.",
+            "a figure takes for granted, such as that networks reach a training accuracy of about 1, is checked but is "
+            "not a claim.",
         )
     yield Fact("What did it take to compute?", compute(done) if len(done) else "Nothing yet.")
     yield Fact(
         "Where are code, networks and results?",
         "Code and configuration are in the repository that made this page. `pyproject.toml` states the versions it "
-        "needs; each section states those it ran with. Each run's folder holds its configuration, its epochs, its "
-        "curve, its summary and its network (`last.ckpt`).",
+        "needs; the part on each experiment states those it ran with. Each run's folder holds its configuration, its "
+        "epochs, its curve, its summary and its network (`last.ckpt`).",
     )
 
 
@@ -115,7 +116,7 @@ def _split(done: pd.DataFrame) -> str:
         if normalized.all():
             sentences.append(f"{scaled}. ")
         elif normalized.any():
-            sentences.append(f"{scaled}, or lie between 0 and 1, as a section's settings say (`data.normalize`). ")
+            sentences.append(f"{scaled}, or lie between 0 and 1, as an experiment's settings say (`data.normalize`). ")
         else:
             sentences.append("Pixels lie between 0 and 1. ")
     return "".join(sentences)
@@ -126,7 +127,7 @@ def _stopped_by_test(done: pd.DataFrame) -> str:
     monitored = done.get("config.early_stopping.monitor", pd.Series(dtype=str)).dropna().astype(str)
     stopped = int(monitored.str.startswith("test/").sum())
     if not stopped:
-        return "None is needed: no setting and no stopping depends on test images"
+        return "No test image decided a setting or the end of a training"
     return f"There is none: {count(stopped, 'run')} could be stopped by their results on the test images"
 
 

@@ -32,8 +32,8 @@ def all_claims(sections: Sequence[Section]) -> Iterator[Block]:
     if not claims:
         yield Block(text=("No run is done yet that a claim can be judged by.",))
     if any(REDUCED in judgement.caveats for _, judgement in claims):
-        yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. Each "
-                          "section says what differs.",))  # fmt: skip
+        yield Block(text=("(reduced): the data, the network or the training are smaller than in the paper. The "
+                          "part on each experiment says what differs.",))  # fmt: skip
     for place, (heading, meaning) in enumerate(GROUPS):
         if rows := [_row(section, judgement) for section, judgement in claims if _group(judgement) == place]:
             first, style = ("Experiment", "claims own") if place == OWN else ("Figure", "claims")
@@ -168,12 +168,12 @@ def _details(judgement: Judgement) -> Iterator[Block]:
              f"{part.p:.3g}" if isfinite(part.p) else "–")
             for name, part in judgement.parts.items()
         ]  # fmt: skip
-        heads = ("Part", "Value [95 % interval]", "n", "By its interval", "Effect size", "p")
+        heads = ("Level or setting", "Value [95 % interval]", "n", "By the interval alone", "Effect size", "p")
         yield Block(table=table(heads, rows, "details"))
     if "by_raw_auc" in details:
         rows = [(name, interval_cell(part), part.n) for name, part in details["by_raw_auc"].items()]
         text = "With the raw AUC, which is not divided by the accuracy with nothing clamped:"
-        yield Block(text=(text,), table=table(("Part", "Value [95 % interval]", "n"), rows, "details"))
+        yield Block(text=(text,), table=table(("Level or setting", "Value [95 % interval]", "n"), rows, "details"))
     if "partial" in details:
         rows = [(name, interval_cell(part)) for name, part in _correlations(details).items()]
         heads = ("Correlation of AUC and generalization error", "Value [95 % interval]")

@@ -25,8 +25,9 @@ MEASURED = (
     "them are clamped. If accuracy falls early, the network relies strongly on single directions."
 )
 PAPER = (
-    "A reproduction of Morcos, Barrett, Rabinowitz and Botvinick, “On the importance of single directions for "
-    f"generalization” (arXiv 1803.06959). {MEASURED} Each claim of the paper is judged by a rule that stands beside it."
+    "A reproduction of the first, short version of Morcos, Barrett, Rabinowitz and Botvinick, “On the importance of "
+    "single directions for generalization”. What it does not state is taken from the later version, arXiv 1803.06959. "
+    f"{MEASURED} Each claim of the paper is judged by a written rule, shown with the figures of its experiment."
 )
 WORDS = {
     "AUC": "The area under the curve of accuracy against the fraction of units clamped, from 0 to 1. The higher it is, "
@@ -34,7 +35,7 @@ WORDS = {
     "Normalized AUC": "The AUC divided by the accuracy with nothing clamped.",
     "Corrupted labels": "Training labels that were shuffled among themselves. A network can only memorize them.",
     "[0.17, 0.20]": "A 95 % confidence interval.",
-    "n": "The number of networks, each trained with another seed; in a comparison, the number on the side with fewer.",
+    "n": "The number of networks, each trained with another seed; in a comparison, the number in the smaller group.",
 }
 VERDICTS = {
     "reproduced, holds": "The interval lies wholly where the claim says, and p, corrected for the number of claims, is "
@@ -42,6 +43,10 @@ VERDICTS = {
     "not reproduced, does not hold": "The interval lies wholly outside the region that the claim names, and p, "
     "corrected for the number of claims, is below 0.05.",
     "inconclusive": "The runs show neither.",
+    "The least clear of several": "Where a claim is about several levels or settings, each of them is judged. The "
+    "number shown is that of the one for which the claim is least certain.",
+    "met, not met, undecided": "The same for checks. A check is what a figure takes for granted, not a claim; its p is "
+    "not corrected.",
     "Links in the first column": "They lead to the experiment's figures, the rule of each verdict, its most likely "
     "reason where one is given, and the commands that make the numbers.",
 }
@@ -54,34 +59,41 @@ FOOTER = (
 
 
 def page_of(tables: Tables, sections: Sequence[Section], figures: Sequence[Sequence[Figure]], about: str = "") -> Page:
-    """The view, the same for the same tables. `figures` has those of each section, `about` is told at the top."""
+    """The view, the same for the same tables.
+
+    `figures` has those of each section. `about` is told at the top; with it the page does not list the paper's
+    experiments that were not run.
+    """
     runs = tables.runs
     of_paper = any(section.experiment.figure for section in sections)
     claims = [claim for section in sections for claim in section.claims]
     return Page(
         title="How much do networks rely on single directions?",
         intro=tuple(filter(None, (PAPER if of_paper else MEASURED, about))),
-        tiles=tuple(_tiles(runs, sections, of_paper)),
+        tiles=tuple(_tiles(runs, sections)),
         words=tuple(Fact(word, text) for word, text in (WORDS | (VERDICTS if claims else {})).items()),
         claims=tuple(all_claims(sections)) if of_paper or claims else (),
         runs=_summary(sections),
         sections=tuple(_section(section, own) for section, own in zip(sections, figures, strict=True)),
         tuning=tuple(tuning(tables)),
-        rest=tuple(filter(None, (changed(claims), *_rest(runs, of_paper)))),
+        rest=tuple(filter(None, (changed(claims), *_rest(runs, of_paper and not about)))),
         checklist=tuple(checklist(runs, sections)),
         footer=FOOTER,
     )
 
 
-def _tiles(runs: pd.DataFrame, sections: Sequence[Section], of_paper: bool) -> Iterator[Fact]:
+def _tiles(runs: pd.DataFrame, sections: Sequence[Section]) -> Iterator[Fact]:
     """The numbers at the top."""
-    leanings = [leaning(claim) for section in sections for claim in section.claims if claim.counts]
-    if of_paper:
+    main = [claim for section in sections for claim in section.claims if claim.counts]
+    if main:
+        leanings = [leaning(claim) for claim in main if claim.measured]
         yield Fact("main claims that hold", str(leanings.count("yes")))
         yield Fact("do not hold", str(leanings.count("no")))
         yield Fact("inconclusive", str(leanings.count("open")))
+        if unmeasured := len(main) - len(leanings):
+            yield Fact("not measured", str(unmeasured))
     yield Fact("networks measured", f"{int((runs['state'] == 'done').sum()) - len(first_of(runs)):,}")
-    if of_paper:
+    if main:
         in_paper = {section.experiment.name for section in sections if section.experiment.papers}
         yield Fact("experiments of the paper", f"{len(in_paper)} of {len(papers())}")
     else:
@@ -100,7 +112,7 @@ def _summary(sections: Sequence[Section]) -> Table:
         )
         for section in sections
     ]
-    return table(("Figure", "Experiment", "Networks", "Finished", "Hardware and its time"), rows, "runs")
+    return table(("Figure", "Experiment", "Networks", "Finished", "Hardware and compute time"), rows, "runs")
 
 
 def _section(section: Section, figures: Sequence[Figure]) -> SectionView:

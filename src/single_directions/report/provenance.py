@@ -74,7 +74,7 @@ def finished(runs: pd.DataFrame) -> str:
 
 
 def compute(runs: pd.DataFrame, brief: bool = False) -> str:
-    """Time summed over runs, for each device: by the clock and of all its devices; if `brief`, the latter alone."""
+    """Time summed over runs, for each device: wall-clock and device time; if `brief`, the latter alone."""
     keys = [key for key in ("device.type", "device.name", "device.threads") if key in runs]
     times = dict(_group(runs, "seconds"))
     if not keys or not times:
@@ -86,7 +86,7 @@ def compute(runs: pd.DataFrame, brief: bool = False) -> str:
         seconds = {name: times[name][group.index] for name in times}
         taken = duration(_device_seconds(group, seconds))
         clock = ", ".join(f"{name} {duration(values.sum())}" for name, values in seconds.items())
-        whole = f"{clock} by the clock, {taken} of device time, summed over {count(len(group), 'run')}"
+        whole = f"{clock} of wall-clock time, {taken} of device time, summed over {count(len(group), 'run')}"
         devices.append(f"{device['device.type']} ({device.get('device.name')}{threads}): {taken if brief else whole}")
     return "; ".join(devices)
 

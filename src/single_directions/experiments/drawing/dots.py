@@ -68,13 +68,13 @@ def _draw_column(axes: Axes, column: Column) -> None:
     for height, row in enumerate(column.rows):
         if row is None:
             continue
-        offsets = height + 0.16 * np.linspace(-1, 1, len(row.values)) * (len(row.values) > 1)
+        offsets = height + 0.28 * np.linspace(-1, 1, len(row.values)) * (len(row.values) > 1)
         axes.scatter(row.values, offsets, s=12, color=row.colour, alpha=0.55, linewidths=0)
         if np.isfinite([row.low, row.high]).all():
             ends = np.clip([row.low, row.high], *(column.limits or (-np.inf, np.inf)))
             axes.plot(ends, [height, height], color=row.colour, linewidth=1.6)
         axes.plot(
-            row.mean, height, marker="D", markersize=5, color=row.colour, markeredgecolor=row.colour,
+            row.mean, height, marker="D", markersize=4, color=row.colour, markeredgecolor=row.colour,
             markerfacecolor="white" if row.hollow else row.colour,
         )  # fmt: skip
     axes.set_xlabel(column.xlabel)

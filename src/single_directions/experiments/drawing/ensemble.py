@@ -51,7 +51,7 @@ def leverage_figure(names: Sequence[str], without: ArrayLike, whole: float, titl
     axes.scatter(range(len(order)), values[order], s=12, color=colours, zorder=3)
     axes.set(xlabel="network that is left out, sorted by ρ", ylabel="ρ without this network")
     axes.set_xticks([])
-    axes.margins(0.05, 0.2)
+    axes.margins(0.05, 0.3)
     heights = _heights(values, whole, [index for index in order if index in strongest], np.ptp(axes.get_ylim()))
     for place, index in enumerate(order):
         if index in heights:
