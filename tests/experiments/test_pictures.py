@@ -222,7 +222,7 @@ def test_correlation_of_the_figure_is_that_of_the_claim():
     whole = tables({"ensemble": 4})
     claims = judge(whole)
     [claim] = [claim for claim in claims if claim.id == "ensemble.generalization"]
-    shown = drawn(whole, claims)["figure_2b"].figure.get_suptitle().replace("\N{MINUS SIGN}", "-")
+    shown = " ".join(drawn(whole, claims)["figure_2b"].figure.get_suptitle().replace("\N{MINUS SIGN}", "-").split())
     assert f": ρ {claim.value:.3f} [{claim.low:.3f}, {claim.high:.3f}]" in shown
 
 
