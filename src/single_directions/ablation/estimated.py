@@ -101,7 +101,7 @@ class AblationEstimate:
     def curve_se(self) -> Tensor:
         """float64, (points,), the standard error of `curve`."""
         points = range(len(self.units_ablated))
-        return torch.tensor([self._error(self._influence(point)) for point in points], dtype=torch.float64)
+        return torch.tensor([self._error(self._at(point)) for point in points], dtype=torch.float64)
 
     @property
     def accuracy(self) -> float:
@@ -162,10 +162,8 @@ class AblationEstimate:
                 "settings and seed"
             )
         earlier = replace(earlier, classes=self.classes, class_counts=self.class_counts)
-        return {
-            name: Value(self._values[name].value - earlier._values[name].value, self._error(own - other))
-            for name, own, other in ((name, self._influences[name], earlier._influences[name]) for name in NAMES)
-        }
+        changes = {name: self._numbers[name] - earlier._numbers[name] for name in NAMES}
+        return {name: Value(change.value, self._error(change)) for name, change in changes.items()}
 
     def to_frame(self) -> pd.DataFrame:
         """A table with a row for each point: units_ablated, fraction_ablated, accuracy, accuracy_se."""
@@ -208,40 +206,26 @@ class AblationEstimate:
 
     @cached_property
     def _values(self) -> dict[str, Value]:
-        auc = float(weights(self.units_ablated, self.units) @ self.curve)
-        accuracy, floor = float(self.curve[0]), float(self.curve[-1])
-        values = {
-            "auc": auc,
-            "auc_normalized": auc / accuracy if accuracy > 0 else math.nan,
-            "auc_corrected": (auc - floor) / (accuracy - floor) if accuracy - floor > _ROUNDING else math.nan,
-            "accuracy": accuracy,
-        }
-        return {name: Value(value, self._error(self._influences[name])) for name, value in values.items()}
+        return {name: Value(number.value, self._error(number)) for name, number in self._numbers.items()}
 
     @cached_property
-    def _influences(self) -> dict[str, _Influence]:
-        """How much each answer adds to the error of each number, to first order."""
+    def _numbers(self) -> dict[str, _Number]:
+        """By `NAMES`."""
         share = weights(self.units_ablated, self.units)
-        accuracy, floor = self._influence(0), self._influence(-1)
+        accuracy, floor = self._at(0), self._at(-1)
         auc = accuracy * float(share[0]) + floor * float(share[-1])
         if self.right.numel():
-            auc += _Influence(torch.zeros_like(accuracy.image), share[self.points] * self._residuals)
-        level, bottom = float(self.curve[0]), float(self.curve[-1])
-        area = float(share @ self.curve)
-        normalized = (auc - accuracy * (area / level)) * (1 / level) if level > 0 else auc * math.nan
-        corrected = auc * math.nan
-        if level - bottom > _ROUNDING:
-            ratio = (area - bottom) / (level - bottom)
-            corrected = (auc - floor - (accuracy - floor) * ratio) * (1 / (level - bottom))
-        return dict(zip(NAMES, (auc, normalized, corrected, accuracy), strict=True))
+            auc += _Number(0.0, torch.zeros_like(accuracy.image), share[self.points] * self._residuals)
+        auc = auc._replace(value=float(share @ self.curve))
+        return dict(zip(NAMES, (auc, auc / accuracy, (auc - floor) / (accuracy - floor), accuracy), strict=True))
 
-    def _influence(self, point: int) -> _Influence:
-        """That of the accuracy at one point."""
-        none = torch.zeros_like(self.right, dtype=torch.float64)
+    def _at(self, point: int) -> _Number:
+        """The accuracy at one point."""
+        value, none = float(self.curve[point]), torch.zeros_like(self.right, dtype=torch.float64)
         if point % len(self.units_ablated) in (0, len(self.units_ablated) - 1):
             right = (self.intact if point == 0 else self.ablated).double()
-            return _Influence(self._strata.weights * (right - self.curve[point]) / len(right), none)
-        return _Influence(none.sum(1), torch.where(self.points == point, self._residuals, none))
+            return _Number(value, self._strata.weights * (right - self.curve[point]) / len(right), none)
+        return _Number(value, none.sum(1), torch.where(self.points == point, self._residuals, none))
 
     @cached_property
     def _residuals(self) -> Tensor:
@@ -251,8 +235,8 @@ class AblationEstimate:
         exact = (drawn / (drawn - 1).clamp_min(1)).sqrt()  # the mean was fitted to these answers
         return self._strata.weights[:, None] * (self.right.double() - self.curve[self.points]) / counts * exact
 
-    def _error(self, influence: _Influence) -> float:
-        """The standard error that influences add up to.
+    def _error(self, number: _Number) -> float:
+        """The standard error of a number.
 
         Of n images drawn from N, with f = n / N: (1 - f) times the variance between images, those of a class if classes
         are known, plus f times the variance between the masks of an image (Cochran, Sampling Techniques, 10.3). Squared
@@ -261,10 +245,10 @@ class AblationEstimate:
         images counts instead.
         """
         clusters = int(self.cluster.max()) + 1
-        masks = influence.mask
+        masks = number.mask
         if symmetric(self.units_ablated, self.units):  # each second mask mirrors the one before
-            number = math.ceil(masks.shape[1] / 2)
-            masks = pad(masks, (0, masks.shape[1] % 2)).unflatten(1, (number, 2)).sum(-1)
+            pairs = math.ceil(masks.shape[1] / 2)
+            masks = pad(masks, (0, masks.shape[1] % 2)).unflatten(1, (pairs, 2)).sum(-1)
 
         def spread(totals: Tensor) -> float:
             if clusters == self.images:
@@ -272,7 +256,7 @@ class AblationEstimate:
             sums = totals.new_zeros(clusters).index_add_(0, self.cluster, totals)
             return float(sums.square().sum()) * clusters / max(1, clusters - 1)
 
-        total = influence.image + influence.mask.sum(1)
+        total = number.image + number.mask.sum(1)
         if masks.shape[1] < 2:  # masks cannot be told from images
             within = spread(masks.sum(1))
         else:  # images of a cluster have the same masks, so their influences add up
@@ -286,17 +270,28 @@ class AblationEstimate:
         return math.sqrt((1 - fraction) * between + fraction * within)
 
 
-class _Influence(NamedTuple):
-    """Of each image, (images,), and of each of its masks, (images, masks), float64."""
+class _Number(NamedTuple):
+    """A number, and what each image, (images,), and each of its masks, (images, masks), adds to its error.
 
+    All float64; the error is that to first order.
+    """
+
+    value: float
     image: Tensor
     mask: Tensor
 
-    def __add__(self, other: _Influence) -> _Influence:  # type: ignore[override]
-        return _Influence(self.image + other.image, self.mask + other.mask)
+    def __add__(self, other: _Number) -> _Number:  # type: ignore[override]
+        return _Number(self.value + other.value, self.image + other.image, self.mask + other.mask)
 
-    def __sub__(self, other: _Influence) -> _Influence:
+    def __sub__(self, other: _Number) -> _Number:
         return self + other * -1.0
 
-    def __mul__(self, factor: float) -> _Influence:  # type: ignore[override]
-        return _Influence(self.image * factor, self.mask * factor)
+    def __mul__(self, factor: float) -> _Number:  # type: ignore[override]
+        return _Number(self.value * factor, self.image * factor, self.mask * factor)
+
+    def __truediv__(self, other: _Number) -> _Number:
+        """NaN where the other is 0."""
+        if other.value <= _ROUNDING:
+            return self * math.nan
+        ratio = self.value / other.value
+        return ((self - other * ratio) * (1 / other.value))._replace(value=ratio)
