@@ -194,7 +194,7 @@ def _wandb_logger(config: dict[str, Any], settings: dict[str, Any], name: str, f
         "config": config,
         **{key: value for key, value in settings.items() if key != "_target_"},
     }
-    with _opened(folder, "run", keys.get("mode"), keys.get("project"), about) as (run, repeats):
+    with _opened(folder, "run", about, keys.get("mode"), keys.get("project")) as (run, repeats):
         run.define_metric("epoch")
         # Numbers of epochs have a slash in their names. W&B's summary holds those of the run, as in summary.json.
         for group in (*SPLITS, "ablation"):
@@ -245,8 +245,6 @@ def record_experiment(
     tables: Mapping[str, pd.DataFrame],
     claims: list[dict[str, Any]],
     folder: Path,
-    mode: str | None = None,
-    project: str | None = None,
 ) -> None:
     """Put what a report says about an experiment into a W&B run, in the group of the experiment's runs.
 
@@ -256,13 +254,12 @@ def record_experiment(
         tables: by name.
         claims: as in `claims.json`: a table of them, and the verdict on each in the W&B summary.
         folder: the report's; W&B's files go to `folder`/wandb. A report made again goes on in the same W&B run.
-        mode, project: as `tracking.mode` and `tracking.project`.
 
     Raises:
         BadInput: W&B cannot start, as without a key or a network when online.
     """
     about = {"group": experiment, "name": f"{experiment}, report", "job_type": "report", "config": {}}
-    with _opened(folder, f"report-{experiment}", mode, project, about) as (run, _):
+    with _opened(folder, f"report-{experiment}", about) as (run, _):
         import wandb
 
         cells = pd.DataFrame(claims).map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
@@ -288,7 +285,7 @@ def _verdicts(claims: list[dict[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _opened(
-    folder: Path, purpose: str, mode: str | None, project: str | None, about: dict[str, Any]
+    folder: Path, purpose: str, about: dict[str, Any], mode: str | None = None, project: str | None = None
 ) -> Iterator[tuple[Any, bool]]:
     """Within it a W&B run is open: a new one, or the one opened before in this folder for this purpose.
 
