@@ -18,7 +18,8 @@ from single_directions.experiments.sweeps import is_own
 from single_directions.experiments.tables import Tables
 from single_directions.report.page import page_of
 from single_directions.report.reasons import ABOUT, HISTORY, REASONS, read_about, read_notes, with_notes
-from single_directions.report.render import TUNING, html, markdown
+from single_directions.report.render import html, markdown
+from single_directions.report.tuning import TUNING
 from single_directions.report.views import Figure
 from single_directions.runs.folder import write_json, write_text
 

@@ -16,8 +16,7 @@ from single_directions.report.blocks import blocks, equal_loss
 from single_directions.report.checklist import checklist
 from single_directions.report.judgement import all_claims, changed, judged, leaning
 from single_directions.report.provenance import command_for, compute, finished, provenance
-from single_directions.report.tuning import NAME as TUNING
-from single_directions.report.tuning import tuning
+from single_directions.report.tuning import TUNING, tuning
 from single_directions.report.views import Block, Cell, Fact, Figure, Page, SectionView, Table, table
 
 MEASURED = (

@@ -5,10 +5,8 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from single_directions.report.tuning import TUNING
 from single_directions.report.views import Page
-
-TUNING = "tuning"
-"""The id of the tuning's part of the page, and the name of its Markdown file."""
 
 
 def html(page: Page) -> str:

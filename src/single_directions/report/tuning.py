@@ -12,7 +12,8 @@ from single_directions.experiments.tables import Tables
 from single_directions.experiments.wording import number, place
 from single_directions.report.views import Block, Cell, table
 
-NAME = "tuning"
+TUNING = "tuning"
+"""The name of the experiment and of its Markdown file, and the id of its part of the page."""
 REACHED = 0.99
 """Training accuracy."""
 HEADS = ("Setting", "Seed", "Epochs to 99 %", "Epochs trained", "Training accuracy", "Training loss", "Chosen")
@@ -25,7 +26,7 @@ RULE = (
 
 def tuning(tables: Tables) -> Iterator[Block]:
     """The rule, and a table per network and data set: one row per setting, the chosen one marked."""
-    runs = tables.runs[(tables.runs["state"] == "done") & (tables.runs["experiment"] == NAME)]
+    runs = tables.runs[(tables.runs["state"] == "done") & (tables.runs["experiment"] == TUNING)]
     if runs.empty or not {OPTIMIZER, LEARNING_RATE} <= set(runs):
         return
     yield Block(text=(RULE,))
