@@ -9,15 +9,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, Subset
 
 from single_directions.ablation import AblationCurve, AblationEstimate, ablation_curve, unit_importance
 from single_directions.ablation.measurement import METHODS
-from single_directions.data.images import Batch
-from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
 from single_directions.experiments.drawing.ablation import curve_figure
 from single_directions.experiments.drawing.style import save
+from single_directions.runs.build import sample_of
 from single_directions.runs.folder import write_json, write_text
 from single_directions.runs.precise import areas, precise_auc
 from single_directions.runs.target import Target, load_target
@@ -109,10 +107,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise BadInput(f"--output {output} cannot be written ({error.strerror})") from error
     split = target.data.train_plain if arguments.split == "train" else target.data.test
-    images: Dataset[Batch] = split
-    if keys["samples"] is not None:
-        chosen = class_balanced_subset(split.labels, keys["samples"], keys["seed"], "--samples")
-        images = Subset(split, chosen.tolist())
+    images = sample_of(split, keys["samples"], keys["seed"], "--samples")
     loader = measuring_loader(target.data, images)
     try:
         network = target.network.to(arguments.device)

@@ -19,7 +19,7 @@ from single_directions.ablation import Site, ablation_auc, resolve_sites
 from single_directions.ablation.measurement import METHODS
 from single_directions.ablation.orderings import grid
 from single_directions.ablation.sites import ForwardFailed
-from single_directions.data import DataSet, collate
+from single_directions.data import DataSet, LabelledImages, collate
 from single_directions.data.images import Batch
 from single_directions.data.labels import class_balanced_subset
 from single_directions.errors import BadInput, one_line
@@ -85,7 +85,7 @@ def build(config: dict[str, Any]) -> Parts:
     sites = _sites(network, ablation["sites"], few[0])
     _check_points(sum(site.units for site in sites), ablation["points"])
     optimizer, scheduler = _try_steps(config, network)
-    measured = _measured(data, ablation["samples"], ablation["seed"])
+    measured = sample_of(data.train_plain, ablation["samples"], ablation["seed"], "ablation.samples")
     every_epoch, stopper = _every_epoch(ablation, network, few), _stopper(config["early_stopping"])
     return Parts(data, network, optimizer, scheduler, sites, measured, every_epoch, stopper)
 
@@ -212,9 +212,8 @@ def _try_steps(config: dict[str, Any], network: nn.Module) -> tuple[Callable[...
     return optimizer, scheduler
 
 
-def _measured(data: DataSet, samples: int | None, seed: int) -> Dataset[Batch]:
-    """All training images, or a class-balanced sample of them."""
+def sample_of(images: LabelledImages, samples: int | None, seed: int, key: str) -> Dataset[Batch]:
+    """All images, or a class-balanced sample of so many. Raises `BadInput`, which names `key`, for too many or few."""
     if samples is None:
-        return data.train_plain
-    chosen = class_balanced_subset(data.train_plain.labels, samples, seed, "ablation.samples")
-    return Subset(data.train_plain, chosen.tolist())
+        return images
+    return Subset(images, class_balanced_subset(images.labels, samples, seed, key).tolist())
