@@ -1,9 +1,11 @@
 """A LightningModule as a user might write it, and its training, for tests in one process and in several."""
 
 import random
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -92,3 +94,8 @@ def fit(
         held_out = DataLoader(Augmented(), batch_size=48) if validation else None
         trainer.fit(module, loader, held_out, ckpt_path=checkpoint, weights_only=True)
     return trainer
+
+
+def warned(says: str | None) -> AbstractContextManager:
+    """What is inside warns of that; with None of nothing, as a warning would be an error."""
+    return nullcontext() if says is None else pytest.warns(UserWarning, match=says)

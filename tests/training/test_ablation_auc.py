@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit
+from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit, warned
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -509,11 +509,9 @@ def test_monitor_that_takes_the_lowest_auc_is_warned_of(tmp_path):
 def test_patience_that_counts_stale_values_is_warned_of(patience, every, validation, advice):
     loop = {} if validation is None else {"validation": True, "check_val_every_n_epoch": validation}
     callbacks = [callback(every_n_epochs=every), EarlyStopping("ablation/auc", mode="max", patience=patience)]
-    if advice is None:
-        fit(module(), callbacks, epochs=1, **loop)  # a warning would be an error
-    else:
-        with pytest.warns(UserWarning, match=f"patience={patience} counts checks.*set patience={advice}$"):
-            fit(module(), callbacks, epochs=1, **loop)
+    says = f"patience={patience} counts checks.*set patience={advice}$"
+    with warned(None if advice is None else says):
+        fit(module(), callbacks, epochs=1, **loop)
 
 
 @pytest.mark.parametrize(("monitor", "mode"), [("ablation/accuracy", "max"), ("ablation/auc_se", "min")])

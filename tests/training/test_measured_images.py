@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.warnings import PossibleUserWarning
-from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit
+from own_training import IMAGES, Augmented, Own, Stop, Stopped, fit, warned
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import (
     BatchSampler,
@@ -477,11 +477,8 @@ class Cropping(Own):
 def test_images_padded_to_their_batch_are_no_augmentation(random, monkeypatch):
     monkeypatch.setattr(Ragged, "random", random)
     loader = DataLoader(Ragged(), 32, shuffle=True, collate_fn=padded)
-    if random:
-        with pytest.warns(UserWarning, match="augmented at random"):
-            fit(Cropping(), [AblationAUC()], epochs=1, train=loader)
-    else:
-        fit(Cropping(), [AblationAUC()], epochs=1, train=loader)  # a warning would be an error
+    with warned("augmented at random" if random else None):
+        fit(Cropping(), [AblationAUC()], epochs=1, train=loader)
 
 
 @pytest.mark.filterwarnings("ignore:.*augmented at random")
@@ -499,10 +496,7 @@ def test_augmentation_that_is_not_the_same_after_a_resume_is_warned_of(tmp_path)
         fit(Own(), [AblationAUC(), saver], epochs=1, train=DataLoader(data(), 16))
         resumed = AblationAUC()
         again = {"epochs": 2, "train": DataLoader(data(), 16), "checkpoint": saver.best_model_path}
-        if data is OwnGenerator:
-            with pytest.warns(UserWarning, match="the images are not those measured before"):
-                fit(Own(), [resumed], **again)
-        else:
+        with warned("the images are not those measured before" if data is OwnGenerator else None):
             fit(Own(), [resumed], **again)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from own_training import Augmented, Own, fit
+from own_training import Augmented, Own, fit, warned
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -42,14 +42,9 @@ class Watched(ModelCheckpoint):
 def test_a_checkpoint_under_a_value_of_an_earlier_epoch_is_warned_of(every, settings, loop, stale, tmp_path):
     saver = Watched(tmp_path, monitor="ablation/auc", mode="max", **settings)
     ablation = AblationAUC(every_n_epochs=every)
-    training = {"epochs": 8, "train": PLAIN, **loop}
-    if stale:
-        with pytest.warns(
-            UserWarning, match=rf"Watched: it saves epochs under .* set Watched\(every_n_epochs={every}\)"
-        ):
-            fit(Own(), [ablation, saver], **training)
-    else:
-        fit(Own(), [ablation, saver], **training)  # a warning would be an error
+    says = rf"Watched: it saves epochs under .* set Watched\(every_n_epochs={every}\)"
+    with warned(says if stale else None):
+        fit(Own(), [ablation, saver], epochs=8, train=PLAIN, **loop)
     fresh = {epoch: values["auc"] for epoch, values in ablation.values.items()}
     kept = getattr(saver, "saved", {})
     assert stale != (kept.items() <= {e: pytest.approx(fresh.get(e, -1), rel=1e-5) for e in kept}.items()) or not kept
@@ -227,15 +222,10 @@ def test_fall_counts_each_measurement_of_an_epoch_with_several_validations(tmp_p
 
 def test_a_saver_of_the_lowest_fall_is_warned_of(tmp_path):
     """No fall is 0, in the first epoch too, whose checkpoint would stay the best."""
-    for top_k in (1, -1):
+    for top_k, says in ((1, "0 whenever there is no fall.*monitor ablation/auc_corrected with mode"), (-1, None)):
         saver = ModelCheckpoint(tmp_path, monitor="ablation/fall", mode="min", save_top_k=top_k)
-        if top_k == 1:
-            with pytest.warns(
-                UserWarning, match="0 whenever there is no fall.*monitor ablation/auc_corrected with mode"
-            ):
-                fit(Own(), [AblationAUC(), saver], epochs=1, train=PLAIN)
-        else:
-            fit(Own(), [AblationAUC(), saver], epochs=1, train=PLAIN)  # a warning would be an error
+        with warned(says):
+            fit(Own(), [AblationAUC(), saver], epochs=1, train=PLAIN)
 
 
 FALL = {"mode": "min", "divergence_threshold": 3, "patience": 1000}
@@ -252,11 +242,8 @@ FALL = {"mode": "min", "divergence_threshold": 3, "patience": 1000}
 )
 def test_a_stopper_that_would_stop_at_no_fall_is_warned_of(changed, says):
     callbacks = [AblationAUC(every_n_epochs=3), EarlyStopping("ablation/fall", **{**FALL, **changed})]
-    if says is None:
-        fit(Own(), callbacks, epochs=4, train=PLAIN)  # a warning would be an error
-    else:
-        with pytest.warns(UserWarning, match=says):
-            fit(Own(), callbacks, epochs=4, train=PLAIN)
+    with warned(says):
+        fit(Own(), callbacks, epochs=4, train=PLAIN)
 
 
 class Scheduled(Own):
@@ -286,10 +273,8 @@ class Scheduled(Own):
 )
 def test_a_schedule_that_counts_stale_or_wrong_values_is_warned_of(every, mode, config, says):
     module, ablation = Scheduled(mode, **config), AblationAUC(every_n_epochs=every)
+    with warned(says):
+        fit(module, [ablation], epochs=4, train=PLAIN)
     if says is None:
-        fit(module, [ablation], epochs=4, train=PLAIN)  # a warning would be an error
         values = [value["auc"] for epoch, value in ablation.values.items() if not config or epoch == 3]
         assert module.lr_schedulers().best == pytest.approx(max(values), rel=1e-5)
-    else:
-        with pytest.warns(UserWarning, match=says):
-            fit(module, [ablation], epochs=4, train=PLAIN)
