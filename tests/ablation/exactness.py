@@ -31,6 +31,17 @@ class Function(nn.Module):
         return self.function(self, inputs)
 
 
+class Untraceable(nn.Module):
+    """Another network behind control flow."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) if x.sum() < 1e9 else x
+
+
 def seeded(make: Callable[[], nn.Module], seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A network as if trained: random weights, and batch norms with statistics of their own."""
     with torch.random.fork_rng(devices=[]):
@@ -49,6 +60,24 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0, dtype: torch.dtype = to
 
 def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def batches(sizes=(5, 5, 2), dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
+    inputs = images(sum(sizes), 2, 4, 4, dtype=dtype)
+    targets = torch.randint(4, (sum(sizes),), generator=torch.Generator().manual_seed(0))
+    return list(zip(inputs.split(sizes), targets.split(sizes), strict=True))
+
+
+def two_units() -> nn.Module:
+    """logits = relu(x)."""
+    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Linear(2, 2, bias=False)).double()
+    network[2].weight.data = torch.eye(2).double()
+    return network
+
+
+# Unit 0 gone: logits (0, 1), (0, 2), (0, 0), (0, 3); unit 1 gone: (2, 0), (1, 0), (3, 0), (1, 0); both: (0, 0).
+TWO_UNITS = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, -1.0], [1.0, 3.0]]).double()
+TARGETS = torch.tensor([0, 1, 0, 0])
 
 
 def located(network: nn.Module, sites: Sequence[str] | None, inputs: Tensor) -> SitedNetwork:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from exactness import Function, images, seeded, state
+from exactness import TARGETS, TWO_UNITS, Function, Untraceable, batches, images, seeded, state, two_units
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -28,18 +28,6 @@ from single_directions.errors import BadInput
 METHODS = ("reference", "prefix", "incremental", "auto")
 EACH_METHOD = pytest.mark.parametrize("method", METHODS)
 FAST = pytest.mark.parametrize("method", ["prefix", "incremental"])
-
-
-def two_units() -> nn.Module:
-    """logits = relu(x)."""
-    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Linear(2, 2, bias=False)).double()
-    network[2].weight.data = torch.eye(2).double()
-    return network
-
-
-# Unit 0 gone: logits (0, 1), (0, 2), (0, 0), (0, 3); unit 1 gone: (2, 0), (1, 0), (3, 0), (1, 0); both: (0, 0).
-TWO_UNITS = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, -1.0], [1.0, 3.0]]).double()
-TARGETS = torch.tensor([0, 1, 0, 0])
 
 
 def chain() -> nn.Module:
@@ -119,24 +107,13 @@ def test_whatever_is_compiled_runs_as_it_was_written(kind: type[WithFunction]) -
         network(batches[0][0])
 
 
-class Untraceable(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = seeded(chain)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x if x.sum() < 1e9 else -x)
+def untraceable() -> nn.Module:
+    return Untraceable(seeded(chain))
 
 
-class Mixing(Untraceable):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x - x.mean(0, keepdim=True))
-
-
-def batches(sizes=(5, 5, 2), dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
-    inputs = images(sum(sizes), 2, 4, 4, dtype=dtype)
-    targets = torch.randint(4, (sum(sizes),), generator=torch.Generator().manual_seed(0))
-    return list(zip(inputs.split(sizes), targets.split(sizes), strict=True))
+def mixing() -> nn.Module:
+    """What it answers for an image depends on the others in the batch."""
+    return Function(lambda self, x: self.inner(x - x.mean(0, keepdim=True)), inner=seeded(chain))
 
 
 @EACH_METHOD
@@ -167,21 +144,8 @@ def test_a_hand_computed_clamp_to_a_constant_and_to_the_mean(method: str) -> Non
         assert curve.accuracy.tolist() == [[0.75, 0.75, 0.75]] * 10
 
 
-@EACH_METHOD
-def test_the_mean_is_over_images_and_positions(method: str) -> None:
-    """Means 2 and 0.5, by uneven batches; what is clamped is seen in which image passes the threshold."""
-    network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).double()
-    network[3].weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]).double()
-    inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
-    for threshold, right in ((2 - 1e-9, 1.0), (2 + 1e-9, 0.0)):
-        # Class 1 where the mean of unit 0 is larger.
-        network[3].bias.data = torch.tensor([threshold, 0.0], dtype=torch.float64)
-        data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
-        curve = ablation_curve(network, data, ["1"], clamp="mean", method=method, points=[2])
-        assert curve.accuracy.tolist() == [[right]] * 10
-
-
 def test_means_by_hand() -> None:
+    """They are over images, in uneven batches, and over positions."""
     inputs = torch.tensor([[[0.0, 6.0], [0.5, 0.5]], [[3.0, -9.0], [1.0, 0.0]], [[1.0, 2.0], [0.5, 0.5]]]).double()
     network = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Flatten()).double()
     data = [(inputs[:1], torch.tensor([1])), (inputs[1:], torch.tensor([1, 1]))]
@@ -530,7 +494,7 @@ def test_bad_input_is_one_line_and_leaves_the_network_as_it_was(wrong: dict, mes
     assert state(network) == before
 
 
-MAKE = pytest.mark.parametrize("make", [lambda: seeded(chain), Untraceable, Mixing])
+MAKE = pytest.mark.parametrize("make", [lambda: seeded(chain), untraceable, mixing])
 
 
 @MAKE
@@ -682,7 +646,7 @@ def test_the_method_asked_for(method: str) -> None:
     assert (curve.method, curve.why) == (method, "as asked")
 
 
-@pytest.mark.parametrize(("make", "why"), [(Untraceable, "cannot be traced: .*control flow"), (Mixing, "other images")])
+@pytest.mark.parametrize(("make", "why"), [(untraceable, "cannot be traced: .*control flow"), (mixing, "other images")])
 def test_reference_where_nothing_else_is_exact(make, why: str) -> None:
     network, data = make().double(), batches()
     expected = ablation_curve(network, data, method="reference", sites=["inner.5"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from exactness import Function, assert_exact, images, located, seeded
+from exactness import Function, Untraceable, assert_exact, images, located, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -28,17 +28,6 @@ def names(network: nn.Module, inputs: Tensor, **asked: Any) -> list[str]:
 def dense(forward: Callable[[Any, Tensor], Tensor], **more: nn.Module) -> nn.Module:
     """A layer, somebody's function of it, and a head."""
     return seeded(lambda: Function(forward, layer=nn.Linear(8, 6), head=nn.Linear(6, 3), **more))
-
-
-class Untraceable(nn.Module):
-    """Another network behind control flow."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) if x.sum() < 1e9 else x
 
 
 # Activation functions
