@@ -226,15 +226,15 @@ def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
     yield "\n".join(_by_rule(table, best))
     yield (
         f"*Loss*: mean over conditions, each counting alike, with its 95 % interval over the {len(seeds)} conditions "
-        "(Student's t). *Minus*: the loss beyond that of the recommended signal, condition by condition, alike. "
-        "*Worst*: the largest mean loss in a condition. *Kept*, *ended*: mean epoch whose network is kept, and after "
+        "(Student's t). *Minus*: the loss beyond that of the recommended signal, computed condition by condition in the "
+        "same way. *Worst*: the largest mean loss in a condition. *Kept*, *ended*: mean epoch whose network is kept, and after "
         "which training ends."
     )
     yield "### By condition"
     yield "\n".join(_by_condition(table))
     yield (
         "*best*: the best test accuracy of the training on all images, in percent. ± is half the width of the 95 % "
-        "interval over seeds, by Student's t; without it there was one."
+        "interval over seeds, by Student's t."
     )
     yield "### Where each fails"
     yield f"Conditions in which a rule loses more than {100 * FAILS:g} point of test accuracy in the mean:"
