@@ -226,9 +226,9 @@ def _results(table: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
     yield "\n".join(_by_rule(table, best))
     yield (
         f"*Loss*: mean over conditions, each counting alike, with its 95 % interval over the {len(seeds)} conditions "
-        "(Student's t). *Minus*: the loss beyond that of the recommended signal, computed condition by condition in the "
-        "same way. *Worst*: the largest mean loss in a condition. *Kept*, *ended*: mean epoch whose network is kept, and after "
-        "which training ends."
+        "(Student's t). *Minus*: the loss beyond that of the recommended signal, computed condition by condition in "
+        "the same way. *Worst*: the largest mean loss in a condition. *Kept*, *ended*: mean epoch whose network is "
+        "kept, and after which training ends."
     )
     yield "### By condition"
     yield "\n".join(_by_condition(table))
