@@ -328,6 +328,29 @@ def test_hooks_around_the_transfer_are_applied(where):
     assert targets.equal(data.labels[Kept.images.indices[: len(inputs)]])
 
 
+class Normalizing(Own):
+    """Its hook counts batches and keeps running statistics of the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs, self.batches = torch.nn.BatchNorm2d(1, affine=False), 0
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        self.batches += 1
+        return self.inputs(batch[0].float()) * min(1, self.batches / 20), batch[1]
+
+
+def test_hooks_that_keep_state_see_the_training_alone():
+    modules = []
+    for callbacks in ([], [AblationAUC()]):
+        torch.manual_seed(0)
+        modules.append(Normalizing())
+        fit(modules[-1], callbacks, epochs=2, train=DataLoader(Plain(), 16))
+    assert modules[0].batches == modules[1].batches == 12
+    states = [module.state_dict() for module in modules]
+    assert all(value.equal(states[1][name]) for name, value in states[0].items())
+
+
 class Kept(pl.Callback):
     """Keeps what was read."""
 

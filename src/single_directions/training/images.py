@@ -1,7 +1,7 @@
 """The images that `AblationAUC` measures: drawn from the train data, or given."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from single_directions.ablation.measurement import Batches
 from single_directions.ablation.sites import undisturbed
+from single_directions.ablation.unchanged import unchanged
 from single_directions.data.images import Batch, labels_of
 from single_directions.errors import BadInput
 from single_directions.training.pool import GIVE_BATCHES, images_of, trained_on
@@ -234,9 +235,10 @@ def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_t
 
 @contextmanager
 def _stage(trainer: Any, as_trained: bool) -> Iterator[None]:
-    """Within it hooks see the training stage, or the validation stage."""
+    """Within it hooks see the training stage, or the validation stage. What they change in the module is undone."""
     stage = trainer.state.stage
-    with torch.no_grad(), nullcontext() if as_trained else undisturbed(trainer.lightning_module):
+    module = trainer.lightning_module
+    with torch.no_grad(), unchanged(module) if as_trained else undisturbed(module):
         try:
             if not as_trained:
                 trainer.state.stage = type(stage).VALIDATING
