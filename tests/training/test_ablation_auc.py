@@ -236,6 +236,19 @@ def test_a_new_training_forgets_the_curves_of_the_last():
     assert list(measured.curves) == [0]
 
 
+def test_a_trainer_that_goes_on_with_another_network_begins_anew_unless_it_resumes(tmp_path):
+    measured, saver = callback(), ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    own = module()
+    trainer = fit(own, [measured, saver], epochs=1)
+    train = DataLoader(Augmented(), batch_size=16)
+    for other, checkpoint, epochs in ((own, None, [0, 1]), (module(), None, [2]), (module(), "last", [2, 3])):
+        trainer.fit_loop.max_epochs += 1
+        with quiet():
+            trainer.fit(other, train, ckpt_path=checkpoint and tmp_path / "last.ckpt", weights_only=True)
+        assert list(measured.values) == epochs
+        assert measured.values[epochs[0]]["fall"] == 0
+
+
 def test_loggers_get_each_measurement_once(tmp_path):
     logger = CSVLogger(tmp_path)
     measured = callback(every_n_epochs=2)

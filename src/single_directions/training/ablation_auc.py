@@ -159,6 +159,7 @@ class AblationAUC(Callback):
         self._units: dict[int, int] = {}  # by epoch, as `values`: a network may grow
         self._restarted = False
         self._known: dict[str, Any] = {}
+        self._module: int | None = None
         self._images: Images | None = None
         self._plan: Plan | None = None
         self._network: nn.Module | None = None
@@ -193,8 +194,10 @@ class AblationAUC(Callback):
 
     def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         """Forgets the values of another training, before those of a checkpoint are loaded."""
-        if stage == "fit" and trainer.current_epoch == 0:
-            self._forget()
+        if stage == "fit":
+            if trainer.current_epoch == 0 or self._module != id(pl_module):  # a trainer may go on with another network
+                self._forget()
+            self._module = id(pl_module)
 
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Reads the images, and measures a few of them: what cannot work fails here, before the first epoch."""
