@@ -1,10 +1,12 @@
 """A network that is measured is afterwards what it was, whatever its own code does meanwhile."""
 
 import copy
+import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from exactness import state
@@ -258,6 +260,29 @@ def test_what_forward_puts_into_containers_is_gone(held: Any, fill: Callable[[An
     assert network.held is held
     assert held == before
     assert list(held) == list(before)
+
+
+@pytest.mark.filterwarnings("ignore:method=")
+@pytest.mark.parametrize(
+    ("held", "draw"),
+    [
+        (torch.Generator().manual_seed(0), lambda held: torch.rand(1, generator=held).item()),
+        ([np.random.default_rng(0)], lambda held: held[0].random()),
+        ({"rng": np.random.RandomState(0)}, lambda held: held["rng"].normal()),
+        (random.Random(0), lambda held: held.gauss()),
+        (np.zeros(2), lambda held: held.__iadd__(1).sum()),
+        ((nn.BatchNorm1d(6),), lambda held: held[0](torch.ones(4, 6)).sum().item()),
+    ],
+    ids=["torch", "NumPy", "NumPy's old", "Python", "array", "module"],
+)
+def test_generators_arrays_and_modules_in_attributes_are_as_before(held: Any, draw: Callable[[Any], Any]) -> None:
+    network = Filled(held, lambda held, h: draw(held))
+    unseen = copy.deepcopy(held)
+    measure(network)
+    if isinstance(held, tuple):
+        values = [module[0].state_dict().values() for module in (held, unseen)]
+        assert all(map(torch.equal, *values))
+    assert [draw(held) for _ in range(3)] == [draw(unseen) for _ in range(3)]
 
 
 def test_a_training_with_auxiliary_losses_goes_on() -> None:

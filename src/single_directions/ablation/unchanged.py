@@ -1,11 +1,14 @@
 """Leaves a network as it was: what its modules hold, the values of their tensors, and their modes."""
 
 import operator
+import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -22,11 +25,12 @@ _MOST = 1_000_000
 def unchanged(network: nn.Module) -> Iterator[None]:
     """After it the attributes and buffers of all modules are as before, whatever forward passes have set.
 
-    So are lists, dicts, sets and deques that modules hold, and the values of tensors in them. Parameters keep their
-    places, not their values. Lazy layers are left out: they change for good in their first forward pass.
+    So are lists, dicts, sets and deques that modules hold, and in them the values of tensors and arrays, the states of
+    random generators, and modules. Other objects may change. Parameters keep their places, not their values. Lazy
+    layers are left out: they change for good in their first forward pass.
     """
-    modules = [one for one in network.modules() if not isinstance(one, LazyModuleMixin | torch.jit.ScriptModule)]
-    containers, values = _held(modules)
+    modules = [one for one in network.modules() if _can_be_kept(one)]
+    containers, given_back = _held(modules)
     try:
         yield
     finally:
@@ -35,8 +39,8 @@ def unchanged(network: nn.Module) -> Iterator[None]:
             _refill(container, before)
         for own, name, value in constants:
             own.setdefault(name, value)
-        for value in values:
-            value.give_back()
+        for give_back in given_back:
+            give_back()
 
 
 @contextmanager
@@ -59,6 +63,19 @@ def modes_kept(network: nn.Module) -> Iterator[None]:
             module.training = training
         for value in values:
             value.give_back()
+
+
+def state_keeper(thing: Any) -> Callable[[], Any] | None:
+    """What gives a random generator the state that it has now; None if the thing is none."""
+    if isinstance(thing, torch.Generator):
+        return partial(thing.set_state, thing.get_state())
+    if isinstance(thing, np.random.RandomState):
+        return partial(thing.set_state, thing.get_state())
+    if isinstance(thing, np.random.Generator):
+        return partial(setattr, thing.bit_generator, "state", thing.bit_generator.state)
+    if isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
+        return partial(thing.setstate, thing.getstate())
+    return None
 
 
 def version_of(tensor: Tensor) -> int:
@@ -100,33 +117,47 @@ def _has_value(tensor: Tensor) -> bool:
     return not is_lazy(tensor) and not tensor.is_inference()
 
 
-def _held(modules: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[_Value]]:
-    """The containers that modules hold, the modules' own dicts included, with what is in them, and tensors' values."""
+def _can_be_kept(module: nn.Module) -> bool:
+    return not isinstance(module, LazyModuleMixin | torch.jit.ScriptModule)
+
+
+def _held(modules: Sequence[nn.Module]) -> tuple[list[tuple[Any, Any]], list[Callable[[], Any]]]:
+    """The containers that modules hold, the modules' own dicts included, with what is in them; what gives values back.
+
+    Modules in containers, which the network does not know of, are held as well.
+    """
     containers: list[tuple[Any, Any]] = []
-    values: list[_Value] = []
+    given_back: list[Callable[[], Any]] = []
     buffers = {id(buffer) for module in modules for buffer in module._buffers.values()}
     seen, copied = set[int](), 0
-    waiting: list[Any] = []
-    for module in modules:
-        own = vars(module)
-        containers.append((own, dict(own)))
-        waiting += [value for name, value in own.items() if name not in _HOOKS]
+    waiting: list[Any] = list(modules)
     while waiting:
         thing = waiting.pop()
-        if not isinstance(thing, list | dict | set | deque | tuple | Tensor) or id(thing) in seen:
+        if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, Tensor):
+        if isinstance(thing, nn.Module) and _can_be_kept(thing):
+            own = vars(thing)
+            containers.append((own, dict(own)))
+            buffers.update(map(id, thing._buffers.values()))
+            waiting += [value for name, value in own.items() if name not in _HOOKS]
+        elif isinstance(thing, Tensor):
             if not isinstance(thing, nn.Parameter) and _has_value(thing):
                 copied += 0 if id(thing) in buffers else thing.numel()
                 if id(thing) in buffers or copied <= _MOST:
-                    values.append(_Value(thing))
-            continue
-        if not isinstance(thing, tuple):
-            containers.append((thing, _content(thing)))
-        if len(thing) <= _LONG:
-            waiting += thing.values() if isinstance(thing, dict) else thing
-    return containers, values
+                    given_back.append(_Value(thing).give_back)
+        elif isinstance(thing, np.ndarray):
+            copied += thing.size
+            if thing.flags.writeable and copied <= _MOST:
+                given_back.append(partial(np.copyto, thing, thing.copy()))
+        elif isinstance(thing, list | dict | set | deque | tuple):
+            if not isinstance(thing, tuple):
+                containers.append((thing, _content(thing)))
+            if len(thing) <= _LONG:
+                waiting += thing.values() if isinstance(thing, dict) else thing
+        elif (keeper := state_keeper(thing)) is not None:
+            given_back.append(keeper)
+    return containers, given_back
 
 
 def _content(container: Any) -> Any:
