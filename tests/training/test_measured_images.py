@@ -474,6 +474,73 @@ def test_random_augmentation_is_warned_of():
         fit(Noise(), [AblationAUC()], epochs=1, train=augmented(0))
 
 
+class Jitter:
+    """A transform that draws from a generator of its own."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __call__(self, images):
+        if isinstance(self.generator, torch.Generator):
+            return images + torch.rand((), generator=self.generator)
+        return images + self.generator.random()
+
+
+class Transformed(Plain):
+    def __init__(self, transform):
+        super().__init__()
+        self.transforms = [transform]
+
+    def __getitem__(self, i):
+        return self.transforms[0](self.inputs[i]).float(), self.labels[i]
+
+
+class Fading(Jitter):
+    """It changes images by how many have been read."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, images):
+        self.calls += 1
+        return images / self.calls
+
+
+class Late(Jitter):
+    """Its generator is made at the first read."""
+
+    def __call__(self, images):
+        self.generator = self.generator or random.Random(0)
+        return super().__call__(images)
+
+
+@pytest.mark.filterwarnings("ignore:.*augmented at random")
+@pytest.mark.parametrize(
+    "draw",
+    [torch.Generator, lambda: np.random.default_rng(0), lambda: np.random.RandomState(0), lambda: random.Random(0)],
+    ids=["torch", "NumPy", "NumPy's old", "Python"],
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_generators_of_the_data_set_draw_as_without_the_callback(draw, given):
+    weights = []
+    for measures in (False, True):
+        data = Transformed(Jitter(draw()))
+        loader = DataLoader(ConcatDataset([Subset(data, range(40)), data]), 16)
+        torch.manual_seed(0)
+        module = Own()
+        fit(module, [AblationAUC(batches=DataLoader(data, 16) if given else None)] * measures, epochs=2, train=loader)
+        weights.append(module.first.weight)
+    assert weights[0].equal(weights[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*augmented at random")
+@pytest.mark.parametrize("transform", [Fading, lambda: Late(None)], ids=["counter", "generator made late"])
+def test_a_data_set_that_measuring_advances_is_warned_of_unless_workers_read_it(transform):
+    with pytest.warns(UserWarning, match=r"read twice .* is not the same.* \(num_workers\).*: batches="):
+        fit(Own(), [AblationAUC()], epochs=1, train=DataLoader(Transformed(transform()), 16))
+    fit(Own(), [AblationAUC()], epochs=1, train=DataLoader(Transformed(transform()), 16, num_workers=1))
+
+
 def padded(batch):
     """Images as wide as the widest of the batch."""
     width = max(inputs.shape[-1] for inputs, _ in batch)

@@ -337,6 +337,12 @@ class AblationAUC(Callback):
                 f"{name}: the training images are augmented at random; each is measured as seed={self.seed} draws it, "
                 "the same after every epoch. To measure plain images, give batches="
             )
+        if images.unsteady:
+            rank_zero_warn(
+                f"{name}: an image that is read twice with the same seed is not the same. The data set seems to keep a "
+                "counter or a generator of its own, which measuring advances, so training is not as it would be "
+                "without. Read in workers (num_workers), or measure images of another data set: batches="
+            )
         first = self._known.get("first")
         if self.values and first is not None and not _alike(first, images.first):
             rank_zero_warn(

@@ -17,7 +17,7 @@ from single_directions.ablation.unchanged import unchanged
 from single_directions.data.images import Batch, labels_of
 from single_directions.errors import BadInput
 from single_directions.training.pool import GIVE_BATCHES, images_of, trained_on
-from single_directions.training.reading import Share, by_index, in_worker, of_process, pair, some_of
+from single_directions.training.reading import Share, by_index, generators_kept, in_worker, of_process, pair, some_of
 from single_directions.training.seeds import derived_seed
 
 _PROBED = 8
@@ -40,6 +40,7 @@ class Images:
         epoch: how many images an epoch trains on, 0 if that is not known.
         source: for the user: where they come from, and how they differ from what is trained on.
         random: whether reading them with another seed gives other images.
+        unsteady: whether reading them again with the same seed does, in this process.
         first: up to 256 values of the first image, float32, to recognize the images in a resumed training.
     """
 
@@ -51,6 +52,7 @@ class Images:
     source: str
     random: bool
     first: Tensor
+    unsteady: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,14 @@ def read(trainer: Any, wanted: Wanted, share: Share) -> Images:
         BadInput: there are too few images, or a batch is no pair of tensors.
     """
     torch.manual_seed(derived_seed(wanted.seed, "sampler"))
-    return (_from_train_data if wanted.batches is None else _given)(trainer, wanted, share)
+    with generators_kept(trainer.train_dataloader, wanted.batches) as restore:
+        if wanted.batches is None:
+            return _from_train_data(trainer, wanted, share, restore)
+        return _given(trainer, wanted, share)
 
 
-def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
+def _from_train_data(trainer: Any, wanted: Wanted, share: Share, restore: Callable[[], None]) -> Images:
+    """`restore` gives random generators of the data set the states that they had before the first reading."""
     loader = trainer.train_dataloader
     pool = trained_on(loader, trainer.num_training_batches)
     number = len(pool.indices)
@@ -120,13 +126,19 @@ def _from_train_data(trainer: Any, wanted: Wanted, share: Share) -> Images:
         notes.append("those of the training's first loader")
     batches = list(pairs(wanted.seed))
     alike = all(a[: len(b)].equal(b[: len(a)]) for a, b in zip(probe, batches[0], strict=True))
+    unsteady = False
     if not alike:  # perhaps only since images are padded to their batch: in a batch of the same images they are not
+        restore()
+        again = next(pairs(wanted.seed, _PROBED))
+        restore()
         probes = [next(pairs(seed, _PROBED)) for seed in (wanted.seed, wanted.seed + 1)]
         alike = all(map(torch.equal, *probes))
+        unsteady = not loader.num_workers and not all(map(torch.equal, again, probes[0]))
     if population is None:
         population = _population(loader.dataset, pool.indices, chosen[share[0] :: share[1]], batches)
     source = "; ".join([f"of the {number:,} that are trained on", *notes])
-    return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, _values(batches[0][0]))
+    first = _values(batches[0][0])
+    return Images(batches, len(chosen), chosen, population, pool.epoch, source, not alike, first, unsteady)
 
 
 def _by_index(loader: Any, indices: Tensor, seed: int) -> Iterator[Any]:

@@ -1,8 +1,10 @@
 """Reads the images that are measured, without any effect on the training."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from single_directions.ablation import adapting
 from single_directions.ablation.adapting import BatchToXY
+from single_directions.ablation.unchanged import state_keeper
 from single_directions.data.images import Batch
 from single_directions.errors import BadInput
 from single_directions.training.seeds import derived_seed
@@ -20,6 +23,8 @@ Share = tuple[int, int]
 """(Number of this process, number of processes): each process reads its share of the images."""
 Keyed = tuple[Tensor, Tensor, Tensor]
 """Images with a random key each: keys (images,), inputs (images, ...), targets (images,)."""
+_LONG, _SEARCHED = 1000, 10_000
+"""Random generators are looked for in containers with at most so many elements, and in so many things in all."""
 
 
 class Seeded(Dataset):
@@ -75,6 +80,37 @@ def by_index(loader: DataLoader[Any], indices: Tensor, seed: int) -> DataLoader[
         lists = [part.tolist() for part in indices.split(at_once)]
         return DataLoader(dataset, batch_size=None, sampler=lists, **reading)
     return DataLoader(dataset, batch_size=at_once, sampler=indices.tolist(), **reading)
+
+
+@contextmanager
+def generators_kept(*sources: Any) -> Iterator[Callable[[], None]]:
+    """After it random generators in attributes of `sources`, and of what these hold, are in the states as before.
+
+    So are those of a data set below a loader or a `Subset`, and of its transforms. Yields what restores them earlier.
+    """
+    waiting, seen, keepers = list(sources), set[int](), list[Callable[[], Any]]()
+    for thing in waiting:  # it grows
+        if len(seen) >= _SEARCHED:
+            break
+        if id(thing) in seen or isinstance(thing, Tensor | ModuleType):
+            continue
+        seen.add(id(thing))
+        if (keeper := state_keeper(thing)) is not None:
+            keepers.append(keeper)
+        elif isinstance(thing, list | tuple | dict):
+            if len(thing) <= _LONG:
+                waiting += thing.values() if isinstance(thing, dict) else thing
+        elif isinstance(own := getattr(thing, "__dict__", None), dict):
+            waiting += own.values()
+
+    def restore() -> None:
+        for keeper in keepers:
+            keeper()
+
+    try:
+        yield restore
+    finally:
+        restore()
 
 
 def in_worker(batches: Iterable[Any], loaders: Iterable[Any]) -> Iterable[Any]:
