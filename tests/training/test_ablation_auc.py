@@ -400,6 +400,16 @@ def test_several_callbacks_side_by_side(tmp_path):
     assert not same(zero.curves, mean.curves)
 
 
+def test_values_under_another_name_are_told_to_begin_anew(tmp_path):
+    saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    fit(module(), [callback(name="early"), saver], epochs=1)
+    late = callback(name="late")
+    with pytest.warns(UserWarning, match="has no values of name='late', so they begin anew. It has those of .*early"):
+        fit(module(), [late], epochs=2, checkpoint=saver.best_model_path)
+    assert list(late.values) == [1]
+    fit(module(), [callback(name="early"), callback(name="late")], epochs=1, checkpoint=saver.best_model_path)
+
+
 def test_training_that_diverges_is_stopped_and_not_measured():
     class Diverges(Own):
         def on_train_epoch_start(self):

@@ -254,6 +254,16 @@ class AblationAUC(Callback):
             "seconds": self.seconds,
         }
 
+    def on_load_checkpoint(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", checkpoint: Any) -> None:
+        """Warns where the checkpoint has no values of this name, but some of a name that no callback has now."""
+        saved = {key for key in checkpoint["callbacks"] if str(key).startswith(f"{type(self).__qualname__}{{")}
+        lost = saved - {one.state_key for one in trainer.callbacks}  # type: ignore[attr-defined]
+        if lost and self.state_key not in saved:
+            rank_zero_warn(
+                f"{type(self).__name__}: the checkpoint has no values of name={self.name!r}, so they begin anew. It "
+                f"has those of {', '.join(sorted(lost))}; to go on with them, set the name as it was"
+            )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where a checkpoint ended."""
         if "values" not in state_dict:
