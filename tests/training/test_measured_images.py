@@ -351,6 +351,23 @@ def test_hooks_that_keep_state_see_the_training_alone():
     assert all(value.equal(states[1][name]) for name, value in states[0].items())
 
 
+class Mixup(Own):
+    """It mixes images, and their labels, in training."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        shares = torch.nn.functional.one_hot(batch[1], 10).float()
+        mixed = [0.7 * part + 0.3 * part.flip(0) for part in (batch[0].float(), shares)]
+        return mixed if self.training else (batch[0].float(), batch[1])
+
+
+def test_mixed_images_ask_for_others():
+    with pytest.raises(BadInput, match=r"targets are shares of classes, as of mixed images; .*: batches="):
+        fit(Mixup(), [AblationAUC(), Stop()], train=DataLoader(Plain(), 16))
+    measured = AblationAUC(batches=DataLoader(Plain(), 16))
+    fit(Mixup(), [measured], epochs=1, train=DataLoader(Plain(), 16))
+    assert list(measured.values) == [0]
+
+
 class Kept(pl.Callback):
     """Keeps what was read."""
 

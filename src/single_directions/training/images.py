@@ -242,7 +242,19 @@ def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_t
             batch = trainer.lightning_module._on_before_batch_transfer(convert(batch), dataloader_idx=0)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             inputs, targets = pair(batch, wanted.batch_to_xy)
+        if as_trained and _is_mixed(targets):
+            raise BadInput(
+                "train data: targets are shares of classes, as of mixed images; measure images that are not mixed: "
+                "batches=[(inputs, targets), ...] or a DataLoader"
+            )
         yield convert(inputs), targets
+
+
+def _is_mixed(targets: Tensor) -> bool:
+    """Whether they are probabilities of classes, but not one-hot."""
+    if targets.dim() != 2 or targets.shape[1] == 1 or not targets.is_floating_point():
+        return False
+    return bool(targets.frac().any()) and bool((targets.sum(1) - 1).abs().max() < 1e-2)
 
 
 @contextmanager
