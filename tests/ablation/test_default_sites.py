@@ -17,6 +17,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from torchvision.ops import SqueezeExcitation
 
 from single_directions import BadInput, Site, ablation_curve, resolve_sites
+from single_directions.ablation.activations import ACTIVATIONS, SIGMOIDS
 from single_directions.ablation.record import Recorder
 from single_directions.ablation.sites import described, locate, undisturbed
 
@@ -33,17 +34,31 @@ def dense(forward: Callable[[Any, Tensor], Tensor], **more: nn.Module) -> nn.Mod
 # Activation functions
 
 
-@pytest.mark.parametrize(
-    "activation",
-    [
-        *(nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.ELU),
-        *(nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.ReLU6),
-    ],
-)
+NONE = {nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax}
+MODULES = [getattr(nn, name) for name in nn.modules.activation.__all__ if getattr(nn, name) not in NONE]
+
+
+@pytest.mark.parametrize("activation", MODULES)
 def test_every_activation_function(activation: type[nn.Module]) -> None:
-    network = dense(lambda self, x: self.head(self.act(self.layer(x))), act=activation())
+    act = activation(0.0, 0.0) if activation is nn.Threshold else activation()
+    width = 3 if activation is nn.GLU else 6
+    network = dense(lambda self, x: self.head(self.act(self.layer(x))[:, :width]), act=act)
+    network.head = nn.Linear(width, 3).double()
     assert names(network, images(4, 8)) == ["act"]
     assert names(Untraceable(network), images(4, 8)) == ["inner.act"]
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS | SIGMOIDS))
+def test_every_name_listed_is_that_of_a_function_however_it_is_called(name: str) -> None:
+    arguments = {"threshold": (0.0, 0.0), "prelu": (torch.full((1,), 0.25).double(),)}.get(name, ())
+    spelt = [(where, name + end) for where in (F, torch, Tensor) for end in ("", "_") if hasattr(where, name + end)]
+    assert spelt
+    spelt += [(torch.special, other) for other, same in (("erf", "erf"), ("expit", "sigmoid")) if same == name]
+    for where, one in spelt:
+        act = getattr(where, one)
+        network = dense(lambda self, x, act=act: act(self.layer(x).repeat(1, 2), *arguments).mean(1, keepdim=True))
+        with undisturbed(network):
+            assert name in {event.operation for event in Recorder(network).run(images(4, 8)).events}
 
 
 def test_softmax_and_identity_are_none() -> None:
