@@ -21,6 +21,7 @@ from single_directions.ablation import (
     resolve_sites,
     unit_importance,
 )
+from single_directions.ablation.estimate import RepeatedEstimate
 from single_directions.ablation.incremental import Incremental
 from single_directions.ablation.verification import Verification
 from single_directions.errors import BadInput
@@ -541,6 +542,18 @@ def test_an_exception_in_the_middle_leaves_no_trace(make, method: str) -> None:
         with pytest.raises(ZeroDivisionError):
             measure(network, failing(), method=method, memory_budget=1)
         assert state(network) == before
+
+
+def test_a_tensor_made_in_forward_stays_out_of_the_network() -> None:
+    network = Function(lambda self, x: self.head((x * torch.linspace(0, 1, 3)).relu()), head=nn.Linear(3, 4))
+    data = [(torch.randn(6, 3), torch.randint(4, (6,)))]
+    before, repeated = set(vars(network)), RepeatedEstimate(network, data, masks=1000)
+    expected = ablation_curve(network, data, method="reference").accuracy
+    for method in ("incremental", "prefix"):
+        assert ablation_curve(network, data, method=method).accuracy.equal(expected)
+    assert unit_importance(network, data).shape == (3,)
+    assert repeated().auc == repeated().auc == ablation_auc(network, data, masks=1000).auc
+    assert set(vars(network)) == before
 
 
 def test_what_a_forward_pass_keeps_is_as_before() -> None:

@@ -252,6 +252,8 @@ class _OfNodes(fx.Interpreter):
         value = super().run_node(n)
         flops = (self.counter.total - before) / _IMAGES
         if isinstance(value, Tensor):
+            if n.op != "placeholder" and not n.all_input_nodes:
+                self.recorder.is_constant(value)
             number = self.recorder.event(value)
             event = None if number is None else self.recorder.record.events[number]
             self.seen[n] = Seen(event, value.shape, value.dtype, flops)

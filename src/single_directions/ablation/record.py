@@ -111,7 +111,7 @@ class Recorder:
         self.record = Record()
         self._event_of = WeakTensorKeyDictionary()  # of the tensors that live
         for tensor in (*network.parameters(), *network.buffers()):
-            self._event_of[tensor] = None
+            self.is_constant(tensor)
         self._nodes = WeakTensorKeyDictionary()  # those computed by a layer, though not of the images
         self._names = Names()
         self._more: dict[str, Place] = {}
@@ -132,6 +132,10 @@ class Recorder:
             if place.event is not None:
                 record.named_by.setdefault(place.event, name)
         return record
+
+    def is_constant(self, tensor: Tensor) -> None:
+        """A tensor does not depend on the images, though it may have a row for each by chance."""
+        self._event_of[tensor] = None
 
     def event(self, tensor: Tensor) -> int | None:
         """The number of the event that computed a tensor; ``None`` where it does not depend on the images."""

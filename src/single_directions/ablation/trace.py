@@ -44,11 +44,20 @@ def trace(network: nn.Module) -> tuple[fx.Graph, dict[str, fx.Node]]:
         Exception: whatever tracing a network with data-dependent control flow raises.
     """
     tracer = _Tracer()
+    own = set(vars(network))
     with unchanged(network):  # a forward pass that keeps something would keep stand-ins of tensors
         graph = tracer.trace(network)
+        for node in graph.nodes:
+            if node.op == "get_attr" and node.target in vars(network).keys() - own:
+                node.op, node.target = "call_function", partial(_constant, vars(network)[node.target])
     for node in graph.nodes:
         _make_out_of_place(node)
     return graph, {name: node for node, name in tracer.node_to_qualname.items()}
+
+
+def _constant(value: Any) -> Any:
+    """What a forward pass computes from no input. The graph holds it: torch.fx would leave it in the network."""
+    return value
 
 
 def is_leaf(module: nn.Module) -> bool:

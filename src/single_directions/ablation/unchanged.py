@@ -34,11 +34,8 @@ def unchanged(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        constants = [(vars(module), name, value) for module in modules for name, value in _constants(module)]
         for container, before in containers:
             _refill(container, before)
-        for own, name, value in constants:
-            own.setdefault(name, value)
         for give_back in given_back:
             give_back()
 
@@ -175,11 +172,6 @@ def _refill(container: Any, before: Any) -> None:
         container.update(before)
     else:
         container.extend(before)
-
-
-def _constants(module: nn.Module) -> list[tuple[str, Any]]:
-    """What torch.fx has put into a module for graphs, which read it later."""
-    return [(name, value) for name, value in vars(module).items() if name.startswith("_tensor_constant")]
 
 
 def _switches(module: nn.Module) -> bool:
