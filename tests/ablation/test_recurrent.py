@@ -1,6 +1,7 @@
 """Units of recurrent layers are clamped at each time step, within the recurrence."""
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from exactness import Function, images, located, seeded
 from torch import Tensor, nn
 
-from single_directions import Site, ablation_auc, ablation_curve, resolve_sites
+from single_directions import BadInput, Site, ablation_auc, ablation_curve, resolve_sites, unit_importance
 from single_directions.ablation.sites import SitedNetwork, undisturbed
 
 Mask = dict[str, Tensor]
@@ -160,3 +161,57 @@ def test_what_is_not_unrolled_is_told_of(layer: Callable[..., nn.Module]) -> Non
     )
     with pytest.warns(UserWarning, match=re.escape("no default site: the units inside rnn")):
         assert [site.name for site in resolve_sites(network, None, images(6, 7, 3))] == ["relu"]
+
+
+class Looped(nn.Module):
+    """A recurrence written as a loop. A value above 100 makes it call one more activation function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.again, self.act = nn.Linear(2, 5), nn.Linear(5, 5), nn.ReLU()
+        self.more, self.head = nn.GELU(), nn.Linear(5, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x.new_zeros(len(x), 5)
+        for step in x.unbind(1):
+            hidden = self.act(self.layer(step) + self.again(hidden))
+        if x.max() > 100:
+            hidden = self.more(self.again(hidden))
+        return self.head(hidden)
+
+
+def of_steps(*steps: int) -> list[tuple[Tensor, Tensor]]:
+    return [(torch.rand(8, number, 2), torch.arange(8) % 3) for number in steps]
+
+
+@pytest.mark.parametrize("measure", [ablation_auc, ablation_curve, unit_importance])
+def test_steps_that_the_first_batch_does_not_have_are_refused(measure) -> None:
+    network, batches = Looped(), of_steps(2, 3)
+    message = r"batches: .* \(2, 2\), not \(3, 2\): it calls act more often .* put the longest batch first"
+    with pytest.raises(BadInput, match=message):
+        measure(network, batches)
+    measure(network, batches[::-1])
+    with pytest.warns(UserWarning, match=r"calls act more often .*\(batch 1\); only the 8 images before it"):
+        measure(network, iter(batches))
+
+
+def test_with_the_longest_batch_first_all_steps_are_clamped() -> None:
+    """By hand: the head has no bias, so with all states at zero all images are of class 0."""
+    batches = of_steps(4, 2)
+    curve = ablation_curve(Looped(), batches, orderings=1)
+    expected = float((torch.cat([targets for _, targets in batches]) == 0).double().mean())
+    assert len(curve.sites) == 4
+    assert float(curve.accuracy[0, -1]) == expected
+
+
+@pytest.mark.parametrize("measure", [ablation_auc, ablation_curve, unit_importance])
+def test_an_activation_function_that_only_later_images_call_is_told_of_once(measure) -> None:
+    batches = of_steps(2, 2, 2)
+    for later, _ in batches[1:]:
+        later[0, 0] = 101
+    with pytest.warns(UserWarning, match="it calls more more often than for the first images") as told:
+        measure(Looped(), batches)
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(Looped(), batches, sites=["act", "act_1"])

@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 _READING = {"__get__", "__set__", "__len__", "size", "dim", "stride", "numel", "is_floating_point", "is_complex"}
-_OTHER_NAMES = {
+OTHER_NAMES = {
     **{"_threshold": "threshold", "log_sigmoid": "logsigmoid"},  # of `F.threshold` and `F.logsigmoid`
     **{"special_expit": "sigmoid", "special_erf": "erf"},
 }
@@ -111,7 +111,7 @@ def function_name(func: Any) -> str:
 def operation(function: str) -> str:
     """What a function of this name does, in place or not: `relu` for `relu_`, `add` for `iadd`."""
     name = function.rstrip("_")
-    name = _OTHER_NAMES.get(name, name)
+    name = OTHER_NAMES.get(name, name)
     return name[1:] if name.startswith("i") and hasattr(Tensor, f"__{name}__") else name
 
 

@@ -113,9 +113,7 @@ class Measurement:
     def _sound(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches that hold images, up to the first that cannot be measured."""
         images = 0
-        shapes = _Shapes(
-            self.network.network, self.first.shape[1:], isinstance(self.method, Incremental) and not self.fallback
-        )
+        shapes = _Shapes(self.network, self.first.shape[1:], isinstance(self.method, Incremental) and not self.fallback)
         for number, batch in enumerate(self.batches):
             try:
                 inputs, targets = _to_device(batch, self.values.device, self.network.logits)
@@ -207,7 +205,7 @@ def measurement(
         logits = sited.logits
         if top_k >= max(logits, 2):
             raise BadInput(f"top_k={top_k}: must be below the number of classes, {max(logits, 2)}")
-        _look_at(batches, logits, _Shapes(sited.network, inputs.shape[1:], method == "incremental"), parameter.device)
+        _look_at(batches, logits, _Shapes(sited, inputs.shape[1:], method == "incremental"), parameter.device)
         _to_device(first, None, logits)
         values = _values(sited, batches, clamp, inputs)
         curve = None
@@ -243,7 +241,7 @@ def _peek(batches: Batches, again: bool) -> tuple[Any, Batches]:
 class _Shapes:
     """The shapes of images that the network takes. It is run once on each new shape."""
 
-    def __init__(self, network: nn.Module, first: torch.Size, one_alone: bool) -> None:
+    def __init__(self, network: SitedNetwork, first: torch.Size, one_alone: bool) -> None:
         self.network, self.first, self.known, self.one_alone = network, first, {first}, one_alone
 
     def check(self, inputs: Tensor) -> None:
@@ -257,7 +255,7 @@ class _Shapes:
                 'method="incremental" needs one shape, method="prefix" takes any'
             )
         try:
-            self.network(inputs[:2])
+            self.network.plain(inputs[:2])
         except Exception as error:  # somebody's own forward()
             cause = one_line(error)
             raise BadInput(

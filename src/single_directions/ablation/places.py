@@ -216,7 +216,8 @@ class Places:
                 f"sites: {graph_alone[0]!r} is a step of the graph alone, and {outside[0]!r} cannot be measured in it; "
                 "measure them one at a time"
             )
-        as_it_is = AsItIs(self.network, [spot.call for spot in spots if spot.call is not None])
+        calls = [spot.call for spot in spots if spot.call is not None]
+        as_it_is = AsItIs(self.network, calls, self.record.calls if by_rule else None)
         if self.graph is None:
             return as_it_is, (), self.untraced
         if any(spot.images for spot in spots):

@@ -5,6 +5,7 @@ traced. There are also names for whole modules, and for calls inside what the tr
 torchvision such as `SqueezeExcitation`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,7 @@ class Record:
         events: in the order in which they ran; number 0 is the images.
         places: by name, in the order in which they ran.
         named_by: for an event, the name of the place at it.
+        calls: how often each function was called by each module, and each module itself.
         output: the number of the event that computed the logits; ``None`` where they do not depend on the images.
         logits: the network's answer.
     """
@@ -86,6 +88,7 @@ class Record:
     events: list[Event] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     named_by: dict[int, str] = field(default_factory=dict)
+    calls: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     output: int | None = None
     logits: Any = None
 
@@ -123,7 +126,7 @@ class Recorder:
         record = self.record
         record.events.append(Event("images", (), inputs.shape, 1 if inputs.dim() > 1 else None))
         self._event_of[inputs] = 0
-        record.logits = self.watch(inputs, run)
+        record.logits, record.calls = self.watch(inputs, run), self.watch.times
         if isinstance(record.logits, Tensor):
             record.output = self.event(record.logits)
         for name, place in self._more.items():

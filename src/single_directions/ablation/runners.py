@@ -1,6 +1,9 @@
 """Ways to run a network with something done at its sites: node by node, or as it is."""
 
 import inspect
+import math
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -8,14 +11,21 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from single_directions.ablation.forward import Call, Watch
+from single_directions.ablation.activations import ACTIVATIONS, SIGMOIDS
+from single_directions.ablation.forward import OTHER_NAMES, Call, Watch
 from single_directions.ablation.recurrent import unrolled
-from single_directions.ablation.trace import out_of_place
+from single_directions.ablation.trace import is_leaf, out_of_place
 from single_directions.ablation.unchanged import version_of
 from single_directions.errors import BadInput
 
 AtSite = Callable[[int, Tensor], Tensor]
 """What is done at a site: (number of the site, its activation) -> what the rest of the network sees."""
+
+Key = tuple[str, str | None]
+"""The module and the function of a `Call`."""
+
+_SPELLINGS = {name + end for name in ACTIVATIONS | SIGMOIDS | OTHER_NAMES.keys() for end in ("", "_")}
+"""Names under which activation functions are called."""
 
 ATTENTION = "multi_head_attention_forward"
 """A call of this function is a site before its projection, where its heads are apart: (images, tokens, channels)."""
@@ -54,16 +64,42 @@ class Traced(fx.Interpreter):
 class AsItIs:
     """Runs the network itself and recognises the calls that are sites: for what cannot be traced."""
 
-    def __init__(self, network: nn.Module, calls: Sequence[Call]) -> None:
-        self.network, self.calls = network, calls
+    def __init__(self, network: nn.Module, calls: Sequence[Call], recorded: Counter[Key] | None) -> None:
+        """`recorded` is how often the first images called what, if all activation functions are to be sites."""
+        self.network, self.calls, self.recorded = network, calls, recorded
         self.numbers = {call: number for number, call in enumerate(calls)}
         self.states: dict[tuple[str, str | None], dict[str, int]] = {}  # sites within recurrent layers
         for call, number in self.numbers.items():
             if call.state is not None:
                 self.states.setdefault((call.module, call.function), {})[call.state] = number
         self.functions = frozenset(call.function for call in calls if call.function is not None)
+        if recorded is not None:
+            self.functions |= _SPELLINGS
+        # A product is a site if it is an activation function, but there are others.
+        self.counted = {(call.module, call.function) for call in calls if call.state is None and call.function != "mul"}
+        self.told = False
 
     def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
+        answer, further = self._watched(inputs, at_site)
+        if further and not self.told:
+            self.told = True
+            warnings.warn(
+                f"network: for some images, or with units clamped, {further}; put the images first for which it calls "
+                "most, or name the sites (sites=[...])",
+                stacklevel=2,
+            )
+        return answer
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """The network's answer with nothing clamped. Raises `BadInput` for calls that would not be clamped."""
+        answer, further = self._watched(inputs, lambda site, activation: activation)
+        if further:
+            raise BadInput(f"{further}; put the longest batch first, or pad all to one length")
+        return answer
+
+    def _watched(self, inputs: Tensor, at_site: AtSite) -> tuple[Tensor, str]:
+        """The answer, and a clause on the calls that are like sites but were not made for the first images, or ""."""
+
         def after(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
             if states := self.states.get((call.module, call.function)):
                 return unrolled(
@@ -79,13 +115,29 @@ class AsItIs:
             return at_site(number, result)
 
         version = version_of(inputs)
-        answer: Tensor = Watch(self.network, after, self.functions)(inputs)
+        watch = Watch(self.network, after, self.functions)
+        answer: Tensor = watch(inputs)
         if version_of(inputs) != version:  # of the first images it changed none
             raise BadInput("network: it changes some of its inputs in place; let its forward() change a copy of them")
-        return answer
+        further = dict.fromkeys(self._name(key) for key, times in watch.times.items() if times > self._most(key))
+        clause = (
+            f"it calls {', '.join(further)} more often than for the first images, and further calls are not clamped"
+        )
+        return answer, clause if further else ""
+
+    def _most(self, key: Key) -> float:
+        """How often something may be called, if each of its calls is to be clamped or was seen to be no site."""
+        if self.recorded is None or not (key in self.counted or (key[1] in _SPELLINGS and key not in self.recorded)):
+            return math.inf
+        return self.recorded[key]
+
+    def _name(self, key: Key) -> str:
+        module, function = key
+        alone = function is None or is_leaf(self.network.get_submodule(module))
+        return module if alone else ".".join(filter(None, key))
 
     def on(self, network: nn.Module) -> "AsItIs":
-        return AsItIs(network, self.calls)
+        return AsItIs(network, self.calls, self.recorded)
 
 
 def _with_heads(change: Callable[[Tensor], Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:

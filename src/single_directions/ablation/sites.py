@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from single_directions.ablation.adapting import Output, with_logits, with_own_inputs
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
+from single_directions.ablation.runners import AsItIs
 from single_directions.ablation.select import select
 from single_directions.ablation.unchanged import modes_kept, unchanged, version_of
 from single_directions.errors import BadInput, one_line
@@ -120,6 +121,12 @@ class SitedNetwork:
         """
         masks, constants = self.split(clamped), self.split(values)
         return self.run(inputs, lambda n, activation: self.sites[n].clamp(activation, masks[n], constants[n]))
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """The network's answer with nothing clamped. Raises `BadInput` if it makes calls that would not be clamped."""
+        run = self.run.plain if isinstance(self.run, AsItIs) else self.network
+        answer: Tensor = run(inputs)
+        return answer
 
     def in_float64(self) -> "SitedNetwork":
         """A copy of the network that calculates in float64, with the same sites."""
