@@ -1,6 +1,7 @@
 """Networks that change their inputs in place are measured as those that do not, and the images stay as they are."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -253,6 +254,16 @@ def test_no_pass_has_one_image_where_no_batch_has(kind, sizes: tuple[int, ...], 
             estimate = ablation_auc(kind(), batches, masks=masks, points=[0, 2, 4, 6], method=method, **settings)
             assert estimate.curve[-1] == expected.accuracy[0, -1] or masks == 20
             assert 0 < estimate.auc < 1
+
+
+@pytest.mark.parametrize("sizes", [(32, 1), (4, 1, 1, 4)])
+@pytest.mark.parametrize("decides", [False, True])
+def test_a_batch_of_one_image_is_measured_by_the_reference(sizes: tuple[int, ...], decides: bool) -> None:
+    batches, network = pictures(*sizes), Squeezing(decides=True) if decides else Plain()
+    for measure in (partial(ablation_curve, points=3, orderings=2), unit_importance):
+        expected = measure(Squeezing(safe=True), batches, method="reference")
+        found = measure(network, batches, method="reference")
+        assert getattr(found, "accuracy", found).equal(getattr(expected, "accuracy", expected))
 
 
 @pytest.mark.parametrize("method", ["auto", "prefix", "reference"])

@@ -9,6 +9,7 @@ from single_directions.ablation.accuracy import correct, tally
 from single_directions.ablation.adapting import BatchToXY, Output
 from single_directions.ablation.measurement import MEMORY_BUDGET, Batches, Clamp, measurement
 from single_directions.ablation.places import UnitDim
+from single_directions.ablation.reference import Reference
 
 
 def unit_importance(
@@ -45,12 +46,14 @@ def unit_importance(
         units = range(measured.network.units)
         alone = torch.zeros(len(units), dtype=torch.int64, device=measured.values.device)
         plain = torch.zeros((), dtype=torch.int64, device=measured.values.device)
-        images = 0
+        images, definition = 0, Reference(measured.network, measured.values)
         with measured.bar(1, progress) as bar:
             for inputs, targets in measured.images():
                 measured.method.start(inputs)
                 tally(measured.method.single(units), targets, top_k, alone)
-                plain += correct(measured.network.network(inputs), targets, top_k).sum()
+                definition.start(inputs)
+                ((_, logits),) = definition.single([-1])  # no unit is clamped
+                plain += correct(logits, targets, top_k).sum()
                 images += len(targets)
                 bar.update(len(targets))
     return ((plain - alone).double() / images).cpu()

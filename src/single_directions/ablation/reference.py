@@ -18,8 +18,9 @@ class Reference:
         self.network, self.values = network, values
 
     def start(self, inputs: Tensor) -> None:
-        """As `Method.start`."""
-        self.inputs = inputs
+        """As `Method.start`. One image is run twice: a network need not take it alone, as with `squeeze`."""
+        self.images = len(inputs)
+        self.inputs = torch.cat([inputs] * 2) if len(inputs) == 1 and not self.network.mixes else inputs
 
     def cumulative(self, ordering: Tensor, ablated: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """As `Method.cumulative`."""
@@ -34,4 +35,4 @@ class Reference:
             yield unit, self._logits(every == unit)
 
     def _logits(self, mask: Tensor) -> Tensor:
-        return self.network.clamped(self.inputs, mask, self.values)
+        return self.network.clamped(self.inputs, mask, self.values)[: self.images]
