@@ -304,6 +304,33 @@ def test_a_network_of_one_probability_asks_for_a_logit(shaped) -> None:
     assert found.accuracy[0, [0, -1]].tolist() == [1.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    "probability",
+    [
+        lambda z: z.sigmoid().clamp(1e-6, 1 - 1e-6),
+        lambda z: 1 / (1 + (-z).exp()),
+        lambda z: torch.cat([torch.zeros_like(z), z], 1).softmax(1)[:, 1:],
+        lambda z: (torch.tanh(z / 2) + 1) / 2,
+    ],
+)
+def test_one_output_between_0_and_1_is_told_of_once(probability) -> None:
+    network = Function(lambda self, x: probability(self.head(torch.relu(x))), head=nn.Linear(2, 1, bias=False))
+    network.head.weight.data = torch.tensor([[1.0, -1.0]])
+    pair = [(torch.eye(2), torch.tensor([1, 0]))]
+    with pytest.warns(UserWarning, match=r"between 0 and 1 for all of 2 images.*: probability - 0\.5") as told:
+        ablation_curve(network, pair, ["relu"], orderings=1)
+    assert len(told) == 1
+    found = ablation_curve(network, pair, ["relu"], orderings=1, output=lambda probability: probability - 0.5)
+    assert found.accuracy[0, [0, -1]].tolist() == [1.0, 0.5]
+    ablation_curve(network, [(torch.eye(2)[:1].repeat(2, 1), torch.ones(2))], ["relu"], orderings=1)  # all equal
+
+
+def test_logits_that_lie_between_0_and_1_for_the_first_images_alone_are_logits() -> None:
+    network = Function(lambda self, x: torch.relu(x).sum(1, keepdim=True), body=nn.Identity())
+    inputs = torch.cat([torch.rand(8, 1), torch.zeros(8, 1)], 1)
+    ablation_curve(network, [(torch.cat([inputs, 2 * torch.eye(2)]), torch.ones(10))], ["relu"], orderings=1)
+
+
 def test_one_logit_without_a_dimension_of_classes_is_told_how_to_get_one() -> None:
     network = Function(lambda self, x: torch.relu(x).sum(1), body=nn.Identity())
     pair = [(torch.eye(2), torch.tensor([1, 0]))]

@@ -92,12 +92,13 @@ class Record:
     output: int | None = None
     logits: Any = None
 
-    def ends_in(self, operation: str) -> bool:
-        """Whether the logits are the result of this operation, but for their shape."""
+    @property
+    def last(self) -> str:
+        """The operation whose result the logits are, but for their shape."""
         number = self.output
         while number is not None and self.events[number].operation in _RESHAPING:
             number = self.events[number].sources[0]
-        return number is not None and self.events[number].operation == operation
+        return "" if number is None else self.events[number].operation
 
 
 class Recorder:

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from single_directions.ablation.adapting import Output, with_logits, with_own_inputs
 from single_directions.ablation.idle import warn_of_idle_sites
 from single_directions.ablation.places import Places, Spot, UnitDim
+from single_directions.ablation.record import MIXING
 from single_directions.ablation.runners import AsItIs
 from single_directions.ablation.select import select
 from single_directions.ablation.unchanged import modes_kept, unchanged, version_of
@@ -230,9 +231,10 @@ def locate(
 
     Warns:
         UserWarning: clamping a whole site changes nothing, so a wrong site, a bypassed one, or dead units; or, without
-            `sites`, an activation function acts on the logits or inside a recurrent layer.
+            `sites`, an activation function acts on the logits or inside a recurrent layer; or the one output may be a
+            probability.
     """
-    inputs, name = inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    batch, inputs, name = inputs, inputs[:_IMAGES_TO_CHECK], type(network).__name__
     given = inputs.clone()
     version = version_of(given)
     try:
@@ -257,10 +259,16 @@ def locate(
     if version_of(given) != version or not given.equal(inputs):
         network = with_own_inputs(network)
     places = Places(network, inputs)
-    if plain.shape[1] == 1 and places.record.ends_in("sigmoid"):
+    if plain.shape[1] == 1 and places.record.last == "sigmoid":
         raise BadInput(
             f"network {name}: its one output is a probability (of a sigmoid), not a logit, which is below 0 for "
             "class 0; give output=lambda probability: probability - 0.5"
+        )
+    if plain.shape[1] == 1 and places.record.last not in MIXING | {"sub"} and _within_0_and_1(plain, network, batch):
+        warnings.warn(
+            f"network {name}: its one output lies between 0 and 1 for all of {len(batch)} images, and is taken for a "
+            "logit; if it is a probability, give output=lambda probability: probability - 0.5",
+            stacklevel=2,
         )
     own = _own_sites(network) if sites is None else sites
     if own is None and unit_dim == "head":
@@ -299,6 +307,13 @@ def resolve_sites(
     network = with_logits(as_written(network), output)
     with undisturbed(network):
         return locate(network, sites, inputs, unit_dim).sites
+
+
+def _within_0_and_1(plain: Tensor, network: nn.Module, batch: Tensor) -> bool:
+    """Whether all outputs for a batch, of which `plain` are the first, lie between 0 and 1, and are not all equal."""
+    if len(plain) < len(batch) and _within_0_and_1(plain, network, batch[: len(plain)]):
+        plain = network(batch)
+    return 0 <= float(plain.min()) < float(plain.max()) <= 1
 
 
 def _own_sites(network: nn.Module) -> Sequence[str] | None:
