@@ -351,3 +351,18 @@ def test_it_is_found_out_whether_images_depend_on_each_other(images_measured: in
     for forward, mixes in ((centred, True), (alone, False)):
         network = seeded(lambda forward=forward: Function(forward, layer=nn.Linear(4, 6), head=nn.Linear(6, 3)))
         assert located(network, None, images(images_measured, 4)).mixes == mixes
+
+
+@pytest.mark.parametrize("largest", range(8))
+def test_it_is_found_out_that_images_are_divided_by_the_largest_of_their_batch(largest: int) -> None:
+    network = seeded(
+        lambda: Function(
+            lambda self, x: self.head((h := torch.relu(self.layer(x))) / h.max()),
+            layer=nn.Linear(4, 6, bias=False),
+            head=nn.Linear(6, 3),
+        )
+    )
+    for number in range(max(4, largest + 1), 9):
+        inputs = images(number, 4)
+        inputs[largest] *= 10 * inputs.abs().max() / inputs[largest].abs().max()
+        assert located(network, None, inputs).mixes

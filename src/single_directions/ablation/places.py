@@ -23,6 +23,8 @@ UnitDim = int | str
 _IMAGES, _FEWER = 3, 2
 """A place has one row per image if its size follows these numbers of images."""
 _TOLERANCE = 1e-3
+_TOLERANCE_OF_PARTS = 1e-2
+"""Rounding differs more between batches of different sizes. What depends on a batch differs by more than this."""
 _SHOWN = 5
 
 
@@ -90,7 +92,8 @@ class Places:
         untraced: why it cannot, "" where it can.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, network: nn.Module, inputs: Tensor, plain: Tensor) -> None:
+        """`plain` are the logits of the inputs."""
         self.network = network
         self.inputs = torch.cat([inputs] * _IMAGES)[:_IMAGES] if len(inputs) < _IMAGES else inputs[:_IMAGES]
         self.record = Recorder(network).run(self.inputs)
@@ -101,6 +104,11 @@ class Places:
             first = inputs[:1]
             other = inputs[1:] if len(inputs) > 1 else torch.zeros_like(inputs)
             self.mixes = mixed(network, network(torch.cat([first, other])), network(torch.cat([first, first]))[:1])
+        if len(inputs) > _IMAGES and not self.mixes:  # the most extreme image is in one part alone
+            cut = min(_IMAGES, len(inputs) - 2)  # see `dataflow.portions`
+            parts = (plain[:_IMAGES], self.record.logits), (plain[cut:], network(inputs[cut:]))
+            tolerance = max(_TOLERANCE_OF_PARTS, 8 * torch.finfo(plain.dtype).eps)
+            self.mixes = any(_distance(*part) > tolerance for part in parts)
         self.graph: fx.Graph | None = None
         self.nodes: dict[str, fx.Node] = {}
         self.seen: dict[fx.Node, Seen] = {}

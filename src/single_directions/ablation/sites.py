@@ -258,7 +258,7 @@ def locate(
         raise BadInput(f"network {name}: its logits are not finite; did its training diverge?")
     if version_of(given) != version or not given.equal(inputs):
         network = with_own_inputs(network)
-    places = Places(network, inputs)
+    places = Places(network, inputs, plain)
     if plain.shape[1] == 1 and places.record.last == "sigmoid":
         raise BadInput(
             f"network {name}: its one output is a probability (of a sigmoid), not a logit, which is below 0 for "
