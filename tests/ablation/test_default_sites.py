@@ -299,6 +299,38 @@ def test_all_methods_take_units_of_any_dimension(clamp) -> None:
         assert sited.sites == EXPECTED
 
 
+@pytest.mark.parametrize(
+    ("product", "shape"),
+    [
+        (lambda x, w: x @ w, (8, 7)),
+        (torch.matmul, (8, 7)),
+        (lambda x, w: torch.einsum("btc,cd->btd", x, w), (8, 7)),
+        (lambda x, w: torch.einsum("... c, c d -> ... d", x, w), (8, 7)),
+        (lambda x, w: torch.einsum("cd,btc->btd", w, x), (8, 7)),
+        (lambda x, w: torch.einsum("ecd,btc->bted", w, x).mean(2), (2, 8, 7)),
+    ],
+)
+def test_a_product_with_weights_is_a_dense_layer(product, shape: tuple[int, ...]) -> None:
+    network = dense(lambda self, x: self.head(torch.relu(product(x, self.weight)).mean(1)))
+    network.weight, network.head = nn.Parameter(torch.randn(shape).double()), nn.Linear(7, 3).double()
+    assert resolve_sites(network, None, images(4, 5, 8)) == (Site("relu", 7, 2),)
+    assert_exact(network, images(4, 5, 8))
+
+
+@pytest.mark.parametrize("equation", ["bsc,btc->bst", "btc,ts->bsc"])
+def test_a_product_that_mixes_tokens_is_none(equation: str) -> None:
+    """What lies in the last dimension of its result is not computed by weights."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = F.gelu(self.layer(x))
+        other = x if equation.startswith("bsc") else self.weight
+        return self.head(torch.relu(torch.einsum(equation, x, other)).mean(1)[:, :1].repeat(1, 6))
+
+    network = dense(forward)
+    network.weight = nn.Parameter(torch.randn(5, 4).double())
+    assert names(network, images(4, 5, 8)) == ["gelu"]
+
+
 def test_means_are_of_units_of_any_dimension() -> None:
     network, inputs = seeded(Tokens), images(3, 3, 6, 6)
     with undisturbed(network):

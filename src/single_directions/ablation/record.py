@@ -212,7 +212,8 @@ class Recorder:
         name, events = operation(function), self.record.events
         alike = (n for n in sources if len(events[n].shape) == result.dim() and events[n].units is not None)
         source = events[next(alike, sources[0])]
-        units = _units(name, source, result.shape, args, kwargs)
+        dense = result.dim() > 1 and self._is_dense(name, args)
+        units = result.dim() - 1 if dense else _units(name, source, result.shape, args, kwargs)
         return self._event(self._rectified(name, args, kwargs), sources, result.shape, units)
 
     def _rectified(self, name: str, args: Any, kwargs: dict[str, Any]) -> str:
@@ -226,6 +227,17 @@ class Recorder:
         if name in ("max", "maximum", "fmax") and len(given) == 2 and any(map(self._is_zero, given)):
             return "rectify"
         return name
+
+    def _is_dense(self, name: str, args: Any) -> bool:
+        """Whether a product is a dense layer: the last dimension of its result is one of weights alone."""
+        operands = _tensors(args)
+        varying = [self._event_of.get(tensor) is not None for tensor in operands]
+        if name in ("matmul", "einsum") and len(operands) == 2 and sum(varying) == 1:
+            if name == "matmul":
+                return varying[0] and operands[1].dim() > 1
+            read, _, given = str(args[0]).replace(" ", "").partition("->")
+            return given[-1:].isalpha() and given[-1] not in read.split(",")[varying.index(True)]
+        return False
 
     def _is_zero(self, value: Any) -> bool:
         """Whether a value is a tensor of zeros, whatever the images are."""
