@@ -63,7 +63,7 @@ def test_what_cannot_be_is_told(prepare, overrides, told):
 @pytest.mark.parametrize("name", ["ray", "slurm"])
 def test_launcher_that_is_not_installed_is_told(prepare, monkeypatch, name):
     monkeypatch.setattr(launchers, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=rf"pip install '\.\[{name}\]', in the checkout"):
+    with pytest.raises(BadInput, match=rf"pip install -e '\.\[{name}\]', in the checkout"):
         prepare(f"hydra/launcher={name}")
 
 
