@@ -317,6 +317,14 @@ def test_a_product_with_weights_is_a_dense_layer(product, shape: tuple[int, ...]
     assert_exact(network, images(4, 5, 8))
 
 
+def test_a_product_with_a_buffer_is_none() -> None:
+    """As with the neighbours of a graph's nodes: the units stay where they were, in a dimension that is not known."""
+    network = dense(lambda self, x: self.head(torch.relu(F.gelu(self.layer(x)) @ self.weight).mean(1)))
+    network.register_buffer("weight", torch.randn(7, 7).double())
+    network.layer, network.head = nn.Linear(8, 7).double(), nn.Linear(7, 3).double()
+    assert names(network, images(4, 5, 8)) == ["gelu"]
+
+
 @pytest.mark.parametrize("equation", ["bsc,btc->bst", "btc,ts->bsc"])
 def test_a_product_that_mixes_tokens_is_none(equation: str) -> None:
     """What lies in the last dimension of its result is not computed by weights."""

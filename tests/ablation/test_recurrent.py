@@ -215,3 +215,38 @@ def test_an_activation_function_that_only_later_images_call_is_told_of_once(meas
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         measure(Looped(), batches, sites=["act", "act_1"])
+
+
+class ByLength(nn.Module):
+    """It computes a bias for each length once, and a product more often for longer inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias, self.head, self.known = nn.Sequential(nn.Linear(1, 2), nn.ReLU()), nn.Linear(2, 3), {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        if length not in self.known:
+            self.known[length] = self.bias(torch.ones(length, 1))
+        hidden = x + self.known[length]
+        hidden *= torch.sigmoid(hidden)
+        while len(hidden[0]) > 1:
+            hidden = hidden[:, : len(hidden[0]) // 2].clone()
+            hidden *= 1.5
+        return self.head(hidden[:, 0])
+
+
+def test_what_is_computed_once_for_a_length_and_products_are_no_further_calls() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve = ablation_curve(ByLength(), of_steps(2, 4), orderings=1, unit_dim=2)
+    assert len(curve.sites) == 1
+
+
+def test_a_function_in_place_takes_keywords() -> None:
+    class Keyword(Looped):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid_(input=super().forward(x))
+
+    with pytest.warns(UserWarning, match="acts on the logits"):
+        ablation_curve(Keyword(), of_steps(2), orderings=1)

@@ -285,6 +285,15 @@ def test_generators_arrays_and_modules_in_attributes_are_as_before(held: Any, dr
     assert [draw(held) for _ in range(3)] == [draw(unseen) for _ in range(3)]
 
 
+def test_a_large_array_is_left_out_alone() -> None:
+    network = nn.Linear(2, 2)
+    network.large, network.count, network.resized = np.zeros(2_000_000), torch.zeros(1), np.zeros(3)
+    with unchanged(network):
+        network.count += 1
+        network.resized.resize(6, refcheck=False)
+    assert network.count.item() == 0
+
+
 def test_a_training_with_auxiliary_losses_goes_on() -> None:
     network = Filled([], lambda held, h: held.append(h.mean()))
     ablation_curve(network, batches(), orderings=1)

@@ -83,7 +83,7 @@ class Watch(TorchFunctionMode):
         if name in _READING or (self.functions is not None and name not in self.functions):
             return func(*args, **kwargs)
         call = self._call(self.running[-1], name)
-        if self.functions is None or not _overwrites(func, kwargs):
+        if self.functions is None or not args or not _overwrites(func, kwargs):
             return self.after(call, args, kwargs, func(*args, **kwargs))
         # Its result must be clamped and still be its argument. Computed on a copy, it can be differentiated.
         target = args[0]

@@ -229,10 +229,13 @@ class Recorder:
         return name
 
     def _is_dense(self, name: str, args: Any) -> bool:
-        """Whether a product is a dense layer: the last dimension of its result is one of weights alone."""
+        """Whether a product is a dense layer: the last dimension of its result is one of a parameter alone."""
         operands = _tensors(args)
         varying = [self._event_of.get(tensor) is not None for tensor in operands]
         if name in ("matmul", "einsum") and len(operands) == 2 and sum(varying) == 1:
+            constant = operands[varying.index(False)]
+            if not isinstance(constant if constant._base is None else constant._base, nn.Parameter):
+                return False
             if name == "matmul":
                 return varying[0] and operands[1].dim() > 1
             read, _, given = str(args[0]).replace(" ", "").partition("->")

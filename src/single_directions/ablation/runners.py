@@ -75,8 +75,9 @@ class AsItIs:
         self.functions = frozenset(call.function for call in calls if call.function is not None)
         if recorded is not None:
             self.functions |= _SPELLINGS
-        # A product is a site if it is an activation function, but there are others.
-        self.counted = {(call.module, call.function) for call in calls if call.state is None and call.function != "mul"}
+        # Activations spelled as products and the like are not counted: most products are something else.
+        spelled = {None, *_SPELLINGS}
+        self.counted = {(one.module, one.function) for one in calls if one.state is None and one.function in spelled}
         self.told = False
 
     def __call__(self, inputs: Tensor, at_site: AtSite) -> Tensor:
@@ -85,13 +86,14 @@ class AsItIs:
             self.told = True
             warnings.warn(
                 f"network: for some images, or with units clamped, {further}; put the images first for which it calls "
-                "most, or name the sites (sites=[...])",
+                "most. With sites=[...] such calls are not looked for",
                 stacklevel=2,
             )
         return answer
 
     def plain(self, inputs: Tensor) -> Tensor:
         """The network's answer with nothing clamped. Raises `BadInput` for calls that would not be clamped."""
+        self.network(inputs.clone())  # what the network computes once for a shape, and keeps, is computed now
         answer, further = self._watched(inputs, lambda site, activation: activation)
         if further:
             raise BadInput(f"{further}; put the longest batch first, or pad all to one length")

@@ -28,6 +28,7 @@ class ForwardFailed(BadInput):
 
 
 _IMAGES_TO_CHECK = 8
+_MOST_LOOKED_AT = 256
 _SHOWN = 5
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
@@ -234,7 +235,7 @@ def locate(
             `sites`, an activation function acts on the logits or inside a recurrent layer; or the one output may be a
             probability.
     """
-    batch, inputs, name = inputs, inputs[:_IMAGES_TO_CHECK], type(network).__name__
+    batch, inputs, name = inputs[:_MOST_LOOKED_AT], inputs[:_IMAGES_TO_CHECK], type(network).__name__
     given = inputs.clone()
     version = version_of(given)
     try:

@@ -140,13 +140,14 @@ def _held(modules: Sequence[nn.Module]) -> tuple[list[tuple[Any, Any]], list[Cal
             waiting += [value for name, value in own.items() if name not in _HOOKS]
         elif isinstance(thing, Tensor):
             if not isinstance(thing, nn.Parameter) and _has_value(thing):
-                copied += 0 if id(thing) in buffers else thing.numel()
-                if id(thing) in buffers or copied <= _MOST:
+                size = 0 if id(thing) in buffers else thing.numel()
+                if copied + size <= _MOST:
+                    copied += size
                     given_back.append(_Value(thing).give_back)
         elif isinstance(thing, np.ndarray):
-            copied += thing.size
-            if thing.flags.writeable and copied <= _MOST:
-                given_back.append(partial(np.copyto, thing, thing.copy()))
+            if copied + thing.size <= _MOST:
+                copied += thing.size
+                given_back.append(partial(_give_array_back, thing, thing.copy()))
         elif isinstance(thing, list | dict | set | deque | tuple):
             if not isinstance(thing, tuple):
                 containers.append((thing, _content(thing)))
@@ -155,6 +156,12 @@ def _held(modules: Sequence[nn.Module]) -> tuple[list[tuple[Any, Any]], list[Cal
         elif (keeper := state_keeper(thing)) is not None:
             given_back.append(keeper)
     return containers, given_back
+
+
+def _give_array_back(array: Any, before: Any) -> None:
+    """Unless it was resized, or may no longer be written."""
+    if array.shape == before.shape and array.flags.writeable:
+        np.copyto(array, before)
 
 
 def _content(container: Any) -> Any:

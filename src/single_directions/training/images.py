@@ -1,7 +1,7 @@
 """The images that `AblationAUC` measures: drawn from the train data, or given."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -234,20 +234,21 @@ def _full(wanted: Wanted) -> str:
 
 
 def _pairs(trainer: Any, batches: Iterable[Any], wanted: Wanted, seed: int, as_trained: bool) -> Iterator[Batch]:
-    """(inputs, targets) on the CPU, prepared as for the network."""
-    convert = trainer.precision_plugin.convert_input
-    for number, batch in enumerate(batches):
-        with _stage(trainer, as_trained):
-            torch.manual_seed(derived_seed(seed, "batch", number))
-            batch = trainer.lightning_module._on_before_batch_transfer(convert(batch), dataloader_idx=0)
-            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            inputs, targets = pair(batch, wanted.batch_to_xy)
-        if as_trained and _is_mixed(targets):
-            raise BadInput(
-                "train data: targets are shares of classes, as of mixed images; measure images that are not mixed: "
-                "batches=[(inputs, targets), ...] or a DataLoader"
-            )
-        yield convert(inputs), targets
+    """(inputs, targets) on the CPU, prepared as for the network. What hooks change in the module is undone."""
+    convert, module = trainer.precision_plugin.convert_input, trainer.lightning_module
+    with unchanged(module) if as_trained else nullcontext():
+        for number, batch in enumerate(batches):
+            with _stage(trainer, as_trained):
+                torch.manual_seed(derived_seed(seed, "batch", number))
+                batch = module._on_before_batch_transfer(convert(batch), dataloader_idx=0)
+                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+                inputs, targets = pair(batch, wanted.batch_to_xy)
+            if as_trained and _is_mixed(targets):
+                raise BadInput(
+                    "train data: targets are shares of classes, as of mixed images; measure images that are not mixed: "
+                    "batches=[(inputs, targets), ...] or a DataLoader"
+                )
+            yield convert(inputs), targets
 
 
 def _is_mixed(targets: Tensor) -> bool:
@@ -259,10 +260,9 @@ def _is_mixed(targets: Tensor) -> bool:
 
 @contextmanager
 def _stage(trainer: Any, as_trained: bool) -> Iterator[None]:
-    """Within it hooks see the training stage, or the validation stage. What they change in the module is undone."""
+    """Within it hooks see the training stage, or the validation stage."""
     stage = trainer.state.stage
-    module = trainer.lightning_module
-    with torch.no_grad(), unchanged(module) if as_trained else undisturbed(module):
+    with torch.no_grad(), nullcontext() if as_trained else undisturbed(trainer.lightning_module):
         try:
             if not as_trained:
                 trainer.state.stage = type(stage).VALIDATING
