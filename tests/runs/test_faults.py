@@ -54,7 +54,9 @@ def leases(place):
 
 
 def leftovers(place):
-    return [*place.rglob("*.part"), *place.rglob("lease.json")]
+    """A process that is killed just after its run was done leaves the lease, which nobody holds."""
+    leases_left = [path for path in place.rglob("lease.json") if not (path.parent / "summary.json").is_file()]
+    return [*place.rglob("*.part"), *leases_left]
 
 
 @pytest.mark.ci_only
