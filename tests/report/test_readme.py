@@ -290,6 +290,18 @@ def test_figure_1a_in_full_has_the_numbers_of_its_runs():
     assert set(runs["train_images"]) == {60_000}
 
 
+def check_levels(prose, claim, groups, verdict):
+    """Figure 1b's AUC of each level, and the number of the level that is least clear, with the verdict before p."""
+    areas = prose.take(
+        rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and\s{NUMBER} with 20, 40 and 60 % of\sthem"
+    )
+    assert all(map(same, areas, groups["auc"].mean()))
+    weakest, *numbers, p = prose.take(rf"least clear at (\d+) %: {INTERVAL}, {verdict}corrected p {NUMBER}")
+    assert claim["details"]["weakest"] == claim["details"]["p_of"] == f"corruption 0.{weakest[0]}"
+    assert agrees(numbers, claim)
+    assert same(p, claim["p_corrected"])
+
+
 def test_figure_1b_with_other_images_has_the_numbers_of_its_runs():
     folder = RESULTS / "memorization_other_images"
     runs = pd.read_csv(folder / "runs.csv", low_memory=False)
@@ -299,12 +311,7 @@ def test_figure_1b_with_other_images_has_the_numbers_of_its_runs():
     prose = Prose(part("docs/findings.md", "figure 1b with other images"))
     assert prose.take(r"sweep of (\d+) networks, (\d+) at each level") == (str(len(runs)), str(claim["n"]))
     assert set(groups.size()) == {claim["n"]}
-    areas = prose.take(rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and {NUMBER} with 20, 40 and 60 % of")
-    assert all(map(same, areas, groups["auc"].mean()))
-    weakest, *numbers, p = prose.take(rf"least clear at (\d+) %: {INTERVAL}, corrected p {NUMBER}")
-    assert claim["details"]["weakest"] == claim["details"]["p_of"] == f"corruption 0.{weakest[0]}"
-    assert agrees(numbers, claim)
-    assert same(p, claim["p_corrected"])
+    check_levels(prose, claim, groups, verdict="")
     assert claim["verdict"] == "inconclusive"
     parts = claim["details"]["parts"].values()
     assert [part["low"] > 0 for part in parts] == [True] * 5  # "each of the five levels"
@@ -505,14 +512,7 @@ def test_figure_1b_at_length_has_the_numbers_of_its_runs():
     assert (len(runs), set(groups.size())) == (int(networks), {int(seeds)})
     assert set(runs["config.stop_at_train_accuracy"]) == {int(percent) / 100}
     assert set(runs["config.trainer.max_epochs"]) == {int(most)}
-    areas = prose.take(
-        rf"AUC is {NUMBER} with true labels and {NUMBER}, {NUMBER} and\s{NUMBER} with 20, 40 and 60 % of them"
-    )
-    assert all(map(same, areas, groups["auc"].mean()))
-    weakest, *numbers, p = prose.take(rf"least clear at (\d+) %: {INTERVAL}, reproduced \(corrected p {NUMBER}\)")
-    assert claim["details"]["weakest"] == claim["details"]["p_of"] == f"corruption 0.{weakest[0]}"
-    assert agrees(numbers, claim)
-    assert same(p, claim["p_corrected"])
+    check_levels(prose, claim, groups, verdict=r"reproduced \(")
     assert claim["verdict"] == "reproduced"
     [twice] = prose.take(rf"Doubled, it would be {NUMBER}, and the claim inconclusive")
     assert same(twice, 2 * claim["p_corrected"])
